@@ -1,0 +1,58 @@
+//! Every wish: MM3 requests, workers' reports, operators' actions.
+
+use serde::{Deserialize, Serialize};
+
+pub use crate::{
+    flavor::FlavorCommand, image::ImageCommand, keypair::KeypairCommand, node::NodeCommand, vm::VmCommand,
+    volume::VolumeCommand,
+};
+
+/// A command; the kind's own module documents each.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", content = "command", rename_all = "snake_case")]
+pub enum Command {
+    /// On a VM.
+    Vm(VmCommand),
+    /// On an image.
+    Image(ImageCommand),
+    /// On a flavor.
+    Flavor(FlavorCommand),
+    /// On a keypair.
+    Keypair(KeypairCommand),
+    /// On a node.
+    Node(NodeCommand),
+    /// On a volume.
+    Volume(VolumeCommand),
+}
+
+/// How a command names the resource it is about: a path segment is a name or an id.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Reference(pub String);
+
+impl Reference {
+    /// The reference by id, as workers use it.
+    pub fn id<K>(id: crate::Id<K>) -> Self {
+        Self(id.to_string())
+    }
+}
+
+impl<T: Into<String>> From<T> for Reference {
+    fn from(text: T) -> Self {
+        Self(text.into())
+    }
+}
+
+impl Command {
+    /// The command's name in the envelope, as `create-vm`.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Vm(command) => command.name(),
+            Self::Image(command) => command.name(),
+            Self::Flavor(command) => command.name(),
+            Self::Keypair(command) => command.name(),
+            Self::Node(command) => command.name(),
+            Self::Volume(command) => command.name(),
+        }
+    }
+}

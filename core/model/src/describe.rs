@@ -1,0 +1,186 @@
+//! Events in words, for people: one sentence, what changed.
+
+use crate::{
+    Event,
+    event::Fact,
+    flavor::FlavorEvent,
+    image::{ImageEvent, ImageSource},
+    keypair::KeypairEvent,
+    meta::MetaChange,
+    node::NodeEvent,
+    vm::{AfterStop, Target, VmEvent},
+    volume::VolumeEvent,
+    waiting::Failure,
+};
+
+impl Event {
+    /// What happened, in a sentence.
+    pub fn describe(&self) -> String {
+        match &self.fact {
+            Fact::Vm(event) => vm(event),
+            Fact::Image(event) => image(event),
+            Fact::Flavor(event) => flavor(event),
+            Fact::Keypair(event) => keypair(event),
+            Fact::Node(event) => node(event),
+            Fact::Volume(event) => volume(event),
+        }
+    }
+}
+
+fn vm(event: &VmEvent) -> String {
+    match event {
+        VmEvent::VmCreated { spec, target, .. } => {
+            let then = match target {
+                Target::Running | Target::Paused => "to run",
+                Target::Stopped { .. } | Target::Deleted => "to stay stopped",
+            };
+            format!("created with {}, {then}", spec.shape)
+        }
+        VmEvent::VmUpdated { change, run_strategy, node_selector } => {
+            let mut parts = changed(change);
+            if let Some(strategy) = run_strategy {
+                parts.push(format!("run strategy {}", strategy.as_str()));
+            }
+            if node_selector.is_some() {
+                parts.push("node selector".to_owned());
+            }
+            format!("changed: {}", parts.join(", "))
+        }
+        VmEvent::VmScheduled { placement } => {
+            format!("placed on node {}, SSH on its loopback port {}", placement.node, placement.ssh_port)
+        }
+        VmEvent::VmUnschedulable { failure, .. } => failed(failure),
+        VmEvent::VmStartRequested { .. } => "start asked for".to_owned(),
+        VmEvent::VmStopRequested { grace_seconds: 0 } => "stop asked for, at once".to_owned(),
+        VmEvent::VmStopRequested { grace_seconds } => {
+            format!("stop asked for; the guest has {grace_seconds} s to shut down")
+        }
+        VmEvent::VmRestartRequested { .. } => "restart asked for".to_owned(),
+        VmEvent::VmPauseRequested {} => "pause asked for".to_owned(),
+        VmEvent::VmUnpauseRequested {} => "unpause asked for".to_owned(),
+        VmEvent::VmDeleteRequested {} => "removal asked for".to_owned(),
+        VmEvent::VmStarted { instance } => {
+            format!("runs on {} ({}), pid {}", instance.hypervisor, instance.accelerator, instance.pid)
+        }
+        VmEvent::VmPaused {} => "paused".to_owned(),
+        VmEvent::VmUnpaused {} => "runs again".to_owned(),
+        VmEvent::VmStopped { how, detail, then } => {
+            let then = match then {
+                AfterStop::AsWished => String::new(),
+                AfterStop::StaysStopped => "; it stays stopped, as its run strategy says".to_owned(),
+                AfterStop::StartsAgain => "; it starts again, as its run strategy says".to_owned(),
+                AfterStop::StartsAgainAfter { failure, .. } => {
+                    format!("; it starts again at {}", failure.next_attempt_at.format("%H:%M:%S UTC"))
+                }
+            };
+            format!("stopped ({}): {detail}{then}", how.as_str())
+        }
+        VmEvent::VmAttemptFailed { failure } => failed(failure),
+        VmEvent::VmSshPortMoved { ssh_port } => {
+            format!("its SSH port was taken by another program; it is {ssh_port} now")
+        }
+        VmEvent::VmGuestAgentConnected { guest_agent } => {
+            format!("guest agent answered: {} on {}", guest_agent.hostname, guest_agent.operating_system)
+        }
+        VmEvent::VmReleased {} => "nothing of it runs any more".to_owned(),
+        VmEvent::VmDeleted {} => "gone".to_owned(),
+    }
+}
+
+fn image(event: &ImageEvent) -> String {
+    match event {
+        ImageEvent::ImageCreated { spec, .. } => match &spec.source {
+            ImageSource::Path { path } => format!("created, {} from {path}", spec.format.as_str()),
+            ImageSource::Upload => {
+                format!("created, {}, waits for its upload", spec.format.as_str())
+            }
+        },
+        ImageEvent::ImageUpdated { change, visibility, min_disk_gib, min_memory_mib } => {
+            let mut parts = changed(change);
+            parts.extend(visibility.map(|_| "visibility".to_owned()));
+            parts.extend(min_disk_gib.map(|gib| format!("smallest disk {gib} GiB")));
+            parts.extend(min_memory_mib.map(|mib| format!("smallest memory {mib} MiB")));
+            format!("changed: {}", parts.join(", "))
+        }
+        ImageEvent::ImageUploaded { size_bytes, .. } => format!("{size_bytes} bytes uploaded"),
+        ImageEvent::ImageImported { content } => {
+            format!("active: {} bytes, {} bytes for the guest", content.size_bytes, content.virtual_size_bytes)
+        }
+        ImageEvent::ImageAttemptFailed { failure } => failed(failure),
+        ImageEvent::ImageRejected { failure } => format!("cannot be used: {}", failure.reason),
+        ImageEvent::ImageDeleteRequested {} => "removal asked for".to_owned(),
+        ImageEvent::ImageDeleted {} => "gone".to_owned(),
+    }
+}
+
+fn flavor(event: &FlavorEvent) -> String {
+    match event {
+        FlavorEvent::FlavorCreated { shape, .. } => format!("created: {shape}"),
+        FlavorEvent::FlavorUpdated { change } => format!("changed: {}", changed(change).join(", ")),
+        FlavorEvent::FlavorDeleted {} => "gone".to_owned(),
+    }
+}
+
+fn keypair(event: &KeypairEvent) -> String {
+    match event {
+        KeypairEvent::KeypairCreated { key, .. } => {
+            format!("created: {} {}", key.key_type, key.fingerprint)
+        }
+        KeypairEvent::KeypairUpdated { change } => {
+            format!("changed: {}", changed(change).join(", "))
+        }
+        KeypairEvent::KeypairDeleted {} => "gone".to_owned(),
+    }
+}
+
+fn node(event: &NodeEvent) -> String {
+    match event {
+        NodeEvent::NodeRegistered { facts } | NodeEvent::NodeFactsChanged { facts } => format!(
+            "{} {} ({}), {} vCPUs, {} MiB memory, {} GiB disk for VMs",
+            facts.hypervisor.name,
+            facts.hypervisor.version,
+            facts.hypervisor.accelerator,
+            facts.allocatable.vcpus,
+            facts.allocatable.memory_mib,
+            facts.allocatable.disk_gib
+        ),
+        NodeEvent::NodeUpdated { change } => format!("changed: {}", changed(change).join(", ")),
+        NodeEvent::NodeCordoned {} => "cordoned: no new VMs".to_owned(),
+        NodeEvent::NodeUncordoned {} => "uncordoned: takes new VMs".to_owned(),
+        NodeEvent::NodeBecameReady {} => "ready: its workers are heard".to_owned(),
+        NodeEvent::NodeBecameNotReady { reason } => format!("not ready: {reason}"),
+    }
+}
+
+fn volume(event: &VolumeEvent) -> String {
+    match event {
+        VolumeEvent::VolumeCreated { spec } => {
+            format!("root disk of {} GiB asked for", spec.size_gib)
+        }
+        VolumeEvent::VolumeBecameAvailable {} => "root disk is there".to_owned(),
+        VolumeEvent::VolumeAttemptFailed { failure } => failed(failure),
+        VolumeEvent::VolumeDeleteRequested {} => "removal of the root disk asked for".to_owned(),
+        VolumeEvent::VolumeDeleted {} => "root disk is gone".to_owned(),
+    }
+}
+
+fn failed(failure: &Failure) -> String {
+    format!(
+        "{}, attempt {}: {}; next attempt at {}",
+        failure.step,
+        failure.attempt,
+        failure.reason,
+        failure.next_attempt_at.format("%H:%M:%S UTC")
+    )
+}
+
+fn changed(change: &MetaChange) -> Vec<String> {
+    let mut parts = Vec::new();
+    if change.description.is_some() {
+        parts.push("description".to_owned());
+    }
+    if change.labels.is_some() {
+        parts.push("labels".to_owned());
+    }
+    parts
+}

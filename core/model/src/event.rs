@@ -1,0 +1,165 @@
+//! Facts, as the log keeps them.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use uuid::Uuid;
+
+use crate::{Generation, Kind, Name};
+pub use crate::{
+    flavor::FlavorEvent, image::ImageEvent, keypair::KeypairEvent, node::NodeEvent, vm::VmEvent, volume::VolumeEvent,
+};
+
+/// One fact about one resource.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// About which resource.
+    pub resource_id: Uuid,
+    /// Its name at that time.
+    pub name: Name,
+    /// Its generation after the fact.
+    pub generation: Generation,
+    /// What happened.
+    pub fact: Fact,
+}
+
+/// What happened, by kind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fact {
+    /// To a VM.
+    Vm(VmEvent),
+    /// To an image.
+    Image(ImageEvent),
+    /// To a flavor.
+    Flavor(FlavorEvent),
+    /// To a keypair.
+    Keypair(KeypairEvent),
+    /// To a node.
+    Node(NodeEvent),
+    /// To a volume.
+    Volume(VolumeEvent),
+}
+
+impl Fact {
+    /// The kind of resource that it is about.
+    pub const fn kind(&self) -> Kind {
+        match self {
+            Self::Vm(_) => Kind::Vm,
+            Self::Image(_) => Kind::Image,
+            Self::Flavor(_) => Kind::Flavor,
+            Self::Keypair(_) => Kind::Keypair,
+            Self::Node(_) => Kind::Node,
+            Self::Volume(_) => Kind::Volume,
+        }
+    }
+}
+
+/// An event as it stands in a commit's JSON.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EventRecord {
+    /// The kind's word.
+    pub kind: String,
+    /// The resource.
+    pub resource_id: Uuid,
+    /// Its name at that time.
+    pub name: Name,
+    /// The event's type, `VmCreated`.
+    #[serde(rename = "type")]
+    pub event_type: String,
+    /// The version of this type's data.
+    pub version: u32,
+    /// The resource's generation after it.
+    pub generation: Generation,
+    /// The event's own fields.
+    pub data: Value,
+}
+
+/// An event that this version cannot read: the reader stops rather than guess.
+#[derive(Debug, thiserror::Error)]
+pub enum EventError {
+    /// A kind from a later version.
+    #[error("event of unknown kind {0:?}: this EdgeStack is older than the log; install the version that wrote it")]
+    UnknownKind(String),
+    /// A version of a known kind's event that is newer than this program.
+    #[error(
+        "event {event_type} has version {version}, newer than this EdgeStack reads; install the version that wrote it"
+    )]
+    UnknownVersion {
+        /// The event's type.
+        event_type: String,
+        /// Its version.
+        version: u32,
+    },
+    /// The data does not have the type's fields, or the type is unknown.
+    #[error("event {event_type} version {version} cannot be read")]
+    Unreadable {
+        /// The event's type.
+        event_type: String,
+        /// Its version.
+        version: u32,
+        /// What the decoder said.
+        #[source]
+        source: serde_json::Error,
+    },
+}
+
+/// What all kinds' events are today; a type whose data changes gets its next
+/// version in `version_of` and an upcast from the old one in `upcast`.
+const VERSION: u32 = 1;
+
+impl Event {
+    /// The event as it is stored.
+    ///
+    /// # Errors
+    /// Only if serde_json refuses a value, which the event types give no cause for.
+    pub fn to_record(&self) -> Result<EventRecord, serde_json::Error> {
+        let tagged = match &self.fact {
+            Fact::Vm(event) => serde_json::to_value(event)?,
+            Fact::Image(event) => serde_json::to_value(event)?,
+            Fact::Flavor(event) => serde_json::to_value(event)?,
+            Fact::Keypair(event) => serde_json::to_value(event)?,
+            Fact::Node(event) => serde_json::to_value(event)?,
+            Fact::Volume(event) => serde_json::to_value(event)?,
+        };
+        let Tagged { event_type, data } = serde_json::from_value(tagged)?;
+        Ok(EventRecord {
+            kind: self.fact.kind().to_string(),
+            resource_id: self.resource_id,
+            name: self.name.clone(),
+            event_type,
+            version: VERSION,
+            generation: self.generation,
+            data,
+        })
+    }
+
+    /// The event in a record, upcast if it is of an older version.
+    ///
+    /// # Errors
+    /// See [`EventError`]; a reader stops there.
+    pub fn from_record(record: EventRecord) -> Result<Self, EventError> {
+        let kind: Kind = record.kind.parse().map_err(|_| EventError::UnknownKind(record.kind.clone()))?;
+        let EventRecord { resource_id, name, event_type, version, generation, data, .. } = record;
+        if version == 0 || version > VERSION {
+            return Err(EventError::UnknownVersion { event_type, version });
+        }
+        let tagged = serde_json::json!({ "type": event_type, "data": data });
+        let fact = match kind {
+            Kind::Vm => serde_json::from_value(tagged).map(Fact::Vm),
+            Kind::Image => serde_json::from_value(tagged).map(Fact::Image),
+            Kind::Flavor => serde_json::from_value(tagged).map(Fact::Flavor),
+            Kind::Keypair => serde_json::from_value(tagged).map(Fact::Keypair),
+            Kind::Node => serde_json::from_value(tagged).map(Fact::Node),
+            Kind::Volume => serde_json::from_value(tagged).map(Fact::Volume),
+        }
+        .map_err(|source| EventError::Unreadable { event_type, version, source })?;
+        Ok(Self { resource_id, name, generation, fact })
+    }
+}
+
+#[derive(Deserialize)]
+struct Tagged {
+    #[serde(rename = "type")]
+    event_type: String,
+    #[serde(default)]
+    data: Value,
+}

@@ -1,0 +1,28 @@
+//! What happens to flavors.
+
+use serde::{Deserialize, Serialize};
+
+use super::Shape;
+use crate::{Labels, meta::MetaChange};
+
+/// An event of a flavor.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", content = "data")]
+pub enum FlavorEvent {
+    /// It is there.
+    FlavorCreated {
+        /// Free text.
+        description: String,
+        /// Its labels.
+        labels: Labels,
+        /// The size of its VMs.
+        shape: Shape,
+    },
+    /// Description or labels changed.
+    FlavorUpdated {
+        /// The fields that changed.
+        change: MetaChange,
+    },
+    /// It is gone.
+    FlavorDeleted {},
+}

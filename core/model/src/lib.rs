@@ -1,0 +1,56 @@
+//! The pure core of EdgeStack: what the kinds are, which commands are legal,
+//! which events they lead to, and what the world looks like after them.
+//!
+//! Everything here is a function of its arguments. Time, new ids, the actor and
+//! the reason arrive with the command in [`Given`]; nothing reads a clock, a
+//! socket or a disk.
+//!
+//! The three entry points:
+//! * [`decide`]: (world, given, command) → events, or a [`Refusal`] that a person can act on;
+//! * [`World::evolve`]: (world, commit) → the next world; it cannot refuse, the commit happened;
+//! * [`Commit`]: the envelope in which the events of one command travel and stay.
+
+#![forbid(unsafe_code)]
+
+pub mod actor;
+pub mod backoff;
+pub mod command;
+pub mod commit;
+mod decide;
+mod describe;
+pub mod event;
+pub mod flavor;
+pub mod given;
+pub mod id;
+pub mod idempotency;
+pub mod image;
+pub mod keypair;
+pub mod kind;
+pub mod labels;
+pub mod meta;
+pub mod name;
+pub mod node;
+pub mod placement;
+pub mod refusal;
+pub mod sealed;
+pub mod sequence;
+pub mod vm;
+pub mod volume;
+pub mod waiting;
+pub mod world;
+
+pub use actor::Actor;
+pub use command::Command;
+pub use commit::{Commit, DecodeError};
+pub use decide::{Decision, decide};
+pub use event::Event;
+pub use given::Given;
+pub use id::Id;
+pub use kind::Kind;
+pub use labels::Labels;
+pub use meta::Meta;
+pub use name::Name;
+pub use refusal::Refusal;
+pub use sequence::{Generation, Sequence};
+pub use waiting::Waiting;
+pub use world::World;

@@ -1,0 +1,74 @@
+//! Node commands to events.
+
+use super::{Node, NodeCommand, NodeEvent, NodeReport};
+use crate::{
+    Decision, Event, Generation, Given, Kind, Refusal, World,
+    decide::{check_description, check_precondition},
+    event::Fact,
+};
+
+pub(crate) fn decide(world: &World, given: &Given, command: &NodeCommand) -> Result<Decision, Refusal> {
+    match command {
+        NodeCommand::Update { node, change } => {
+            let node = world.node(node)?;
+            check_precondition(given, Kind::Node, &node.meta)?;
+            change.description.as_deref().map_or(Ok(()), check_description)?;
+            let change = change.clone().against(&node.meta);
+            let changed = (!change.is_empty()).then(|| wish(node, NodeEvent::NodeUpdated { change }));
+            Ok(Decision::of(Kind::Node, node.id.uuid(), changed.into_iter().collect()))
+        }
+        NodeCommand::Cordon { node } => {
+            let node = world.node(node)?;
+            check_precondition(given, Kind::Node, &node.meta)?;
+            let changed = (!node.cordoned).then(|| wish(node, NodeEvent::NodeCordoned {}));
+            Ok(Decision::of(Kind::Node, node.id.uuid(), changed.into_iter().collect()))
+        }
+        NodeCommand::Uncordon { node } => {
+            let node = world.node(node)?;
+            check_precondition(given, Kind::Node, &node.meta)?;
+            let changed = node.cordoned.then(|| wish(node, NodeEvent::NodeUncordoned {}));
+            Ok(Decision::of(Kind::Node, node.id.uuid(), changed.into_iter().collect()))
+        }
+        NodeCommand::Report(NodeReport::Inventory { name, facts }) => {
+            let Some(id) = world.id_of(Kind::Node, name) else {
+                let fact = NodeEvent::NodeRegistered { facts: (**facts).clone() };
+                let id = given.new_ids[0];
+                let event = Event {
+                    resource_id: id,
+                    name: name.clone(),
+                    generation: Generation::FIRST,
+                    fact: Fact::Node(fact),
+                };
+                return Ok(Decision::of(Kind::Node, id, vec![event]));
+            };
+            let node = world.node(&id.to_string().into())?;
+            let mut events = Vec::new();
+            if node.facts != **facts {
+                events.push(report(node, NodeEvent::NodeFactsChanged { facts: (**facts).clone() }));
+            }
+            if !node.readiness.ready {
+                events.push(report(node, NodeEvent::NodeBecameReady {}));
+            }
+            Ok(Decision::of(Kind::Node, id, events))
+        }
+        NodeCommand::Report(NodeReport::Lost { node, reason }) => {
+            let node = world.node(node)?;
+            let changed =
+                node.readiness.ready.then(|| report(node, NodeEvent::NodeBecameNotReady { reason: reason.clone() }));
+            Ok(Decision::of(Kind::Node, node.id.uuid(), changed.into_iter().collect()))
+        }
+    }
+}
+
+fn wish(node: &Node, fact: NodeEvent) -> Event {
+    Event { generation: node.meta.generation.next(), ..report(node, fact) }
+}
+
+fn report(node: &Node, fact: NodeEvent) -> Event {
+    Event {
+        resource_id: node.id.uuid(),
+        name: node.meta.name.clone(),
+        generation: node.meta.generation,
+        fact: Fact::Node(fact),
+    }
+}

@@ -1,0 +1,41 @@
+//! Node events to the world.
+
+use std::sync::Arc;
+
+use super::{Node, NodeEvent, Readiness};
+use crate::{
+    Id, Kind, Labels, World,
+    world::{At, Impossible},
+};
+
+pub(crate) fn evolve(world: &mut World, at: &At<'_>, event: &NodeEvent) -> Result<(), Impossible> {
+    let id = Id::new(at.resource_id);
+    if let NodeEvent::NodeRegistered { facts } = event {
+        world.claim_name(Kind::Node, at)?;
+        let node = Node {
+            id,
+            meta: at.new_meta("", &Labels::default()),
+            facts: facts.clone(),
+            cordoned: false,
+            readiness: Readiness { ready: true, since: at.time(), reason: None },
+        };
+        world.nodes.insert(id, Arc::new(node));
+        return Ok(());
+    }
+    let node = Arc::make_mut(world.nodes.get_mut(&id).ok_or_else(|| at.impossible("no such node"))?);
+    at.touch(&mut node.meta);
+    match event {
+        NodeEvent::NodeRegistered { .. } => {}
+        NodeEvent::NodeFactsChanged { facts } => node.facts = facts.clone(),
+        NodeEvent::NodeUpdated { change } => change.apply(&mut node.meta),
+        NodeEvent::NodeCordoned {} => node.cordoned = true,
+        NodeEvent::NodeUncordoned {} => node.cordoned = false,
+        NodeEvent::NodeBecameReady {} => {
+            node.readiness = Readiness { ready: true, since: at.time(), reason: None };
+        }
+        NodeEvent::NodeBecameNotReady { reason } => {
+            node.readiness = Readiness { ready: false, since: at.time(), reason: Some(reason.clone()) };
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,91 @@
+//! A node: a host that runs VMs. It is registered and described by its own
+//! monitoring worker; people cordon it.
+
+mod command;
+mod decide;
+mod event;
+mod evolve;
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+pub use command::{NodeCommand, NodeReport};
+pub(crate) use decide::decide;
+pub use event::NodeEvent;
+pub(crate) use evolve::evolve;
+
+use crate::{Id, Meta};
+
+/// A node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Node {
+    /// Its id.
+    pub id: Id<Node>,
+    /// Name, labels, generation …
+    pub meta: Meta,
+    /// What its monitoring worker found.
+    pub facts: NodeFacts,
+    /// A cordoned node keeps its VMs and gets no new ones.
+    pub cordoned: bool,
+    /// Whether its workers are heard.
+    pub readiness: Readiness,
+}
+
+/// What a node is and has.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeFacts {
+    /// Its IP addresses.
+    pub addresses: Vec<String>,
+    /// `x86_64`, `aarch64`.
+    pub architecture: String,
+    /// Kernel release.
+    pub kernel: String,
+    /// Operating system, as /etc/os-release calls itself.
+    pub operating_system: String,
+    /// What runs its VMs.
+    pub hypervisor: Hypervisor,
+    /// What it has.
+    pub capacity: Capacity,
+    /// What VMs may take in all, overcommit counted in.
+    pub allocatable: Capacity,
+    /// Loopback ports for the SSH forwards of VMs with a user-mode NIC: first and last.
+    pub ssh_ports: (u16, u16),
+}
+
+/// What runs a node's VMs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hypervisor {
+    /// `QEMU`, or `simulated`.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// `kvm`, `tcg`, or `none` when simulated.
+    pub accelerator: String,
+    /// Why this accelerator, in a sentence.
+    pub accelerator_reason: String,
+    /// True when nothing real is made on this node (law 12).
+    pub simulated: bool,
+}
+
+/// An amount of what VMs need.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Capacity {
+    /// CPUs.
+    pub vcpus: u64,
+    /// Memory in MiB.
+    pub memory_mib: u64,
+    /// Disk in GiB.
+    pub disk_gib: u64,
+}
+
+/// Whether a node's workers are heard.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Readiness {
+    /// They are.
+    pub ready: bool,
+    /// Since when.
+    pub since: DateTime<Utc>,
+    /// Why it is not ready.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}

@@ -1,0 +1,186 @@
+//! Why a command was refused: a person or program can act on each.
+
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Generation, Kind, Name, Sequence};
+
+/// A refusal changes nothing. `Display` is one clear line with the fix; the
+/// code is stable, documented in `docs/problems.md`, and never reused.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[serde(tag = "refused", rename_all = "kebab-case")]
+pub enum Refusal {
+    /// The command's own resource does not exist.
+    #[error("{kind} \"{name}\" does not exist; see the list: GET {plural}", plural = kind.plural())]
+    NotFound {
+        /// Of what kind.
+        kind: Kind,
+        /// The name or id that was asked for.
+        name: String,
+    },
+    /// A field names another resource that does not exist.
+    #[error("{field}: {kind} \"{name}\" does not exist; create it first or name another")]
+    ReferenceNotFound {
+        /// The request's field.
+        field: Cow<'static, str>,
+        /// What was looked for.
+        kind: Cow<'static, str>,
+        /// The name or id given.
+        name: String,
+    },
+    /// Names are unique within a kind.
+    #[error("{kind} \"{name}\" exists already; choose another name or remove it first")]
+    NameTaken {
+        /// Of what kind.
+        kind: Kind,
+        /// The name.
+        name: Name,
+    },
+    /// A field's value breaks a rule.
+    #[error("{field}: {reason}")]
+    Invalid {
+        /// The request's field, as in the JSON body.
+        field: Cow<'static, str>,
+        /// The rule and how to keep it.
+        reason: String,
+    },
+    /// Others depend on it.
+    #[error("{kind} \"{name}\" is in use by {users}; remove {pronoun} first", users = by.join(", "), pronoun = if by.len() == 1 { "that" } else { "those" })]
+    InUse {
+        /// Of what kind.
+        kind: Kind,
+        /// The resource.
+        name: Name,
+        /// Who uses it, as `vm "web-1"`.
+        by: Vec<String>,
+    },
+    /// The action does not fit the resource's state.
+    #[error("cannot {action} {kind} \"{name}\" while it is {state}; {fix}")]
+    WrongState {
+        /// Of what kind.
+        kind: Kind,
+        /// The resource.
+        name: Name,
+        /// Its state.
+        state: Cow<'static, str>,
+        /// What was asked.
+        action: Cow<'static, str>,
+        /// What would work.
+        fix: Cow<'static, str>,
+    },
+    /// `If-Match` named another generation.
+    #[error(
+        "{kind} \"{name}\" is at generation {actual}, not {expected}; read it again and repeat the change on what you find"
+    )]
+    PreconditionFailed {
+        /// Of what kind.
+        kind: Kind,
+        /// The resource.
+        name: Name,
+        /// What the client has seen.
+        expected: Generation,
+        /// What is.
+        actual: Generation,
+    },
+    /// One idempotency key, two different requests.
+    #[error("this Idempotency-Key was used for another request (commit {first}); take a new key for a new request")]
+    IdempotencyKeyReused {
+        /// The commit that the key led to.
+        first: Sequence,
+    },
+    /// No node could ever hold it, even when empty.
+    #[error(
+        "flavor: \"{flavor}\" asks for {wanted}, more than any node has ({largest}); take a smaller flavor or add a node"
+    )]
+    FlavorLargerThanAnyNode {
+        /// The flavor's name.
+        flavor: Name,
+        /// What it asks for.
+        wanted: String,
+        /// What each node has in all.
+        largest: String,
+    },
+    /// A VM can only be made from an active image.
+    #[error("image: \"{image}\" is {state}, not active; wait until it is (edgectl show-image {image}) or name another")]
+    ImageNotActive {
+        /// The image's name.
+        image: Name,
+        /// Its state.
+        state: Cow<'static, str>,
+    },
+    /// A worker acted on a wish that has changed since. Only workers see it.
+    #[error("stale report on {kind} \"{name}\": it acted on generation {reported}, the wish is at {actual}")]
+    StaleReport {
+        /// Of what kind.
+        kind: Kind,
+        /// The resource.
+        name: Name,
+        /// What the worker acted on.
+        reported: Generation,
+        /// What is.
+        actual: Generation,
+    },
+}
+
+/// What kind of answer a refusal is; each has its HTTP status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Category {
+    /// 404: the thing itself is not there.
+    Missing,
+    /// 409: it does not fit the state of things now.
+    Conflict,
+    /// 412: the client acted on an old state.
+    Precondition,
+    /// 422: the request can never work as it is.
+    Invalid,
+}
+
+impl Refusal {
+    /// The stable, kebab-case code.
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::NotFound { .. } => "not-found",
+            Self::ReferenceNotFound { .. } => "reference-not-found",
+            Self::NameTaken { .. } => "name-taken",
+            Self::Invalid { .. } => "invalid-value",
+            Self::InUse { .. } => "in-use",
+            Self::WrongState { .. } => "wrong-state",
+            Self::PreconditionFailed { .. } => "precondition-failed",
+            Self::IdempotencyKeyReused { .. } => "idempotency-key-reused",
+            Self::FlavorLargerThanAnyNode { .. } => "flavor-larger-than-any-node",
+            Self::ImageNotActive { .. } => "image-not-active",
+            Self::StaleReport { .. } => "stale-report",
+        }
+    }
+
+    /// Which kind of answer it is.
+    pub const fn category(&self) -> Category {
+        match self {
+            Self::NotFound { .. } => Category::Missing,
+            Self::NameTaken { .. }
+            | Self::InUse { .. }
+            | Self::WrongState { .. }
+            | Self::ImageNotActive { .. }
+            | Self::StaleReport { .. } => Category::Conflict,
+            Self::PreconditionFailed { .. } => Category::Precondition,
+            Self::ReferenceNotFound { .. }
+            | Self::Invalid { .. }
+            | Self::IdempotencyKeyReused { .. }
+            | Self::FlavorLargerThanAnyNode { .. } => Category::Invalid,
+        }
+    }
+
+    /// The request's field at fault, when one is.
+    pub fn field(&self) -> Option<&str> {
+        match self {
+            Self::ReferenceNotFound { field, .. } | Self::Invalid { field, .. } => Some(field.as_ref()),
+            Self::NameTaken { .. } => Some("name"),
+            Self::FlavorLargerThanAnyNode { .. } => Some("flavor"),
+            Self::ImageNotActive { .. } => Some("image"),
+            Self::PreconditionFailed { .. } => Some("If-Match"),
+            Self::IdempotencyKeyReused { .. } => Some("Idempotency-Key"),
+            Self::NotFound { .. } | Self::InUse { .. } | Self::WrongState { .. } | Self::StaleReport { .. } => None,
+        }
+    }
+}

@@ -1,0 +1,45 @@
+//! Law 8: deletion is legal in every state and always ends. The order: the vm
+//! pool ends the process and reports `released`; then the storage pool removes
+//! the disk; with the last volume the VM is gone.
+
+use super::{
+    Target, Vm, VmEvent,
+    decide::{fact, wish},
+};
+use crate::{
+    Event, World,
+    volume::{self, Volume},
+};
+
+/// The events of a person's wish to remove a VM; none when it is wished already.
+pub(super) fn requested(vm: &Vm) -> Vec<Event> {
+    if vm.target == Target::Deleted {
+        return vec![];
+    }
+    let requested = wish(vm, VmEvent::VmDeleteRequested {});
+    if vm.placement.is_some() {
+        return vec![requested];
+    }
+    // It never had a place, so nothing was made for it.
+    let gone = Event { generation: requested.generation, ..fact(vm, VmEvent::VmDeleted {}) };
+    vec![requested, gone]
+}
+
+/// The events of "nothing of it is left on the node".
+pub(super) fn released(world: &World, vm: &Vm) -> Vec<Event> {
+    if vm.target != Target::Deleted || vm.released {
+        return vec![];
+    }
+    let released = fact(vm, VmEvent::VmReleased {});
+    let root = vm.placement.as_ref().and_then(|placement| world.volumes.get(&placement.root_volume));
+    match root {
+        Some(root) => std::iter::once(released).chain(volume::delete_requested(root)).collect(),
+        None => vec![released, fact(vm, VmEvent::VmDeleted {})],
+    }
+}
+
+/// The VM's own end, when its last volume is gone.
+pub(crate) fn deleted_with_its_last_volume(world: &World, volume: &Volume) -> Option<Event> {
+    let vm = world.vms.get(&volume.spec.vm)?;
+    (vm.target == Target::Deleted && vm.released).then(|| fact(vm, VmEvent::VmDeleted {}))
+}

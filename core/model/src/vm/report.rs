@@ -1,0 +1,89 @@
+//! The vm pool's reports to events. What a person asked outranks what a report
+//! would lead to: the caller has refused reports on an older generation.
+
+use chrono::TimeDelta;
+
+use super::{AfterStop, GuestAgent, RunStrategy, StoppedHow, Target, Vm, VmEvent, VmReport, decide::fact, deletion};
+use crate::{Event, Given, World, placement, waiting::FailedAttempt};
+
+/// A run of this length is a good one: a crash after it counts as the first.
+const GOOD_RUN: TimeDelta = TimeDelta::minutes(10);
+
+pub(super) fn decide(world: &World, given: &Given, vm: &Vm, report: &VmReport) -> Vec<Event> {
+    use super::Power::{Off, Paused, Running};
+    let events = match (report, &vm.power) {
+        (VmReport::Started(instance), Off) => vec![VmEvent::VmStarted { instance: instance.clone() }],
+        (VmReport::Started(instance), Running(known) | Paused(known)) if instance != known => {
+            vec![VmEvent::VmStarted { instance: instance.clone() }]
+        }
+        (VmReport::Paused, Running(_)) => vec![VmEvent::VmPaused {}],
+        (VmReport::Unpaused, Paused(_)) => vec![VmEvent::VmUnpaused {}],
+        (VmReport::Stopped { how, detail }, Running(_) | Paused(_)) => {
+            let then = after_stop(given, vm, *how, detail);
+            vec![VmEvent::VmStopped { how: *how, detail: detail.clone(), then }]
+        }
+        (VmReport::AttemptFailed(failed), _) => {
+            vec![VmEvent::VmAttemptFailed { failure: failed.clone().after(vm.failure.as_ref(), given.time) }]
+        }
+        (VmReport::SshPortTaken { port }, Off) => match &vm.placement {
+            Some(placement) if placement.ssh_port == *port => placement::next_ssh_port(world, placement.node, *port)
+                .map(|ssh_port| VmEvent::VmSshPortMoved { ssh_port })
+                .into_iter()
+                .collect(),
+            Some(_) | None => vec![],
+        },
+        (VmReport::GuestAgentConnected { hostname, operating_system }, Running(_) | Paused(_))
+            if vm.guest_agent.is_none() =>
+        {
+            let guest_agent = GuestAgent {
+                hostname: hostname.clone(),
+                operating_system: operating_system.clone(),
+                since: given.time,
+            };
+            vec![VmEvent::VmGuestAgentConnected { guest_agent }]
+        }
+        (VmReport::Released, _) => return deletion::released(world, vm),
+        // Told already.
+        (
+            VmReport::Started(_)
+            | VmReport::Paused
+            | VmReport::Unpaused
+            | VmReport::Stopped { .. }
+            | VmReport::SshPortTaken { .. }
+            | VmReport::GuestAgentConnected { .. },
+            Off | Running(_) | Paused(_),
+        ) => vec![],
+    };
+    events.into_iter().map(|event| fact(vm, event)).collect()
+}
+
+fn after_stop(given: &Given, vm: &Vm, how: StoppedHow, detail: &str) -> AfterStop {
+    match vm.target {
+        Target::Stopped { .. } | Target::Deleted => return AfterStop::AsWished,
+        Target::Running | Target::Paused if vm.is_outdated() => return AfterStop::AsWished,
+        Target::Running | Target::Paused => {}
+    }
+    let starts_again = match (vm.spec.run_strategy, how) {
+        (RunStrategy::Always, _) => true,
+        (RunStrategy::RerunOnFailure, StoppedHow::Crashed | StoppedHow::HostRestarted) => true,
+        (RunStrategy::RerunOnFailure, StoppedHow::GuestShutdown | StoppedHow::Graceful | StoppedHow::Forced) => false,
+        (RunStrategy::Manual | RunStrategy::Halted, _) => false,
+    };
+    if !starts_again {
+        return AfterStop::StaysStopped;
+    }
+    if how != StoppedHow::Crashed {
+        return AfterStop::StartsAgain;
+    }
+    let ran = vm.power.instance().map_or(TimeDelta::zero(), |instance| given.time - instance.started_at);
+    let crashes = if ran >= GOOD_RUN { 1 } else { vm.crashes.saturating_add(1) };
+    let failed = FailedAttempt {
+        step: "run".to_owned(),
+        reason: format!("it crashed: {detail}"),
+        fix: Some(format!("edgectl show-vm-logs {name}; edgectl stop-vm {name} to leave it down", name = vm.meta.name)),
+    };
+    let mut failure = failed.after(None, given.time);
+    failure.attempt = crashes;
+    failure.next_attempt_at = given.time + crate::backoff::after_attempt(crashes);
+    AfterStop::StartsAgainAfter { failure, crashes }
+}

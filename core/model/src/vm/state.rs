@@ -1,0 +1,158 @@
+//! The one word that people see, and what stands behind it.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Power, Target, Vm};
+use crate::{Waiting, World, volume::VolumeState};
+
+/// A VM's state as people see it. It follows from the facts and is never stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// No node takes it now.
+    Pending,
+    /// Its disk is being made.
+    Provisioning,
+    /// Its process is being started.
+    Starting,
+    /// It shall run, the last attempt failed, and the next one is set.
+    BackOff,
+    /// Its vCPUs run.
+    Running,
+    /// Running, and shall be paused.
+    Pausing,
+    /// Its vCPUs stand still.
+    Paused,
+    /// Paused, and shall run.
+    Unpausing,
+    /// Running, and shall run anew.
+    Restarting,
+    /// Running, and shall stop.
+    Stopping,
+    /// No process, as wished.
+    Stopped,
+    /// Being removed.
+    Deleting,
+}
+
+impl State {
+    /// All, in the order of a VM's life.
+    pub const ALL: [Self; 12] = [
+        Self::Pending,
+        Self::Provisioning,
+        Self::Starting,
+        Self::BackOff,
+        Self::Running,
+        Self::Pausing,
+        Self::Paused,
+        Self::Unpausing,
+        Self::Restarting,
+        Self::Stopping,
+        Self::Stopped,
+        Self::Deleting,
+    ];
+
+    /// As users see it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Provisioning => "provisioning",
+            Self::Starting => "starting",
+            Self::BackOff => "back_off",
+            Self::Running => "running",
+            Self::Pausing => "pausing",
+            Self::Paused => "paused",
+            Self::Unpausing => "unpausing",
+            Self::Restarting => "restarting",
+            Self::Stopping => "stopping",
+            Self::Stopped => "stopped",
+            Self::Deleting => "deleting",
+        }
+    }
+}
+
+impl Vm {
+    /// Whether its process is of an older epoch than the one wished.
+    pub fn is_outdated(&self) -> bool {
+        self.power.instance().is_some_and(|instance| instance.boot_epoch < self.boot_epoch)
+    }
+
+    /// Its state, given whether its root disk can be used.
+    pub fn state(&self, root_disk_available: bool) -> State {
+        match (self.target, &self.power) {
+            (Target::Deleted, _) => State::Deleting,
+            (Target::Stopped { .. }, Power::Off) => State::Stopped,
+            (Target::Stopped { .. }, Power::Running(_) | Power::Paused(_)) => State::Stopping,
+            (Target::Running | Target::Paused, Power::Off) => {
+                if self.placement.is_none() {
+                    State::Pending
+                } else if !root_disk_available {
+                    State::Provisioning
+                } else if self.failure.is_some() {
+                    State::BackOff
+                } else {
+                    State::Starting
+                }
+            }
+            (Target::Running, Power::Running(_) | Power::Paused(_)) if self.is_outdated() => State::Restarting,
+            (Target::Running, Power::Running(_)) => State::Running,
+            (Target::Running, Power::Paused(_)) => State::Unpausing,
+            (Target::Paused, Power::Running(_)) => State::Pausing,
+            (Target::Paused, Power::Paused(_)) => State::Paused,
+        }
+    }
+
+    /// Its state in a world.
+    pub fn state_in(&self, world: &World) -> State {
+        let available = self
+            .placement
+            .as_ref()
+            .and_then(|placement| world.volumes.get(&placement.root_volume))
+            .is_some_and(|volume| volume.state == VolumeState::Available);
+        self.state(available)
+    }
+
+    /// Law 8: what it waits for, while it is not where it should be.
+    pub fn waiting(&self, world: &World) -> Option<Waiting> {
+        let state = self.state_in(world);
+        let node = self.placement.as_ref().and_then(|placement| world.nodes.get(&placement.node));
+        let on_node = |pool: &str| match node {
+            Some(node) => format!("worker.{pool}@{}", node.meta.name),
+            None => format!("worker.{pool}"),
+        };
+        let root = self.placement.as_ref().and_then(|placement| world.volumes.get(&placement.root_volume));
+        let (owner, doing) = match state {
+            State::Running | State::Paused | State::Stopped => return None,
+            State::Pending => ("scheduler".to_owned(), "no node takes it now"),
+            State::Provisioning => (on_node("storage"), "its root disk is being made"),
+            State::Starting | State::BackOff => (on_node("vm"), "its process is being started"),
+            State::Pausing => (on_node("vm"), "its vCPUs are being paused"),
+            State::Unpausing => (on_node("vm"), "its vCPUs are being resumed"),
+            State::Restarting => (on_node("vm"), "it is being stopped, to be started anew"),
+            State::Stopping => (on_node("vm"), "the guest is being asked to shut down"),
+            State::Deleting if self.released => (on_node("storage"), "its root disk is being removed"),
+            State::Deleting => (on_node("vm"), "its process is being ended"),
+        };
+        let failure = match state {
+            State::Provisioning => root.and_then(|volume| volume.failure.as_ref()),
+            State::Deleting if self.released => root.and_then(|volume| volume.failure.as_ref()),
+            _ => self.failure.as_ref(),
+        };
+        let lost = node.filter(|node| !node.readiness.ready && state != State::Pending);
+        let reason = match (lost, failure) {
+            (Some(node), _) => format!(
+                "node \"{}\" is not ready: {}",
+                node.meta.name,
+                node.readiness.reason.as_deref().unwrap_or("its workers are not heard")
+            ),
+            (None, Some(failure)) => failure.reason.clone(),
+            (None, None) => doing.to_owned(),
+        };
+        Some(Waiting {
+            owner,
+            reason,
+            fix: failure.and_then(|failure| failure.fix.clone()),
+            next_attempt_at: failure.map(|failure| failure.next_attempt_at),
+        })
+    }
+}

@@ -1,0 +1,46 @@
+//! What the storage pool reports of volumes.
+
+use serde::{Deserialize, Serialize};
+
+use super::Volume;
+use crate::{Generation, Id, waiting::FailedAttempt};
+
+/// A command on a volume.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "do", rename_all = "kebab-case")]
+pub enum VolumeCommand {
+    /// From the storage pool.
+    Report {
+        /// Which.
+        volume: Id<Volume>,
+        /// The generation it acted on.
+        generation: Generation,
+        /// What it did or saw.
+        report: VolumeReport,
+    },
+}
+
+/// What the storage pool reports of a volume.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "report", rename_all = "kebab-case")]
+pub enum VolumeReport {
+    /// It is there and can be used.
+    Created,
+    /// Tried in vain; it is tried again.
+    AttemptFailed(FailedAttempt),
+    /// Nothing of it is left.
+    Removed,
+}
+
+impl VolumeCommand {
+    /// The command's name in the envelope.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Report { report, .. } => match report {
+                VolumeReport::Created => "report-volume-created",
+                VolumeReport::AttemptFailed(_) => "report-volume-attempt-failed",
+                VolumeReport::Removed => "report-volume-removed",
+            },
+        }
+    }
+}

@@ -1,0 +1,28 @@
+//! What happens to volumes.
+
+use serde::{Deserialize, Serialize};
+
+use super::VolumeSpec;
+use crate::waiting::Failure;
+
+/// An event of a volume.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", content = "data")]
+pub enum VolumeEvent {
+    /// It is asked for.
+    VolumeCreated {
+        /// What it is to be.
+        spec: VolumeSpec,
+    },
+    /// It is there and can be used.
+    VolumeBecameAvailable {},
+    /// An attempt failed and will be repeated.
+    VolumeAttemptFailed {
+        /// What, why, when again.
+        failure: Failure,
+    },
+    /// It shall go.
+    VolumeDeleteRequested {},
+    /// It is gone.
+    VolumeDeleted {},
+}

@@ -1,0 +1,351 @@
+//! The fold of all commits.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use chrono::{DateTime, Utc};
+use uuid::Uuid;
+
+use crate::{
+    Commit, Generation, Id, Kind, Labels, Meta, Name, Refusal, Sequence,
+    command::Reference,
+    event::Fact,
+    flavor::{self, Flavor},
+    idempotency::{IdempotencyKeys, Remembered},
+    image::{self, Image},
+    keypair::{self, Keypair},
+    node::{self, Node},
+    vm::{self, Vm},
+    volume::{self, Volume},
+};
+
+/// Everything that is. Resources are shared (`Arc`), so that a copy of the
+/// world for a dry run or a rewind costs its maps, not its contents.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct World {
+    /// The last commit folded.
+    pub sequence: Sequence,
+    /// VMs, deleting ones included.
+    pub vms: BTreeMap<Id<Vm>, Arc<Vm>>,
+    /// Images.
+    pub images: BTreeMap<Id<Image>, Arc<Image>>,
+    /// Flavors.
+    pub flavors: BTreeMap<Id<Flavor>, Arc<Flavor>>,
+    /// Keypairs.
+    pub keypairs: BTreeMap<Id<Keypair>, Arc<Keypair>>,
+    /// Nodes.
+    pub nodes: BTreeMap<Id<Node>, Arc<Node>>,
+    /// Volumes.
+    pub volumes: BTreeMap<Id<Volume>, Arc<Volume>>,
+    /// Requests seen before.
+    pub idempotency: IdempotencyKeys,
+    names: BTreeMap<(Kind, Name), Uuid>,
+}
+
+/// What one commit touched, for those who keep rows of the world.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Touched {
+    /// Resources created, changed or gone, each once, in order of first touch.
+    pub resources: Vec<(Kind, Uuid)>,
+    /// Idempotency keys (scoped by actor) that are no longer remembered.
+    pub forgotten: Vec<String>,
+}
+
+impl Touched {
+    fn add(&mut self, kind: Kind, id: Uuid) {
+        if !self.resources.contains(&(kind, id)) {
+            self.resources.push((kind, id));
+        }
+    }
+}
+
+/// An event that cannot have happened in this world: the log is corrupt, or
+/// was written by a program that we are not. The reader stops here.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("commit {sequence} holds an impossible event: {what}; stop and compare the log with its archive")]
+pub struct Impossible {
+    /// The commit.
+    pub sequence: Sequence,
+    /// What does not fit.
+    pub what: String,
+}
+
+/// Where and when an event stands, for the kinds' `evolve`.
+pub(crate) struct At<'a> {
+    pub commit: &'a Commit,
+    pub resource_id: Uuid,
+    pub name: &'a Name,
+    pub generation: Generation,
+}
+
+impl At<'_> {
+    /// The meta of a resource that this event creates.
+    pub fn new_meta(&self, description: &str, labels: &Labels) -> Meta {
+        Meta {
+            name: self.name.clone(),
+            description: description.to_owned(),
+            labels: labels.clone(),
+            generation: self.generation,
+            revision: self.commit.sequence,
+            created_at: self.commit.time,
+            updated_at: self.commit.time,
+            cause: self.commit.id,
+            correlation_id: self.commit.correlation_id,
+        }
+    }
+
+    /// Takes the commit's place and time over into a touched resource.
+    pub fn touch(&self, meta: &mut Meta) {
+        if self.generation > meta.generation {
+            meta.cause = self.commit.id;
+            meta.correlation_id = self.commit.correlation_id;
+        }
+        meta.generation = self.generation;
+        meta.revision = self.commit.sequence;
+        meta.updated_at = self.commit.time;
+    }
+
+    /// The commit's time.
+    pub fn time(&self) -> DateTime<Utc> {
+        self.commit.time
+    }
+
+    /// This event does not fit.
+    pub fn impossible(&self, what: impl Into<String>) -> Impossible {
+        Impossible { sequence: self.commit.sequence, what: what.into() }
+    }
+}
+
+impl World {
+    /// Folds the next commit in.
+    ///
+    /// # Errors
+    /// [`Impossible`] when the commit is not the next one or an event does not fit.
+    pub fn evolve(&mut self, commit: &Commit) -> Result<Touched, Impossible> {
+        if commit.sequence != self.sequence.next() {
+            return Err(Impossible { sequence: commit.sequence, what: format!("it follows commit {}", self.sequence) });
+        }
+        let mut touched = Touched::default();
+        for event in &commit.events {
+            let at = At { commit, resource_id: event.resource_id, name: &event.name, generation: event.generation };
+            match &event.fact {
+                Fact::Vm(event) => vm::evolve(self, &at, event)?,
+                Fact::Image(event) => image::evolve(self, &at, event)?,
+                Fact::Flavor(event) => flavor::evolve(self, &at, event)?,
+                Fact::Keypair(event) => keypair::evolve(self, &at, event)?,
+                Fact::Node(event) => node::evolve(self, &at, event)?,
+                Fact::Volume(event) => volume::evolve(self, &at, event)?,
+            }
+            touched.add(event.fact.kind(), event.resource_id);
+            self.touch_owner(commit, event, &mut touched);
+        }
+        if let Some(claim) = &commit.idempotency {
+            touched.forgotten = self.idempotency.remember(
+                &commit.actor.name,
+                &claim.key,
+                Remembered {
+                    fingerprint: claim.fingerprint.clone(),
+                    sequence: commit.sequence,
+                    kind: commit.primary.0,
+                    resource_id: commit.primary.1,
+                    time: commit.time,
+                },
+            );
+        }
+        self.sequence = commit.sequence;
+        Ok(touched)
+    }
+
+    /// A VM shows its root disk's state, so what happens to the disk is a new revision of the VM.
+    fn touch_owner(&mut self, commit: &Commit, event: &crate::Event, touched: &mut Touched) {
+        let Fact::Volume(_) = event.fact else { return };
+        let Some(owner) = self.volumes.get(&Id::new(event.resource_id)).map(|volume| volume.spec.vm) else {
+            return;
+        };
+        if let Some(vm) = self.vms.get_mut(&owner) {
+            let vm = Arc::make_mut(vm);
+            vm.meta.revision = commit.sequence;
+            vm.meta.updated_at = commit.time;
+            touched.add(Kind::Vm, owner.uuid());
+        }
+    }
+
+    /// The id behind a living resource's name.
+    pub fn id_of(&self, kind: Kind, name: &Name) -> Option<Uuid> {
+        self.names.get(&(kind, name.clone())).copied()
+    }
+
+    /// The id behind a name or id, if such a resource lives.
+    pub fn resolve(&self, kind: Kind, reference: &Reference) -> Option<Uuid> {
+        if let Ok(id) = Uuid::parse_str(&reference.0) {
+            return self.meta(kind, id).map(|_| id);
+        }
+        let name = reference.0.parse().ok()?;
+        self.id_of(kind, &name)
+    }
+
+    /// The bookkeeping of a living resource.
+    pub fn meta(&self, kind: Kind, id: Uuid) -> Option<&Meta> {
+        match kind {
+            Kind::Vm => self.vms.get(&Id::new(id)).map(|r| &r.meta),
+            Kind::Image => self.images.get(&Id::new(id)).map(|r| &r.meta),
+            Kind::Flavor => self.flavors.get(&Id::new(id)).map(|r| &r.meta),
+            Kind::Keypair => self.keypairs.get(&Id::new(id)).map(|r| &r.meta),
+            Kind::Node => self.nodes.get(&Id::new(id)).map(|r| &r.meta),
+            Kind::Volume => self.volumes.get(&Id::new(id)).map(|r| &r.meta),
+        }
+    }
+
+    /// The VM behind a reference.
+    ///
+    /// # Errors
+    /// [`Refusal::NotFound`].
+    pub fn vm(&self, reference: &Reference) -> Result<&Arc<Vm>, Refusal> {
+        let id = self.resolve(Kind::Vm, reference);
+        id.and_then(|id| self.vms.get(&Id::new(id))).ok_or_else(|| not_found(Kind::Vm, reference))
+    }
+
+    /// The image behind a reference.
+    ///
+    /// # Errors
+    /// [`Refusal::NotFound`].
+    pub fn image(&self, reference: &Reference) -> Result<&Arc<Image>, Refusal> {
+        let id = self.resolve(Kind::Image, reference);
+        id.and_then(|id| self.images.get(&Id::new(id))).ok_or_else(|| not_found(Kind::Image, reference))
+    }
+
+    /// The flavor behind a reference.
+    ///
+    /// # Errors
+    /// [`Refusal::NotFound`].
+    pub fn flavor(&self, reference: &Reference) -> Result<&Arc<Flavor>, Refusal> {
+        let id = self.resolve(Kind::Flavor, reference);
+        id.and_then(|id| self.flavors.get(&Id::new(id))).ok_or_else(|| not_found(Kind::Flavor, reference))
+    }
+
+    /// The keypair behind a reference.
+    ///
+    /// # Errors
+    /// [`Refusal::NotFound`].
+    pub fn keypair(&self, reference: &Reference) -> Result<&Arc<Keypair>, Refusal> {
+        let id = self.resolve(Kind::Keypair, reference);
+        id.and_then(|id| self.keypairs.get(&Id::new(id))).ok_or_else(|| not_found(Kind::Keypair, reference))
+    }
+
+    /// The node behind a reference.
+    ///
+    /// # Errors
+    /// [`Refusal::NotFound`].
+    pub fn node(&self, reference: &Reference) -> Result<&Arc<Node>, Refusal> {
+        let id = self.resolve(Kind::Node, reference);
+        id.and_then(|id| self.nodes.get(&Id::new(id))).ok_or_else(|| not_found(Kind::Node, reference))
+    }
+
+    /// The volume behind a reference.
+    ///
+    /// # Errors
+    /// [`Refusal::NotFound`].
+    pub fn volume(&self, reference: &Reference) -> Result<&Arc<Volume>, Refusal> {
+        let id = self.resolve(Kind::Volume, reference);
+        id.and_then(|id| self.volumes.get(&Id::new(id))).ok_or_else(|| not_found(Kind::Volume, reference))
+    }
+
+    pub(crate) fn claim_name(&mut self, kind: Kind, at: &At<'_>) -> Result<(), Impossible> {
+        match self.names.insert((kind, at.name.clone()), at.resource_id) {
+            None => Ok(()),
+            Some(other) => Err(at.impossible(format!("{kind} \"{}\" is the name of {other} already", at.name))),
+        }
+    }
+
+    pub(crate) fn release_name(&mut self, kind: Kind, name: &Name) {
+        self.names.remove(&(kind, name.clone()));
+    }
+
+    /// Builds a world from stored resources, as a view keeps them.
+    pub fn from_parts(sequence: Sequence, resources: Vec<Resource>, idempotency: IdempotencyKeys) -> Self {
+        let mut world = Self { sequence, idempotency, ..Self::default() };
+        for resource in resources {
+            world.names.insert((resource.kind(), resource.meta().name.clone()), resource.id());
+            match resource {
+                Resource::Vm(r) => drop(world.vms.insert(r.id, r)),
+                Resource::Image(r) => drop(world.images.insert(r.id, r)),
+                Resource::Flavor(r) => drop(world.flavors.insert(r.id, r)),
+                Resource::Keypair(r) => drop(world.keypairs.insert(r.id, r)),
+                Resource::Node(r) => drop(world.nodes.insert(r.id, r)),
+                Resource::Volume(r) => drop(world.volumes.insert(r.id, r)),
+            }
+        }
+        world
+    }
+
+    /// A living resource of any kind.
+    pub fn resource(&self, kind: Kind, id: Uuid) -> Option<Resource> {
+        match kind {
+            Kind::Vm => self.vms.get(&Id::new(id)).cloned().map(Resource::Vm),
+            Kind::Image => self.images.get(&Id::new(id)).cloned().map(Resource::Image),
+            Kind::Flavor => self.flavors.get(&Id::new(id)).cloned().map(Resource::Flavor),
+            Kind::Keypair => self.keypairs.get(&Id::new(id)).cloned().map(Resource::Keypair),
+            Kind::Node => self.nodes.get(&Id::new(id)).cloned().map(Resource::Node),
+            Kind::Volume => self.volumes.get(&Id::new(id)).cloned().map(Resource::Volume),
+        }
+    }
+}
+
+/// A resource of any kind, shared with the world it came from.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(tag = "kind", content = "resource", rename_all = "snake_case")]
+pub enum Resource {
+    /// A VM.
+    Vm(Arc<Vm>),
+    /// An image.
+    Image(Arc<Image>),
+    /// A flavor.
+    Flavor(Arc<Flavor>),
+    /// A keypair.
+    Keypair(Arc<Keypair>),
+    /// A node.
+    Node(Arc<Node>),
+    /// A volume.
+    Volume(Arc<Volume>),
+}
+
+impl Resource {
+    /// Its kind.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Vm(_) => Kind::Vm,
+            Self::Image(_) => Kind::Image,
+            Self::Flavor(_) => Kind::Flavor,
+            Self::Keypair(_) => Kind::Keypair,
+            Self::Node(_) => Kind::Node,
+            Self::Volume(_) => Kind::Volume,
+        }
+    }
+
+    /// Its id.
+    pub fn id(&self) -> Uuid {
+        match self {
+            Self::Vm(r) => r.id.uuid(),
+            Self::Image(r) => r.id.uuid(),
+            Self::Flavor(r) => r.id.uuid(),
+            Self::Keypair(r) => r.id.uuid(),
+            Self::Node(r) => r.id.uuid(),
+            Self::Volume(r) => r.id.uuid(),
+        }
+    }
+
+    /// Its bookkeeping.
+    pub fn meta(&self) -> &Meta {
+        match self {
+            Self::Vm(r) => &r.meta,
+            Self::Image(r) => &r.meta,
+            Self::Flavor(r) => &r.meta,
+            Self::Keypair(r) => &r.meta,
+            Self::Node(r) => &r.meta,
+            Self::Volume(r) => &r.meta,
+        }
+    }
+}
+
+fn not_found(kind: Kind, reference: &Reference) -> Refusal {
+    Refusal::NotFound { kind, name: reference.0.clone() }
+}
