@@ -1,0 +1,145 @@
+//! The configuration of the NATS server: where it listens, that it syncs always, and each role's rights.
+//!
+//! Each role has an account of its own, not only a user. Within one account a user who may ask JetStream for a message
+//! can name any subject for the answer, `mm3.commit.vm.x` included, and the server publishes the answer there without
+//! asking whether *the user* may (seen with nats-server 2.15.1): "read only" would append. Between accounts an answer
+//! goes back only to the account that asked, where nothing listens on such subjects.
+
+use std::fmt::Write;
+use std::path::Path;
+
+use super::credentials::{AUDITORS, Credentials, READERS, Role};
+use super::stream::{ACCEPTED_SUBJECTS, STORED_SUBJECTS, STREAM};
+
+/// Commands of other processes, answered by the engine.
+const COMMANDS: &str = "mm3.command.>";
+/// Signs of life of other processes.
+const HEARTBEATS: &str = "mm3.heartbeat.>";
+
+/// How a service answers; JetStream's batches are many answers to one request.
+#[derive(Clone, Copy, PartialEq)]
+enum Answers {
+    One,
+    Many,
+}
+
+/// The text of `nats.conf`. All paths are under `dir`, which [`is_plain`] must have accepted.
+pub(super) fn render(dir: &Path, credentials: &Credentials) -> String {
+    let read = [
+        // Needed even by those who never ask it: an account without JetStream that imports this is left alone; any other
+        // gets an import of the whole API for itself, which then answers instead of ours (nats-server 2.15,
+        // `enableJetStreamInfoServiceImportOnly`).
+        ("$JS.API.INFO".to_owned(), Answers::One),
+        (format!("$JS.API.STREAM.INFO.{STREAM}"), Answers::One),
+        (format!("$JS.API.STREAM.MSG.GET.{STREAM}"), Answers::One),
+        (format!("$JS.API.DIRECT.GET.{STREAM}"), Answers::Many),
+        (format!("$JS.API.DIRECT.GET.{STREAM}.>"), Answers::Many),
+    ];
+    let tell = [(COMMANDS.to_owned(), Answers::One), (HEARTBEATS.to_owned(), Answers::One)];
+    // What NATS clients use to find a stream and to read it by a pull consumer. A consumer can't be made to deliver into
+    // the stream (the server refuses the cycle), nor to an auditor by push (that stays in the stream's account). Should
+    // it ever deliver to other subjects there, `sender` tells it from a command.
+    let consume = [
+        ("$JS.API.STREAM.NAMES".to_owned(), Answers::One),
+        (format!("$JS.API.CONSUMER.CREATE.{STREAM}"), Answers::One),
+        (format!("$JS.API.CONSUMER.CREATE.{STREAM}.>"), Answers::One),
+        (format!("$JS.API.CONSUMER.INFO.{STREAM}.*"), Answers::One),
+        (format!("$JS.API.CONSUMER.MSG.NEXT.{STREAM}.*"), Answers::Many),
+        (format!("$JS.ACK.{STREAM}.>"), Answers::One),
+    ];
+    let engine_publishes = [
+        ACCEPTED_SUBJECTS.to_owned(),
+        format!("$JS.API.STREAM.CREATE.{STREAM}"),
+        read[0].0.clone(),
+        read[1].0.clone(),
+        read[2].0.clone(),
+        read[3].0.clone(),
+    ];
+    let subjects =
+        |services: &[(String, Answers)]| services.iter().map(|service| service.0.clone()).collect::<Vec<_>>();
+    let reader: Vec<_> = read.iter().chain(&tell).cloned().collect();
+    let auditor: Vec<_> = read.iter().chain(&consume).cloned().collect();
+
+    let mut text = String::new();
+    let dir = dir.display();
+    // Writing to a String can't fail.
+    let _ = write!(
+        text,
+        r#"# Written by edgestackd at each start; changes here are lost.
+server_name: "{name}"
+listen: "{address}"
+log_file: "{dir}/nats-server.log"
+logfile_size_limit: 16MB
+logfile_max_num: 4
+pid_file: "{dir}/nats-server.pid"
+max_payload: 1MB
+
+jetstream {{
+  store_dir: "{dir}/jetstream"
+  # An acknowledged write is on the disk.
+  sync_interval: always
+  # The disk is the limit; a share of what was free at the start would refuse writes that have room.
+  max_file_store: 1024TB
+  max_memory_store: 64MB
+}}
+
+system_account: SYS
+accounts {{
+"#,
+        name = credentials.server_name(),
+        address = credentials.address(),
+    );
+    let _ = writeln!(text, "  EDGESTACK {{\n    jetstream: enabled");
+    user(&mut text, credentials, Role::Engine, &engine_publishes, &[COMMANDS, HEARTBEATS, STORED_SUBJECTS], true);
+    text.push_str("    exports [\n");
+    let _ = writeln!(text, "      {{ stream: \"{STORED_SUBJECTS}\", accounts: [READERS, AUDITORS] }}");
+    for (services, accounts) in [(&read[..], "READERS, AUDITORS"), (&tell[..], "READERS"), (&consume[..], "AUDITORS")] {
+        for (subject, answers) in services {
+            let kind = if *answers == Answers::Many { ", response_type: stream" } else { "" };
+            let _ = writeln!(text, "      {{ service: \"{subject}\"{kind}, accounts: [{accounts}] }}");
+        }
+    }
+    text.push_str("    ]\n  }\n");
+    for (account, role, services) in [(READERS, Role::Reader, &reader), (AUDITORS, Role::Auditor, &auditor)] {
+        let _ = writeln!(text, "  {account} {{");
+        user(&mut text, credentials, role, &subjects(services), &[STORED_SUBJECTS], false);
+        text.push_str("    imports [\n");
+        let _ = writeln!(text, "      {{ stream: {{ account: EDGESTACK, subject: \"{STORED_SUBJECTS}\" }} }}");
+        for (subject, _) in services {
+            let _ = writeln!(text, "      {{ service: {{ account: EDGESTACK, subject: \"{subject}\" }} }}");
+        }
+        text.push_str("    ]\n  }\n");
+    }
+    text.push_str("  SYS {\n");
+    user(&mut text, credentials, Role::Monitor, &["$SYS.REQ.SERVER.PING.VARZ".to_owned()], &[], false);
+    text.push_str("  }\n}\n");
+    text
+}
+
+fn user(
+    text: &mut String,
+    credentials: &Credentials,
+    role: Role,
+    publish: &[String],
+    subscribe: &[&str],
+    responds: bool,
+) {
+    let quoted = |subject: &str| format!("\"{subject}\"");
+    let publish: Vec<_> = publish.iter().map(|subject| quoted(subject)).collect();
+    let inbox = format!("{}.>", role.inbox());
+    let subscribe: Vec<_> = subscribe.iter().copied().chain([inbox.as_str()]).map(quoted).collect();
+    let _ = writeln!(
+        text,
+        "    users [{{\n      user: {role}\n      password: \"{password}\"\n      permissions {{\n        publish {{ allow: \
+         [{publish}] }}\n        subscribe {{ allow: [{subscribe}] }}{responses}\n      }}\n    }}]",
+        password = credentials.password(role),
+        publish = publish.join(", "),
+        subscribe = subscribe.join(", "),
+        responses = if responds { "\n        allow_responses: true" } else { "" },
+    );
+}
+
+/// Whether a path can stand in quotes in the configuration as it is.
+pub(super) fn is_plain(path: &Path) -> bool {
+    path.to_str().is_some_and(|text| !text.chars().any(|c| c.is_control() || matches!(c, '"' | '\\' | '$')))
+}
