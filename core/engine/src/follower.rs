@@ -1,0 +1,143 @@
+//! From the log into the replica.
+
+use std::{sync::Arc, time::Duration};
+
+use edgestack_log::{ChainHead, Damage, Log, LogError};
+use futures::StreamExt;
+
+use crate::{Replica, error_chain, reconnect::Pause};
+
+/// Commits asked for at once.
+const BATCH: usize = 512;
+
+/// Folds everything that is in the log now.
+///
+/// # Errors
+/// [`LogError`] when the log cannot be read, or is damaged (the replica has failed then).
+pub async fn catch_up(log: &dyn Log, replica: &Replica) -> Result<(), LogError> {
+    loop {
+        let from = replica.head().sequence + 1;
+        let batch = match log.read(from, BATCH).await {
+            Ok(batch) => batch,
+            Err(LogError::Damaged(damage)) => {
+                replica.fail(damage.clone().into());
+                return Err(LogError::Damaged(damage));
+            }
+            Err(error) => return Err(error),
+        };
+        if batch.is_empty() {
+            return check_extent(log, replica).await;
+        }
+        if replica.apply(batch.into_iter().map(|stored| (stored, None)).collect()).is_err() {
+            // The alarm is raised; the caller sees it in the replica's failure.
+            return Ok(());
+        }
+    }
+}
+
+/// Law 4: as many messages as sequences, and no acknowledged one missing at the end.
+async fn check_extent(log: &dyn Log, replica: &Replica) -> Result<(), LogError> {
+    let folded = replica.head().sequence;
+    let head = log.head().await?;
+    let expected = (head.last_sequence + 1).saturating_sub(head.first_sequence.max(1));
+    let damage = if head.last_sequence < folded {
+        Damage::CutTail { acknowledged: folded, last: head.last_sequence }
+    } else if head.messages != expected {
+        let (first_sequence, last_sequence, messages) = (head.first_sequence, head.last_sequence, head.messages);
+        Damage::Missing { first_sequence, last_sequence, expected, messages }
+    } else {
+        return Ok(());
+    };
+    replica.fail(damage.clone().into());
+    Err(LogError::Damaged(damage))
+}
+
+/// Follows the log for ever: what other writers append arrives this way, and
+/// what our own writer appended is compared with what the log delivers.
+pub async fn follow(log: Arc<dyn Log>, replica: Arc<Replica>) {
+    let mut pause = Pause::new();
+    loop {
+        match log.follow(replica.head().sequence + 1).await {
+            Ok(mut commits) => {
+                pause = Pause::new();
+                loop {
+                    match commits.next().await {
+                        Some(Ok(stored)) => {
+                            if replica.apply(vec![(stored, None)]).is_err() {
+                                return;
+                            }
+                        }
+                        Some(Err(LogError::Damaged(damage))) => {
+                            replica.fail(damage.into());
+                            return;
+                        }
+                        Some(Err(error)) => {
+                            tracing::warn!(error = error_chain(&error), "following the log was interrupted");
+                            break;
+                        }
+                        None => break,
+                    }
+                }
+            }
+            Err(error) => tracing::warn!(error = error_chain(&error), "the log cannot be followed now"),
+        }
+        pause.wait().await;
+    }
+}
+
+/// Law 4 on a timer: reads the whole log and checks chain and count, at once and then each `every`.
+pub async fn verify_on_a_timer(log: Arc<dyn Log>, replica: Arc<Replica>, every: Duration) {
+    let mut failed = replica.watch_failure();
+    loop {
+        let upto = replica.head();
+        let begun = std::time::Instant::now();
+        match verify(&*log, upto).await {
+            Ok(()) => tracing::debug!(
+                seq = upto.sequence,
+                elapsed_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
+                "the log is whole"
+            ),
+            Err(LogError::Damaged(damage)) => replica.fail(damage.into()),
+            Err(error) => tracing::warn!(error = error_chain(&error), "the log could not be verified now"),
+        }
+        tokio::select! {
+            () = tokio::time::sleep(every) => {}
+            // Once failed there is nothing more to find out.
+            _ = failed.wait_for(Option::is_some) => return,
+        }
+    }
+}
+
+async fn verify(log: &dyn Log, upto: ChainHead) -> Result<(), LogError> {
+    let mut head = ChainHead::GENESIS;
+    while head.sequence < upto.sequence {
+        let batch = log.read(head.sequence + 1, BATCH).await?;
+        if batch.is_empty() {
+            return Err(LogError::Damaged(Damage::CutTail { acknowledged: upto.sequence, last: head.sequence }));
+        }
+        for stored in batch.iter().take_while(|stored| stored.sequence <= upto.sequence) {
+            head.check_next(stored)?;
+        }
+        // A long log must not keep a core busy that requests need.
+        tokio::task::yield_now().await;
+    }
+    if head.hash != upto.hash {
+        let is = hex::encode(head.hash);
+        return Err(LogError::Damaged(Damage::BrokenHash {
+            sequence: upto.sequence,
+            says: hex::encode(upto.hash),
+            is,
+        }));
+    }
+    let extent = log.head().await?;
+    let expected = (extent.last_sequence + 1).saturating_sub(extent.first_sequence.max(1));
+    if extent.messages != expected {
+        return Err(LogError::Damaged(Damage::Missing {
+            first_sequence: extent.first_sequence,
+            last_sequence: extent.last_sequence,
+            expected,
+            messages: extent.messages,
+        }));
+    }
+    Ok(())
+}

@@ -1,0 +1,236 @@
+//! The folded world of this process. Commits come in from the writer (at once,
+//! when acknowledged) and from the log (always), in any overlap; they are
+//! checked, folded and projected exactly once, in order.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard},
+};
+
+use edgestack_log::{ChainHead, Damage, StoredCommit, chain};
+use edgestack_model::{Commit, DecodeError, Kind, Sequence, World, world::Impossible, world::Resource};
+use tokio::sync::{broadcast, watch};
+use uuid::Uuid;
+
+/// A commit folded into the world, with what it changed.
+#[derive(Debug)]
+pub struct Applied {
+    /// The commit.
+    pub commit: Arc<Commit>,
+    /// Each touched resource before and after.
+    pub changes: Vec<Change>,
+    /// Idempotency keys that are no longer remembered.
+    pub forgotten: Vec<String>,
+}
+
+/// One resource before and after a commit.
+#[derive(Clone, Debug)]
+pub struct Change {
+    /// Of which kind.
+    pub kind: Kind,
+    /// Which.
+    pub id: Uuid,
+    /// As it was; `None`: it is new.
+    pub before: Option<Resource>,
+    /// As it is; `None`: it is gone.
+    pub after: Option<Resource>,
+}
+
+/// Something that keeps what the replica folded: the views.
+pub trait Projection: Send + 'static {
+    /// Takes over commits that have just been folded, oldest first; `world` and `head` are after the last.
+    /// It must not fail: a projection that cannot store heals itself and says so.
+    fn project(&mut self, batch: &[Arc<Applied>], world: &World, head: &ChainHead);
+}
+
+/// Why a replica stopped folding.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum ReplicaError {
+    /// The log is not what was acknowledged.
+    #[error("the log is damaged")]
+    Damaged(#[from] Damage),
+    /// A commit that this program cannot read.
+    #[error("the log holds what this program cannot read")]
+    Undecodable(#[source] Arc<DecodeError>),
+    /// An event that does not fit the world before it.
+    #[error("the log does not fit together")]
+    Impossible(#[from] Impossible),
+    /// What is stored at a sequence is not what was acknowledged there.
+    #[error("commit {0} in the log differs from the one that was acknowledged")]
+    Differs(u64),
+}
+
+/// How many of the last commits' hashes are kept to compare what the log delivers with what was acknowledged.
+const RECENT_MAX: usize = 4096;
+
+/// The folded world.
+pub struct Replica {
+    world: RwLock<World>,
+    inner: Mutex<Inner>,
+    head: watch::Sender<ChainHead>,
+    feed: broadcast::Sender<Arc<Applied>>,
+    failed: watch::Sender<Option<ReplicaError>>,
+}
+
+struct Inner {
+    head: ChainHead,
+    recent: VecDeque<ChainHead>,
+    projection: Option<Box<dyn Projection>>,
+}
+
+impl Replica {
+    /// A replica that goes on from a known place: a world and the chain's head there.
+    pub fn new(world: World, head: ChainHead, projection: Option<Box<dyn Projection>>) -> Arc<Self> {
+        let (feed, _) = broadcast::channel(1024);
+        Arc::new(Self {
+            world: RwLock::new(world),
+            inner: Mutex::new(Inner { head, recent: VecDeque::new(), projection }),
+            head: watch::Sender::new(head),
+            feed,
+            failed: watch::Sender::new(None),
+        })
+    }
+
+    /// The world as it is now. Hold the guard briefly: writers wait for it.
+    pub fn world(&self) -> RwLockReadGuard<'_, World> {
+        // A poisoned lock means a panic while folding; the fold is then stopped by `failed`, reads go on.
+        self.world.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The last folded commit.
+    pub fn head(&self) -> ChainHead {
+        *self.head.borrow()
+    }
+
+    /// Follows the head.
+    pub fn watch_head(&self) -> watch::Receiver<ChainHead> {
+        self.head.subscribe()
+    }
+
+    /// Each commit from now on, with what it changed. A receiver that lags is told so and reads the world anew.
+    pub fn subscribe(&self) -> broadcast::Receiver<Arc<Applied>> {
+        self.feed.subscribe()
+    }
+
+    /// Why folding has stopped, if it has. Law 4: writes stop then, reads go on.
+    pub fn failure(&self) -> Option<ReplicaError> {
+        self.failed.borrow().clone()
+    }
+
+    /// Follows [`Self::failure`].
+    pub fn watch_failure(&self) -> watch::Receiver<Option<ReplicaError>> {
+        self.failed.subscribe()
+    }
+
+    /// Stops folding for good: something outside found the log damaged.
+    pub fn fail(&self, error: ReplicaError) {
+        self.failed.send_if_modified(|failed| {
+            if failed.is_some() {
+                return false;
+            }
+            tracing::error!(
+                error = crate::error_chain(&error),
+                "ALARM: the log is damaged; writes have stopped, reads go on; compare the log with its archive"
+            );
+            *failed = Some(error);
+            true
+        });
+    }
+
+    /// Waits until the commit at `sequence` is folded.
+    pub async fn wait_for(&self, sequence: Sequence) {
+        let mut head = self.head.subscribe();
+        // The sender lives in `self`, so this ends only with the condition.
+        let _ = head.wait_for(|head| head.sequence >= sequence.0).await;
+    }
+
+    /// Folds stored commits, oldest first. Those folded already are only compared with what was folded.
+    ///
+    /// # Errors
+    /// [`ReplicaError`]; nothing is folded any more after it.
+    pub fn apply(&self, batch: Vec<(StoredCommit, Option<Arc<Commit>>)>) -> Result<(), ReplicaError> {
+        if let Some(error) = self.failure() {
+            return Err(error);
+        }
+        self.apply_checked(batch).inspect_err(|error| self.fail(error.clone()))
+    }
+
+    fn apply_checked(&self, batch: Vec<(StoredCommit, Option<Arc<Commit>>)>) -> Result<(), ReplicaError> {
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut applied = Vec::with_capacity(batch.len());
+        let mut outcome = Ok(());
+        for (stored, decoded) in batch {
+            match self.fold_next(&mut inner, &stored, decoded) {
+                Ok(Some(commit)) => applied.push(Arc::new(commit)),
+                Ok(None) => {}
+                Err(error) => {
+                    outcome = Err(error);
+                    break;
+                }
+            }
+        }
+        if !applied.is_empty() {
+            let head = inner.head;
+            if let Some(projection) = &mut inner.projection {
+                projection.project(&applied, &self.world(), &head);
+            }
+            self.head.send_replace(head);
+            for commit in applied {
+                // No receiver is no error: nobody watches just now.
+                let _ = self.feed.send(commit);
+            }
+        }
+        outcome
+    }
+
+    fn fold_next(
+        &self,
+        inner: &mut Inner,
+        stored: &StoredCommit,
+        decoded: Option<Arc<Commit>>,
+    ) -> Result<Option<Applied>, ReplicaError> {
+        if stored.sequence <= inner.head.sequence {
+            let known = inner.recent.iter().rev().find(|known| known.sequence == stored.sequence);
+            return match known {
+                Some(known) if known.hash != chain::hash(&stored.payload) => {
+                    Err(ReplicaError::Differs(stored.sequence))
+                }
+                Some(_) | None => Ok(None),
+            };
+        }
+        let mut head = inner.head;
+        head.check_next(stored)?;
+        let commit = match decoded {
+            Some(commit) => commit,
+            None => {
+                Arc::new(Commit::decode(&stored.payload).map_err(|error| ReplicaError::Undecodable(Arc::new(error)))?)
+            }
+        };
+        let mut world = self.world.write().unwrap_or_else(PoisonError::into_inner);
+        let mut changes: Vec<Change> = Vec::with_capacity(commit.events.len());
+        for event in &commit.events {
+            note_before(&mut changes, &world, event.fact.kind(), event.resource_id);
+        }
+        let touched = world.evolve(&commit)?;
+        for &(kind, id) in &touched.resources {
+            let after = world.resource(kind, id);
+            match changes.iter_mut().find(|change| (change.kind, change.id) == (kind, id)) {
+                Some(change) => change.after = after,
+                None => changes.push(Change { kind, id, before: after.clone(), after }),
+            }
+        }
+        drop(world);
+        inner.head = head;
+        if inner.recent.len() == RECENT_MAX {
+            inner.recent.pop_front();
+        }
+        inner.recent.push_back(head);
+        Ok(Some(Applied { commit, changes, forgotten: touched.forgotten }))
+    }
+}
+
+fn note_before(changes: &mut Vec<Change>, world: &World, kind: Kind, id: Uuid) {
+    if !changes.iter().any(|change| (change.kind, change.id) == (kind, id)) {
+        changes.push(Change { kind, id, before: world.resource(kind, id), after: None });
+    }
+}

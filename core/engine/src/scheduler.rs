@@ -1,0 +1,86 @@
+//! Finds places for VMs that have none: whenever a node or a placed VM changes,
+//! and at each pending VM's set time. Level-triggered: what it does follows
+//! from the world, the change only wakes it.
+
+use std::{sync::Arc, time::Duration};
+
+use chrono::{DateTime, Utc};
+use edgestack_model::{Actor, Command, Id, Kind, vm::Target, vm::Vm, vm::VmCommand};
+use uuid::Uuid;
+
+use crate::{Clock, CommandPort, Origin, Replica, Submission, error_chain};
+
+/// The longest time between two looks, for clocks that jump.
+const LOOK_AT_LEAST_EVERY: Duration = Duration::from_secs(60);
+/// The pause after a round in which a command could not be submitted.
+const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(1);
+
+/// Runs for ever.
+pub async fn run_scheduler(replica: Arc<Replica>, port: Arc<dyn CommandPort>, clock: Arc<dyn Clock>) {
+    let actor =
+        Actor { name: "scheduler".to_owned(), credential: "internal".to_owned(), from: "edgestackd".to_owned() };
+    let mut feed = replica.subscribe();
+    loop {
+        let mut failed = false;
+        for pending in pending(&replica) {
+            let origin = Origin::of(actor.clone(), pending.correlation_id, Some(pending.cause));
+            let command = Command::Vm(VmCommand::Schedule { vm: pending.vm });
+            if let Err(error) = port.submit(Submission { command, origin }).await {
+                tracing::warn!(id = %pending.vm, error = error_chain(&error), "scheduling was not possible now");
+                failed = true;
+            }
+        }
+        let wait = if failed { PAUSE_AFTER_FAILURE } else { until_next(&replica, clock.now()) };
+        let deadline = tokio::time::sleep(wait);
+        tokio::pin!(deadline);
+        loop {
+            tokio::select! {
+                () = &mut deadline => break,
+                applied = feed.recv() => match applied {
+                    Ok(applied) if applied.changes.iter().any(frees_capacity) => break,
+                    Ok(_) => {}
+                    Err(tokio::sync::broadcast::error::RecvError::Lagged(_)) => break,
+                    Err(tokio::sync::broadcast::error::RecvError::Closed) => return,
+                },
+            }
+        }
+    }
+}
+
+/// A node that changed, or a VM that is gone: others may fit now.
+fn frees_capacity(change: &crate::Change) -> bool {
+    match change.kind {
+        Kind::Node => true,
+        Kind::Vm => change.after.is_none(),
+        Kind::Image | Kind::Flavor | Kind::Keypair | Kind::Volume => false,
+    }
+}
+
+struct Pending {
+    vm: Id<Vm>,
+    correlation_id: Uuid,
+    cause: Uuid,
+}
+
+fn pending(replica: &Replica) -> Vec<Pending> {
+    let world = replica.world();
+    world
+        .vms
+        .values()
+        .filter(|vm| vm.placement.is_none() && vm.target != Target::Deleted)
+        .map(|vm| Pending { vm: vm.id, correlation_id: vm.meta.correlation_id, cause: vm.meta.cause })
+        .collect()
+}
+
+fn until_next(replica: &Replica, now: DateTime<Utc>) -> Duration {
+    let world = replica.world();
+    world
+        .vms
+        .values()
+        .filter(|vm| vm.placement.is_none())
+        .filter_map(|vm| vm.failure.as_ref())
+        .map(|failure| (failure.next_attempt_at - now).to_std().unwrap_or(Duration::from_millis(50)))
+        .min()
+        .unwrap_or(LOOK_AT_LEAST_EVERY)
+        .min(LOOK_AT_LEAST_EVERY)
+}

@@ -1,0 +1,435 @@
+//! The writer: decides commands on its speculative world, which runs ahead of
+//! the replica by the commits in flight, and appends them in a pipeline.
+//!
+//! When an append fails or its outcome is unknown, the writer waits for all
+//! that is in flight, reads the log (law 5), answers those whose commit turns
+//! out to be stored, rewinds its world to the replica's, and decides the others
+//! again, in their old order and under new commit ids: an id names one
+//! sequence of bytes for ever, and whichever attempt of a command was stored
+//! first fences the others off, because all expected the same last sequence.
+
+use std::{
+    collections::VecDeque,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use edgestack_log::{Append, AppendError, ChainHead, Log, LogError, PendingAck, StoredCommit};
+use edgestack_model::{Commit, Decision, Given, Sequence, World, decide};
+use futures::FutureExt;
+use tokio::sync::{mpsc, oneshot};
+use tracing::Instrument;
+use uuid::Uuid;
+
+use crate::{
+    Clock, CommandPort, Outcome, Replica, Submission, SubmitError, error_chain, follower::catch_up, reconnect::Pause,
+};
+
+/// How a writer works.
+#[derive(Clone, Debug)]
+pub struct EngineConfig {
+    /// The site's name, in every commit.
+    pub site: String,
+    /// How many commands may wait; one more is refused as busy.
+    pub queue_max: usize,
+    /// How many appends may be in flight.
+    pub in_flight_max: usize,
+    /// How long a command may take in all before its client is told to try again.
+    pub deadline: Duration,
+}
+
+impl EngineConfig {
+    /// The usual limits for a site of this name.
+    pub fn for_site(site: impl Into<String>) -> Self {
+        Self { site: site.into(), queue_max: 256, in_flight_max: 64, deadline: Duration::from_secs(10) }
+    }
+}
+
+/// The handle of a running writer. Clones share it.
+#[derive(Clone)]
+pub struct Engine {
+    queue: mpsc::Sender<Waiting>,
+}
+
+/// A command that waits for its turn or for its append.
+struct Waiting {
+    submission: Submission,
+    reply: oneshot::Sender<Result<Outcome, SubmitError>>,
+    since: Instant,
+    span: tracing::Span,
+    /// The commit ids under which it was sent so far.
+    attempts: Vec<Uuid>,
+}
+
+impl Waiting {
+    fn answer(self, outcome: Result<Outcome, SubmitError>) {
+        if let Err(SubmitError::Refused(refusal)) = &outcome {
+            metrics::counter!("edgestack_commands_refused_total", "code" => refusal.code()).increment(1);
+        }
+        // The client may be gone; what was decided stands all the same.
+        let _ = self.reply.send(outcome);
+    }
+}
+
+struct InFlight {
+    waiting: Waiting,
+    commit: Arc<Commit>,
+    subject: String,
+    payload: Bytes,
+    sent: Instant,
+    ack: PendingAck,
+}
+
+struct Writer {
+    config: EngineConfig,
+    log: Arc<dyn Log>,
+    replica: Arc<Replica>,
+    clock: Arc<dyn Clock>,
+    /// The replica's world with all commits in flight.
+    world: World,
+    /// The chain's head with all commits in flight.
+    head: ChainHead,
+    in_flight: VecDeque<InFlight>,
+    /// Commands to be decided before those in the queue.
+    again: VecDeque<Waiting>,
+    queue: mpsc::Receiver<Waiting>,
+}
+
+impl Engine {
+    /// Starts a writer on a log and the replica that follows it. It runs until all handles are dropped.
+    pub fn start(config: EngineConfig, log: Arc<dyn Log>, replica: Arc<Replica>, clock: Arc<dyn Clock>) -> Self {
+        let (sender, queue) = mpsc::channel(config.queue_max);
+        let world = replica.world().clone();
+        let head = replica.head();
+        let writer = Writer {
+            config,
+            log,
+            replica,
+            clock,
+            world,
+            head,
+            in_flight: VecDeque::new(),
+            again: VecDeque::new(),
+            queue,
+        };
+        tokio::spawn(writer.run());
+        Self { queue: sender }
+    }
+}
+
+#[async_trait]
+impl CommandPort for Engine {
+    async fn submit(&self, submission: Submission) -> Result<Outcome, SubmitError> {
+        let (reply, answer) = oneshot::channel();
+        let span = tracing::Span::current();
+        let waiting = Waiting { submission, reply, since: Instant::now(), span, attempts: vec![] };
+        self.queue.try_send(waiting).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => {
+                metrics::counter!("edgestack_commands_turned_away_total").increment(1);
+                SubmitError::Busy { retry_after: Duration::from_secs(1) }
+            }
+            mpsc::error::TrySendError::Closed(_) => stopped(),
+        })?;
+        answer.await.unwrap_or_else(|_| Err(stopped()))
+    }
+}
+
+fn stopped() -> SubmitError {
+    SubmitError::Unavailable { why: "the engine is stopping".to_owned(), retry_after: Duration::from_secs(2) }
+}
+
+impl Writer {
+    async fn run(mut self) {
+        loop {
+            if let Some(waiting) = self.again.pop_front() {
+                self.take(waiting).await;
+                continue;
+            }
+            let room = self.in_flight.len() < self.config.in_flight_max;
+            tokio::select! {
+                biased;
+                ack = next_ack(&mut self.in_flight) => self.settle(ack).await,
+                waiting = self.queue.recv(), if room => match waiting {
+                    Some(waiting) => self.take(waiting).await,
+                    None => return,
+                },
+            }
+        }
+    }
+
+    /// Decides one command and hands its commit to the log.
+    async fn take(&mut self, waiting: Waiting) {
+        if waiting.since.elapsed() > self.config.deadline {
+            waiting.answer(Err(SubmitError::Busy { retry_after: Duration::from_secs(2) }));
+            return;
+        }
+        if let Some(error) = self.replica.failure() {
+            waiting.answer(Err(SubmitError::Damaged { why: error_chain(&error) }));
+            return;
+        }
+        if self.in_flight.is_empty() && self.head != self.replica.head() {
+            // Another writer was at work, and the follower has told the replica.
+            self.rewind();
+        }
+        let span = tracing::info_span!(
+            parent: &waiting.span, "decide", command = waiting.submission.command.name(),
+            correlation_id = %waiting.submission.origin.correlation_id
+        );
+        self.decide_and_append(waiting).instrument(span).await;
+    }
+
+    async fn decide_and_append(&mut self, mut waiting: Waiting) {
+        let origin = &waiting.submission.origin;
+        let given = Given {
+            commit_id: self.clock.new_id(),
+            time: self.clock.now(),
+            new_ids: [self.clock.new_id(), self.clock.new_id()],
+            actor: origin.actor.clone(),
+            correlation_id: origin.correlation_id,
+            idempotency: origin.idempotency.clone().filter(|_| !origin.dry_run),
+            precondition: origin.precondition,
+        };
+        let (primary, events) = match decide(&self.world, &given, &waiting.submission.command) {
+            Ok(Decision::Commit { primary, events }) => (primary, events),
+            Ok(Decision::Nothing { primary }) if origin.dry_run => {
+                let world = Arc::new(self.world.clone());
+                return waiting.answer(Ok(Outcome::DryRun { primary, world }));
+            }
+            // These two speak of commits that may still be in flight: answered only when those are durable.
+            Ok(Decision::Nothing { primary }) => {
+                return self.answer_when_durable(waiting, Outcome::Unchanged { primary }).await;
+            }
+            Ok(Decision::Before(first)) => {
+                let outcome = Outcome::Before { sequence: first.sequence, primary: first.primary };
+                return self.answer_when_durable(waiting, outcome).await;
+            }
+            Err(refusal) => return waiting.answer(Err(refusal.into())),
+        };
+        let commit = Commit {
+            id: given.commit_id,
+            site: self.config.site.clone(),
+            sequence: Sequence(self.head.sequence + 1),
+            time: given.time,
+            actor: given.actor,
+            command: waiting.submission.command.name().to_owned(),
+            correlation_id: origin.correlation_id,
+            causation_id: origin.causation_id,
+            traceparent: origin.traceparent.clone(),
+            idempotency: given.idempotency,
+            reason: origin.reason.clone(),
+            previous_hash: hex::encode(self.head.hash),
+            primary,
+            events,
+        };
+        if origin.dry_run {
+            let mut world = self.world.clone();
+            let outcome = match world.evolve(&commit) {
+                Ok(_) => Ok(Outcome::DryRun { primary, world: Arc::new(world) }),
+                Err(error) => Err(SubmitError::Internal(error.to_string())),
+            };
+            return waiting.answer(outcome);
+        }
+        let payload: Bytes = match commit.encode() {
+            Ok(payload) => payload.into(),
+            Err(error) => return waiting.answer(Err(SubmitError::Internal(error.to_string()))),
+        };
+        let subject = commit.subject();
+        waiting.attempts.push(commit.id);
+        let entry = Append {
+            expected_last_sequence: self.head.sequence,
+            commit_id: commit.id.to_string(),
+            subject: subject.clone(),
+            payload: payload.clone(),
+        };
+        let sent = Instant::now();
+        let ack = match self.log.append(entry).await {
+            Ok(ack) => ack,
+            Err(error) => futures::future::ready(Err(error)).boxed(),
+        };
+        // The world goes ahead of the answer; a failure rewinds it.
+        if let Err(error) = self.world.evolve(&commit) {
+            // decide has made an event that evolve cannot fold: our own fault, and it must not reach a second command.
+            tracing::error!(error = %error, "decide and evolve disagree; this command is not repeated");
+        }
+        self.head = ChainHead { sequence: commit.sequence.0, hash: edgestack_log::chain::hash(&payload) };
+        let commit = Arc::new(commit);
+        self.in_flight.push_back(InFlight { waiting, commit, subject, payload, sent, ack });
+    }
+
+    /// What was decided against commits in flight holds only once they are durable.
+    async fn answer_when_durable(&mut self, waiting: Waiting, outcome: Outcome) {
+        while !self.in_flight.is_empty() {
+            let ack = next_ack(&mut self.in_flight).await;
+            let failed = ack.is_err();
+            self.settle(ack).await;
+            if failed {
+                // The ground has changed: decide again.
+                self.again.push_back(waiting);
+                return;
+            }
+        }
+        waiting.answer(Ok(outcome));
+    }
+
+    /// The oldest append has an answer; takes along those behind it that have theirs already.
+    async fn settle(&mut self, first: Result<u64, AppendError>) {
+        let mut acked = Vec::new();
+        let mut answer = first;
+        let failure = loop {
+            let Some(oldest) = self.in_flight.pop_front() else {
+                break None;
+            };
+            match answer {
+                Ok(sequence) if sequence == oldest.commit.sequence.0 => {
+                    metrics::histogram!("edgestack_append_seconds").record(oldest.sent.elapsed().as_secs_f64());
+                    acked.push(oldest);
+                }
+                Ok(sequence) => {
+                    let error = AppendError::WrongLastSequence { actual: Some(sequence) };
+                    break Some((oldest, error));
+                }
+                Err(error) => break Some((oldest, error)),
+            }
+            match next_ack(&mut self.in_flight).now_or_never() {
+                Some(next) => answer = next,
+                None => break None,
+            }
+        };
+        self.fold_and_answer(acked);
+        if let Some((oldest, error)) = failure {
+            self.recover(oldest, error).await;
+        }
+    }
+
+    fn fold_and_answer(&self, acked: Vec<InFlight>) {
+        if acked.is_empty() {
+            return;
+        }
+        let batch = acked
+            .iter()
+            .map(|one| {
+                let stored = StoredCommit {
+                    sequence: one.commit.sequence.0,
+                    subject: one.subject.clone(),
+                    payload: one.payload.clone(),
+                };
+                (stored, Some(one.commit.clone()))
+            })
+            .collect();
+        let folded = self.replica.apply(batch);
+        for one in acked {
+            metrics::counter!("edgestack_commits_total", "command" => one.waiting.submission.command.name())
+                .increment(1);
+            let outcome = match &folded {
+                Ok(()) => Ok(Outcome::Committed { commit: one.commit }),
+                Err(error) => Err(SubmitError::Damaged { why: error_chain(error) }),
+            };
+            one.waiting.answer(outcome);
+        }
+    }
+
+    /// Law 5. See the module's words.
+    async fn recover(&mut self, oldest: InFlight, error: AppendError) {
+        tracing::warn!(
+            seq = oldest.commit.sequence.0,
+            error = error_chain(&error),
+            in_flight = self.in_flight.len() + 1,
+            "an append failed; reading the log to learn what is stored"
+        );
+        metrics::counter!("edgestack_append_failures_total").increment(1);
+        let mut open: Vec<(Waiting, AppendError)> = vec![(oldest.waiting, error)];
+        while let Some(one) = self.in_flight.pop_front() {
+            // Those behind a failed append fail as well, by the log's promise; what they say decides how they are answered.
+            let error = match one.ack.await {
+                Ok(_) => AppendError::WrongLastSequence { actual: None },
+                Err(error) => error,
+            };
+            open.push((one.waiting, error));
+        }
+        let mut feed = self.replica.subscribe();
+        let before = self.replica.head().sequence;
+        let mut pause = Pause::new();
+        loop {
+            match catch_up(&*self.log, &self.replica).await {
+                Ok(()) => break,
+                Err(LogError::Damaged(_)) => break,
+                Err(error) => {
+                    open = self.turn_away_late(open, &error);
+                    self.turn_away_queued(&error);
+                    pause.wait().await;
+                }
+            }
+        }
+        if let Some(error) = self.replica.failure() {
+            let why = error_chain(&error);
+            for (waiting, _) in open {
+                waiting.answer(Err(SubmitError::Damaged { why: why.clone() }));
+            }
+            return;
+        }
+        let mut stored: Vec<Arc<Commit>> = Vec::new();
+        while stored.len() < usize::try_from(self.replica.head().sequence - before).unwrap_or(usize::MAX) {
+            match feed.try_recv() {
+                Ok(applied) => stored.push(applied.commit.clone()),
+                Err(_) => break,
+            }
+        }
+        for (waiting, error) in open {
+            let ours = stored.iter().find(|commit| waiting.attempts.contains(&commit.id)).cloned();
+            match (ours, error) {
+                (Some(commit), _) => waiting.answer(Ok(Outcome::Committed { commit })),
+                (None, AppendError::TooLarge { bytes, limit }) => {
+                    waiting.answer(Err(SubmitError::TooLarge { bytes, limit }));
+                }
+                (None, error @ AppendError::Refused(_)) => {
+                    waiting.answer(Err(SubmitError::Internal(error_chain(&error))));
+                }
+                (
+                    None,
+                    AppendError::WrongLastSequence { .. }
+                    | AppendError::UnknownOutcome(_)
+                    | AppendError::Unavailable(_),
+                ) => self.again.push_back(waiting),
+            }
+        }
+        self.rewind();
+    }
+
+    fn rewind(&mut self) {
+        self.world = self.replica.world().clone();
+        self.head = ChainHead { sequence: self.world.sequence.0, hash: self.replica.head().hash };
+    }
+
+    /// While the log is away: those in flight that are past their deadline get the honest answer.
+    fn turn_away_late(&self, open: Vec<(Waiting, AppendError)>, why: &LogError) -> Vec<(Waiting, AppendError)> {
+        let (late, open): (Vec<_>, Vec<_>) =
+            open.into_iter().partition(|(waiting, _)| waiting.since.elapsed() > self.config.deadline);
+        for (waiting, error) in late {
+            let retry_after = Duration::from_secs(2);
+            let answer = match error {
+                AppendError::Unavailable(_) => SubmitError::Unavailable { why: error_chain(why), retry_after },
+                _ => SubmitError::OutcomeUnknown { retry_after },
+            };
+            waiting.answer(Err(answer));
+        }
+        open
+    }
+
+    /// While the log is away: those in the queue are told at once, nothing of theirs was sent.
+    fn turn_away_queued(&mut self, why: &LogError) {
+        while let Ok(waiting) = self.queue.try_recv() {
+            let retry_after = Duration::from_secs(2);
+            waiting.answer(Err(SubmitError::Unavailable { why: error_chain(why), retry_after }));
+        }
+    }
+}
+
+/// The answer to the oldest append; never, while none is in flight.
+async fn next_ack(in_flight: &mut VecDeque<InFlight>) -> Result<u64, AppendError> {
+    match in_flight.front_mut() {
+        Some(oldest) => (&mut oldest.ack).await,
+        None => futures::future::pending().await,
+    }
+}

@@ -1,0 +1,134 @@
+//! The other side: commands to an engine in another process.
+
+use std::{sync::Arc, time::Duration};
+
+use async_nats::{Client, RequestErrorKind};
+use async_trait::async_trait;
+use edgestack_engine::{Clock, CommandPort, Outcome, Replica, Submission, SubmitError, error_chain};
+use edgestack_log::Log;
+use edgestack_model::{Commit, Decision, Given, Sequence, decide};
+
+use crate::{Answer, SUBMIT};
+
+/// Longer than the engine's own deadline, so that its answer, whatever it is, arrives.
+const ANSWER_DEADLINE: Duration = Duration::from_secs(15);
+/// How long this process's replica may take to fold what the engine committed.
+const FOLD_DEADLINE: Duration = Duration::from_secs(10);
+const RETRY_AFTER: Duration = Duration::from_secs(2);
+
+/// Sends commands over NATS. Dry runs are decided here: a decision is pure, and the folded world is at hand.
+pub struct RemotePort {
+    client: Client,
+    log: Arc<dyn Log>,
+    replica: Arc<Replica>,
+    clock: Arc<dyn Clock>,
+}
+
+impl RemotePort {
+    /// A port over this connection; its answers count once this replica has folded them.
+    pub fn new(client: Client, log: Arc<dyn Log>, replica: Arc<Replica>, clock: Arc<dyn Clock>) -> Self {
+        Self { client, log, replica, clock }
+    }
+
+    async fn folded(&self, sequence: u64) -> Result<(), SubmitError> {
+        let waited = tokio::time::timeout(FOLD_DEADLINE, self.replica.wait_for(Sequence(sequence))).await;
+        waited.map_err(|_| {
+            SubmitError::Internal(format!("commit {sequence} is durable, but this process lags behind it"))
+        })
+    }
+
+    async fn committed(&self, sequence: u64) -> Result<Outcome, SubmitError> {
+        self.folded(sequence).await?;
+        let unreadable = |why: String| SubmitError::Internal(format!("commit {sequence} is durable, but {why}"));
+        let stored = self.log.get(sequence).await.map_err(|error| unreadable(error_chain(&error)))?;
+        let stored = stored.ok_or_else(|| unreadable("it cannot be read back".to_owned()))?;
+        let commit = Commit::decode(&stored.payload).map_err(|error| unreadable(error_chain(&error)))?;
+        Ok(Outcome::Committed { commit: Arc::new(commit) })
+    }
+
+    fn dry_run(&self, submission: &Submission) -> Result<Outcome, SubmitError> {
+        let origin = &submission.origin;
+        let given = Given {
+            commit_id: self.clock.new_id(),
+            time: self.clock.now(),
+            new_ids: [self.clock.new_id(), self.clock.new_id()],
+            actor: origin.actor.clone(),
+            correlation_id: origin.correlation_id,
+            idempotency: None,
+            precondition: origin.precondition,
+        };
+        let mut world = self.replica.world().clone();
+        let (primary, events) = match decide(&world, &given, &submission.command)? {
+            Decision::Commit { primary, events } => (primary, events),
+            Decision::Nothing { primary } => return Ok(Outcome::DryRun { primary, world: Arc::new(world) }),
+            Decision::Before(first) => {
+                return Ok(Outcome::Before { sequence: first.sequence, primary: first.primary });
+            }
+        };
+        let commit = Commit {
+            id: given.commit_id,
+            site: String::new(),
+            sequence: world.sequence.next(),
+            time: given.time,
+            actor: given.actor,
+            command: submission.command.name().to_owned(),
+            correlation_id: given.correlation_id,
+            causation_id: None,
+            traceparent: None,
+            idempotency: None,
+            reason: None,
+            previous_hash: String::new(),
+            primary,
+            events,
+        };
+        world.evolve(&commit).map_err(|error| SubmitError::Internal(error.to_string()))?;
+        Ok(Outcome::DryRun { primary, world: Arc::new(world) })
+    }
+}
+
+#[async_trait]
+impl CommandPort for RemotePort {
+    async fn submit(&self, submission: Submission) -> Result<Outcome, SubmitError> {
+        if submission.origin.dry_run {
+            return self.dry_run(&submission);
+        }
+        let payload = serde_json::to_vec(&submission).map_err(|error| SubmitError::Internal(error.to_string()))?;
+        let request = self.client.request(SUBMIT, payload.into());
+        let message = match tokio::time::timeout(ANSWER_DEADLINE, request).await {
+            Ok(Ok(message)) => message,
+            Ok(Err(error)) => {
+                return Err(match error.kind() {
+                    RequestErrorKind::NoResponders => {
+                        let why = "no process of this site runs an engine".to_owned();
+                        SubmitError::Unavailable { why, retry_after: RETRY_AFTER }
+                    }
+                    _ => SubmitError::OutcomeUnknown { retry_after: RETRY_AFTER },
+                });
+            }
+            Err(_) => return Err(SubmitError::OutcomeUnknown { retry_after: RETRY_AFTER }),
+        };
+        let answer =
+            serde_json::from_slice(&message.payload).map_err(|error| SubmitError::Internal(error.to_string()))?;
+        match answer {
+            Answer::Committed { sequence } => self.committed(sequence).await,
+            Answer::Unchanged { kind, id } => Ok(Outcome::Unchanged { primary: (kind, id) }),
+            Answer::Before { sequence, kind, id } => {
+                self.folded(sequence).await?;
+                Ok(Outcome::Before { sequence: Sequence(sequence), primary: (kind, id) })
+            }
+            Answer::Refused { refusal } => Err(SubmitError::Refused(refusal)),
+            Answer::Busy { retry_after_ms } => {
+                Err(SubmitError::Busy { retry_after: Duration::from_millis(retry_after_ms) })
+            }
+            Answer::Unavailable { why, retry_after_ms } => {
+                Err(SubmitError::Unavailable { why, retry_after: Duration::from_millis(retry_after_ms) })
+            }
+            Answer::OutcomeUnknown { retry_after_ms } => {
+                Err(SubmitError::OutcomeUnknown { retry_after: Duration::from_millis(retry_after_ms) })
+            }
+            Answer::Damaged { why } => Err(SubmitError::Damaged { why }),
+            Answer::TooLarge { bytes, limit } => Err(SubmitError::TooLarge { bytes, limit }),
+            Answer::Internal { why } => Err(SubmitError::Internal(why)),
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! Opening the store, guarded: whatever is wrong with it, it is set aside and built anew.
+
+use std::{
+    io,
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::{Path, PathBuf},
+};
+
+use edgestack_log::ChainHead;
+use edgestack_model::World;
+
+use crate::{ViewError, Views, history::History, state::State};
+
+/// Bytes of pages that sled may keep in memory; the whole working set of a small site.
+const CACHE_BYTES: u64 = 16 << 20;
+
+/// The views, and what they knew.
+pub struct Opened {
+    /// The views.
+    pub views: Views,
+    /// Where the replica goes on from; `None`: from the first commit.
+    pub restored: Option<Restored>,
+}
+
+/// A world as the state view held it.
+pub struct Restored {
+    /// The world.
+    pub world: World,
+    /// The chain's head there.
+    pub head: ChainHead,
+}
+
+/// Opens the views in a folder of their own, making it if needed.
+///
+/// # Errors
+/// An I/O error when not even a new store can be made: the disk is full or not writable.
+pub fn open(folder: &Path) -> io::Result<Opened> {
+    match guarded(folder) {
+        Ok(opened) => Ok(opened),
+        Err(why) => {
+            let aside = set_aside(folder)?;
+            tracing::warn!(why, aside = %aside.display(), "the views could not be opened; they are set aside and rebuilt from the log");
+            guarded(folder).map_err(io::Error::other)
+        }
+    }
+}
+
+fn guarded(folder: &Path) -> Result<Opened, String> {
+    let outcome = catch_unwind(AssertUnwindSafe(|| read(folder)));
+    match outcome {
+        Ok(Ok(opened)) => Ok(opened),
+        Ok(Err(error)) => Err(edgestack_engine::error_chain(&error)),
+        Err(_) => Err("the store panicked".to_owned()),
+    }
+}
+
+fn read(folder: &Path) -> Result<Opened, ViewError> {
+    let db = sled::Config::new()
+        .path(folder)
+        .cache_capacity(CACHE_BYTES)
+        .mode(sled::Mode::LowSpace)
+        .flush_every_ms(Some(1000))
+        .open()?;
+    let state = State::new(db.open_tree("state")?);
+    let history = History::new(db.open_tree("history")?);
+    let restored = match state.restore()? {
+        // The history must not lack what the state has: commits are not read again from before the state's place.
+        Some((world, head)) if history.position()? >= head.sequence => Some(Restored { world, head }),
+        Some(_) | None => {
+            state.clear()?;
+            history.clear()?;
+            None
+        }
+    };
+    Ok(Opened { views: Views { state, history }, restored })
+}
+
+/// Moves a broken store out of the way; one such folder is kept, for whoever wants to look.
+fn set_aside(folder: &Path) -> io::Result<PathBuf> {
+    let mut name = folder.file_name().unwrap_or_default().to_owned();
+    name.push(".broken");
+    let aside = folder.with_file_name(name);
+    match std::fs::remove_dir_all(&aside) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
+    match std::fs::rename(folder, &aside) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(aside),
+        Err(error) => Err(error),
+        Ok(()) => Ok(aside),
+    }
+}

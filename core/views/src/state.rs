@@ -1,0 +1,280 @@
+//! The state view: rows of the world.
+//!
+//! Keys begin with a letter for the table: `r` kind id → resource, `n` kind name
+//! → id, `i` actor NUL key → remembered request, `p` → position and digest.
+
+use std::sync::Arc;
+
+use edgestack_engine::Applied;
+use edgestack_log::ChainHead;
+use edgestack_model::{
+    Kind, Sequence, World,
+    idempotency::{IdempotencyKeys, Remembered},
+    world::Resource,
+};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use sled::{Batch, Tree};
+use std::sync::Mutex;
+use uuid::Uuid;
+
+use crate::ViewError;
+
+const POSITION: &[u8] = b"p";
+
+/// The state view. Clones share it.
+#[derive(Clone)]
+pub(crate) struct State {
+    tree: Tree,
+    digest: Arc<Mutex<RowsDigest>>,
+}
+
+/// Where the view is, and what its rows add up to.
+#[derive(Debug, Serialize, Deserialize)]
+struct Position {
+    sequence: u64,
+    hash: String,
+    rows_digest: [u64; 4],
+}
+
+/// A sum over all rows, in any order: adding and taking away a row is one step
+/// each, so it costs nothing to keep. It guards against lost and torn rows, not
+/// against an attacker.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct RowsDigest([u64; 4]);
+
+impl RowsDigest {
+    fn of(key: &[u8], value: &[u8]) -> [u64; 4] {
+        let mut hasher = Sha256::new();
+        hasher.update((key.len() as u64).to_be_bytes());
+        hasher.update(key);
+        hasher.update(value);
+        let bytes: [u8; 32] = hasher.finalize().into();
+        let mut words = [0_u64; 4];
+        for (word, chunk) in words.iter_mut().zip(bytes.chunks_exact(8)) {
+            let mut eight = [0_u8; 8];
+            eight.copy_from_slice(chunk);
+            *word = u64::from_be_bytes(eight);
+        }
+        words
+    }
+
+    fn add(&mut self, key: &[u8], value: &[u8]) {
+        for (sum, word) in self.0.iter_mut().zip(Self::of(key, value)) {
+            *sum = sum.wrapping_add(word);
+        }
+    }
+
+    fn take_away(&mut self, key: &[u8], value: &[u8]) {
+        for (sum, word) in self.0.iter_mut().zip(Self::of(key, value)) {
+            *sum = sum.wrapping_sub(word);
+        }
+    }
+}
+
+impl State {
+    pub(crate) fn new(tree: Tree) -> Self {
+        Self { tree, digest: Arc::default() }
+    }
+
+    pub(crate) fn get(&self, kind: Kind, id: Uuid) -> Result<Option<Resource>, ViewError> {
+        let row = self.tree.get(resource_key(kind, id))?;
+        Ok(row.map(|row| serde_json::from_slice(&row)).transpose()?)
+    }
+
+    pub(crate) fn id_of(&self, kind: Kind, name: &str) -> Result<Option<Uuid>, ViewError> {
+        Ok(self.tree.get(name_key(kind, name))?.and_then(|id| Uuid::from_slice(&id).ok()))
+    }
+
+    pub(crate) fn list(
+        &self,
+        kind: Kind,
+        after: Option<&str>,
+    ) -> impl Iterator<Item = Result<Resource, ViewError>> + use<> {
+        let prefix = name_key(kind, "");
+        let mut from = name_key(kind, after.unwrap_or(""));
+        if after.is_some() {
+            from.push(0);
+        }
+        let state = self.clone();
+        self.tree
+            .range(from..)
+            .take_while(move |row| row.as_ref().map_or(true, |(key, _)| key.starts_with(&prefix)))
+            .filter_map(move |row| match row {
+                Ok((_, id)) => Uuid::from_slice(&id).ok().and_then(|id| state.get(kind, id).transpose()),
+                Err(error) => Some(Err(error.into())),
+            })
+    }
+
+    pub(crate) fn position(&self) -> Result<Option<ChainHead>, ViewError> {
+        Ok(self.read_position()?.and_then(|position| {
+            let mut hash = [0_u8; 32];
+            hex::decode_to_slice(&position.hash, &mut hash).ok()?;
+            Some(ChainHead { sequence: position.sequence, hash })
+        }))
+    }
+
+    fn read_position(&self) -> Result<Option<Position>, ViewError> {
+        Ok(self.tree.get(POSITION)?.map(|row| serde_json::from_slice(&row)).transpose()?)
+    }
+
+    pub(crate) fn rows(&self) -> Result<Vec<(Vec<u8>, Vec<u8>)>, ViewError> {
+        self.tree.iter().map(|row| row.map(|(key, value)| (key.to_vec(), value.to_vec())).map_err(Into::into)).collect()
+    }
+
+    pub(crate) fn flush(&self) -> Result<(), ViewError> {
+        self.tree.flush()?;
+        Ok(())
+    }
+
+    /// The world in the rows, if they add up to what was written.
+    pub(crate) fn restore(&self) -> Result<Option<(World, ChainHead)>, ViewError> {
+        let (Some(position), Some(head)) = (self.read_position()?, self.position()?) else {
+            return Ok(None);
+        };
+        let mut digest = RowsDigest::default();
+        let mut resources = Vec::new();
+        let mut remembered: Vec<(String, Remembered)> = Vec::new();
+        for row in self.tree.iter() {
+            let (key, value) = row?;
+            if key == POSITION {
+                continue;
+            }
+            digest.add(&key, &value);
+            match key.first() {
+                Some(b'r') => resources.push(serde_json::from_slice(&value)?),
+                Some(b'i') => {
+                    let key = String::from_utf8_lossy(key.get(1..).unwrap_or_default()).into_owned();
+                    remembered.push((key, serde_json::from_slice(&value)?));
+                }
+                Some(_) | None => {}
+            }
+        }
+        if digest.0 != position.rows_digest {
+            tracing::warn!(seq = head.sequence, "the state view does not add up and is rebuilt from the log");
+            return Ok(None);
+        }
+        *self.lock() = digest;
+        let world = World::from_parts(Sequence(head.sequence), resources, IdempotencyKeys::from_rows(remembered));
+        Ok(Some((world, head)))
+    }
+
+    pub(crate) fn clear(&self) -> Result<(), ViewError> {
+        self.tree.clear()?;
+        *self.lock() = RowsDigest::default();
+        Ok(())
+    }
+
+    pub(crate) fn project(&self, applied: &[Arc<Applied>], world: &World, head: &ChainHead) -> Result<(), ViewError> {
+        let mut digest = self.lock();
+        let mut rows = Rows { tree: &self.tree, batch: Batch::default(), digest: *digest, pending: Vec::new() };
+        let mut touched: Vec<(Kind, Uuid)> = Vec::new();
+        for change in applied.iter().flat_map(|one| &one.changes) {
+            if !touched.contains(&(change.kind, change.id)) {
+                touched.push((change.kind, change.id));
+                if let (Some(before), None) = (&change.before, world.resource(change.kind, change.id)) {
+                    rows.remove(name_key(change.kind, before.meta().name.as_str()))?;
+                }
+            }
+        }
+        for one in applied {
+            // A resource made and gone within one batch leaves no row.
+            for change in one.changes.iter().filter(|change| change.after.is_none()) {
+                rows.remove(resource_key(change.kind, change.id))?;
+                if let Some(before) = &change.before
+                    && world.id_of(change.kind, &before.meta().name).is_none()
+                {
+                    rows.remove(name_key(change.kind, before.meta().name.as_str()))?;
+                }
+            }
+        }
+        for (kind, id) in touched {
+            if let Some(resource) = world.resource(kind, id) {
+                rows.insert(name_key(kind, resource.meta().name.as_str()), id.as_bytes().to_vec())?;
+                rows.insert(resource_key(kind, id), serde_json::to_vec(&resource)?)?;
+            }
+        }
+        for one in applied {
+            self.project_idempotency(&mut rows, one, world)?;
+        }
+        let Rows { mut batch, digest: new_digest, .. } = rows;
+        let position = Position { sequence: head.sequence, hash: hex::encode(head.hash), rows_digest: new_digest.0 };
+        batch.insert(POSITION, serde_json::to_vec(&position)?);
+        self.tree.apply_batch(batch)?;
+        *digest = new_digest;
+        Ok(())
+    }
+
+    fn project_idempotency(&self, rows: &mut Rows<'_>, one: &Applied, world: &World) -> Result<(), ViewError> {
+        for forgotten in &one.forgotten {
+            rows.remove(idempotency_key(forgotten))?;
+        }
+        if let Some(claim) = &one.commit.idempotency
+            && let Some(first) = world.idempotency.get(&one.commit.actor.name, &claim.key, one.commit.time)
+        {
+            let key = IdempotencyKeys::scoped(&one.commit.actor.name, &claim.key);
+            rows.insert(idempotency_key(&key), serde_json::to_vec(first)?)?;
+        }
+        Ok(())
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, RowsDigest> {
+        self.digest.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+/// A batch that keeps the digest right: it knows what each key held before.
+struct Rows<'a> {
+    tree: &'a Tree,
+    batch: Batch,
+    digest: RowsDigest,
+    pending: Vec<(Vec<u8>, Option<Vec<u8>>)>,
+}
+
+impl Rows<'_> {
+    fn insert(&mut self, key: Vec<u8>, value: Vec<u8>) -> Result<(), ViewError> {
+        self.forget(&key)?;
+        self.digest.add(&key, &value);
+        self.batch.insert(key.clone(), value.clone());
+        self.pending.push((key, Some(value)));
+        Ok(())
+    }
+
+    fn remove(&mut self, key: Vec<u8>) -> Result<(), ViewError> {
+        self.forget(&key)?;
+        self.batch.remove(key.clone());
+        self.pending.push((key, None));
+        Ok(())
+    }
+
+    fn forget(&mut self, key: &[u8]) -> Result<(), ViewError> {
+        match self.pending.iter().rev().find(|(pending, _)| pending == key) {
+            Some((_, Some(value))) => self.digest.take_away(key, value),
+            Some((_, None)) => {}
+            None => {
+                if let Some(value) = self.tree.get(key)? {
+                    self.digest.take_away(key, &value);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn resource_key(kind: Kind, id: Uuid) -> Vec<u8> {
+    let mut key = vec![b'r', kind as u8];
+    key.extend_from_slice(id.as_bytes());
+    key
+}
+
+fn name_key(kind: Kind, name: &str) -> Vec<u8> {
+    let mut key = vec![b'n', kind as u8];
+    key.extend_from_slice(name.as_bytes());
+    key
+}
+
+fn idempotency_key(scoped: &str) -> Vec<u8> {
+    let mut key = vec![b'i'];
+    key.extend_from_slice(scoped.as_bytes());
+    key
+}
