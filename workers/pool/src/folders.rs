@@ -1,0 +1,63 @@
+//! Where a node keeps what its pools make. Every name carries the resource's id.
+
+use std::path::{Path, PathBuf};
+
+use edgestack_model::{Id, image::Image, vm::Vm, volume::Volume};
+
+/// The folders of a node, below its state folder.
+#[derive(Clone, Debug)]
+pub struct NodeFolders {
+    root: PathBuf,
+}
+
+impl NodeFolders {
+    /// The folders below a state folder.
+    pub fn new(root: impl Into<PathBuf>) -> Self {
+        Self { root: root.into() }
+    }
+
+    /// The state folder.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Stored images.
+    pub fn images(&self) -> PathBuf {
+        self.root.join("images")
+    }
+
+    /// An image's stored file; its format is in the log.
+    pub fn image(&self, id: Id<Image>) -> PathBuf {
+        self.images().join(id.to_string())
+    }
+
+    /// Uploads that the API has received whole, by image id.
+    pub fn uploads(&self) -> PathBuf {
+        self.root.join("uploads")
+    }
+
+    /// An image's upload.
+    pub fn upload(&self, id: Id<Image>) -> PathBuf {
+        self.uploads().join(id.to_string())
+    }
+
+    /// Volumes.
+    pub fn volumes(&self) -> PathBuf {
+        self.root.join("volumes")
+    }
+
+    /// A volume's qcow2 file.
+    pub fn volume(&self, id: Id<Volume>) -> PathBuf {
+        self.volumes().join(format!("{id}.qcow2"))
+    }
+
+    /// Folders of VMs.
+    pub fn vms(&self) -> PathBuf {
+        self.root.join("vms")
+    }
+
+    /// A VM's folder: sockets, seed, console log, the record of its process.
+    pub fn vm(&self, id: Id<Vm>) -> PathBuf {
+        self.vms().join(id.to_string())
+    }
+}

@@ -1,0 +1,56 @@
+//! What every vm driver must do, run against each by one line a driver.
+
+use std::time::Duration;
+
+use super::{Observed, StartSpec, VmDriver};
+
+/// Runs every case against a driver; `spec` describes a VM that can be started
+/// there and whose guest may be deaf to the power button.
+///
+/// # Panics
+/// When the driver breaks one of its promises; the message says which.
+pub async fn run(driver: &dyn VmDriver, spec: &StartSpec) {
+    let id = spec.id;
+    assert!(matches!(driver.observe(id).await, Ok(Observed::Absent { .. })), "before its start nothing is there");
+    assert!(driver.end(id).await.is_ok(), "ending what is not there is fine");
+    assert!(driver.pause(id).await.is_err(), "what is not there cannot be paused");
+
+    let process = driver.start(spec).await.unwrap_or_else(|error| panic!("it does not start: {error}"));
+    assert_eq!(seen_running(driver, id).await, Some(process.clone()), "it runs");
+    let again = driver.start(spec).await.unwrap_or_else(|error| panic!("a second start failed: {error}"));
+    assert_eq!(again, process, "a second start gives the same process");
+    assert!(driver.list().await.is_ok_and(|ids| ids.contains(&id)), "it is listed");
+
+    assert!(driver.pause(id).await.is_ok() && driver.pause(id).await.is_ok(), "pausing twice is fine");
+    assert!(matches!(driver.observe(id).await, Ok(Observed::Paused(_))), "it is paused");
+    assert!(driver.resume(id).await.is_ok() && driver.resume(id).await.is_ok(), "resuming twice is fine");
+    assert_eq!(seen_running(driver, id).await, Some(process.clone()), "it runs again, the same process");
+
+    assert!(driver.end(id).await.is_ok() && driver.end(id).await.is_ok(), "ending twice is fine");
+    assert!(matches!(driver.observe(id).await, Ok(Observed::Absent { .. })), "it has ended");
+
+    let second = driver.start(spec).await.unwrap_or_else(|error| panic!("it does not start again: {error}"));
+    assert_ne!(second, process, "a new run is a new process");
+    let (woken, mut wakes) = tokio::sync::mpsc::unbounded_channel();
+    driver.watch(id, std::sync::Arc::new(move |id| {
+            // The test may have seen enough and gone on.
+            let _ = woken.send(id);
+        }));
+    assert!(driver.release(id).await.is_ok() && driver.release(id).await.is_ok(), "releasing twice is fine");
+    assert!(matches!(driver.observe(id).await, Ok(Observed::Absent { .. })), "it is gone");
+    assert!(driver.list().await.is_ok_and(|ids| !ids.contains(&id)), "nothing of it is listed");
+    if !driver.is_simulated() {
+        let told = tokio::time::timeout(Duration::from_secs(10), wakes.recv()).await;
+        assert!(matches!(told, Ok(Some(told)) if told == id), "its end woke the watcher");
+    }
+}
+
+async fn seen_running(
+    driver: &dyn VmDriver,
+    id: edgestack_model::Id<edgestack_model::vm::Vm>,
+) -> Option<super::Process> {
+    match driver.observe(id).await {
+        Ok(Observed::Running(process)) => Some(process),
+        Ok(Observed::Absent { .. } | Observed::Paused(_) | Observed::Over { .. }) | Err(_) => None,
+    }
+}

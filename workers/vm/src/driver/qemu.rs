@@ -1,0 +1,414 @@
+//! VMs as QEMU processes.
+
+use std::{
+    collections::BTreeSet,
+    io,
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
+use edgestack_engine::error_chain;
+use edgestack_model::{Id, image, vm::Vm};
+use edgestack_pool::{DriverError, NodeFolders};
+use edgestack_qemu::{
+    Accelerator, Backing, Disk, DiskFormat, HostForward, Instance, LaunchError, Layout, Limits, Machine, Nic,
+    guest_agent::{AgentError, GuestAgent},
+    process::boot_id,
+    qmp::{QmpError, RunState},
+    seed::{Seed, SeedNic, write_seed},
+};
+use futures::{StreamExt as _, stream::BoxStream};
+
+use super::{GuestFacts, GuestLogin, Observed, Process, StartSpec, VmDriver};
+
+/// How long a QEMU may take from its start to running vCPUs. TCG on a loaded host takes seconds.
+const LAUNCH_DEADLINE: Duration = Duration::from_secs(60);
+/// How long a guest's agent may take for one question.
+const AGENT_DEADLINE: Duration = Duration::from_secs(5);
+/// What is kept of a console's log; the same again in the older part.
+const CONSOLE_BYTES_MAX: u64 = 4 << 20;
+/// The most that is sent of a console's log at once.
+const CONSOLE_CHUNK: u64 = 64 << 10;
+/// How often a followed console's log is looked at for more; files give no event that works everywhere.
+const CONSOLE_LOOK: Duration = Duration::from_millis(250);
+/// How long a guest that stood still on a full disk gets to show whether it goes on.
+const AFTER_IO_ERROR: Duration = Duration::from_millis(300);
+
+/// What a QEMU driver needs to know of its node.
+#[derive(Clone, Debug)]
+pub struct QemuDriverConfig {
+    /// Where things lie.
+    pub folders: NodeFolders,
+    /// The QEMU program.
+    pub qemu: PathBuf,
+    /// What runs guests' code, as probed.
+    pub accelerator: Accelerator,
+    /// The unprivileged user that QEMU runs as, when we are root.
+    pub run_as: Option<String>,
+}
+
+/// Runs VMs as QEMU processes on this machine.
+pub struct QemuDriver {
+    config: QemuDriverConfig,
+    watched: Arc<Mutex<BTreeSet<Id<Vm>>>>,
+}
+
+impl QemuDriver {
+    /// A driver for this node.
+    pub fn new(config: QemuDriverConfig) -> Self {
+        Self { config, watched: Arc::default() }
+    }
+
+    fn find(&self, id: Id<Vm>) -> Result<Option<Instance>, DriverError> {
+        edgestack_qemu::find(&id.to_string(), &self.config.folders.vm(id)).map_err(|error| retry(&error))
+    }
+
+    fn running(&self, id: Id<Vm>) -> Result<Instance, DriverError> {
+        self.find(id)?.ok_or(DriverError::Gone)
+    }
+
+    fn layout(&self, id: Id<Vm>) -> Layout {
+        Layout::new(&self.config.folders.vm(id))
+    }
+
+    fn process(&self, instance: &Instance, host_boot: String) -> Process {
+        let record = instance.record.as_ref();
+        let version = record.map_or("", |record| record.qemu_version.as_str());
+        let accelerator = record.map_or(&self.config.accelerator, |record| &record.accelerator);
+        Process {
+            pid: u32::try_from(instance.pid()).unwrap_or_default(),
+            start_time_ticks: instance.start_time_ticks(),
+            host_boot,
+            accelerator: accelerator.as_str().to_owned(),
+            hypervisor: format!("QEMU {version}").trim_end().to_owned(),
+        }
+    }
+
+    async fn agent(&self, id: Id<Vm>, deadline: Duration) -> Result<GuestAgent, DriverError> {
+        let layout = self.layout(id);
+        GuestAgent::connect(&layout.agent_socket(), deadline).await.map_err(|error| agent_error(&error))
+    }
+
+    fn machine(&self, spec: &StartSpec) -> Machine {
+        let folders = &self.config.folders;
+        let directory = folders.vm(spec.id);
+        Machine {
+            id: spec.id.to_string(),
+            name: spec.name.clone(),
+            vcpus: spec.vcpus,
+            memory_mib: spec.memory_mib,
+            accelerator: self.config.accelerator.clone(),
+            disks: vec![Disk {
+                path: folders.volume(spec.root_volume),
+                format: DiskFormat::Qcow2,
+                backing: Some(Backing { path: folders.image(spec.image), format: format(spec.image_format) }),
+                serial: serial(spec.root_volume.uuid()),
+                read_only: false,
+                boot_index: Some(0),
+            }],
+            seed: Some(directory.join("seed.img")),
+            nics: vec![Nic::UserNat {
+                mac: spec.mac.clone(),
+                forwards: vec![HostForward { host_port: spec.ssh_port, guest_port: 22 }],
+            }],
+            directory,
+            run_as: self.config.run_as.clone(),
+            smbios_serial: None,
+            limits: Limits::default(),
+            qemu: self.config.qemu.clone(),
+        }
+    }
+}
+
+#[async_trait]
+impl VmDriver for QemuDriver {
+    fn is_simulated(&self) -> bool {
+        false
+    }
+
+    async fn observe(&self, id: Id<Vm>) -> Result<Observed, DriverError> {
+        let host_boot = boot_id().map_err(|error| DriverError::retry(error.to_string()))?;
+        let Some(instance) = self.find(id)? else {
+            return Ok(Observed::Absent { host_boot, last_words: last_words(&self.layout(id)) });
+        };
+        let state = match ask_state(&instance).await {
+            Ok(state) => state,
+            Err(_) if !instance.is_running() => {
+                return Ok(Observed::Absent { host_boot, last_words: instance.last_words() });
+            }
+            Err(error) => return Err(qmp_error(&error)),
+        };
+        let process = self.process(&instance, host_boot);
+        Ok(match state {
+            RunState::Running | RunState::Other => Observed::Running(process),
+            RunState::Prelaunch | RunState::Paused | RunState::IoError => Observed::Paused(process),
+            RunState::Shutdown => {
+                Observed::Over { process, detail: "the guest shut itself down".to_owned(), clean: true }
+            }
+            RunState::GuestPanicked => {
+                Observed::Over { process, detail: "the guest's kernel panicked".to_owned(), clean: false }
+            }
+            RunState::InternalError => {
+                let detail = "QEMU met an error that it cannot go on from".to_owned();
+                Observed::Over { process, detail, clean: false }
+            }
+        })
+    }
+
+    async fn start(&self, spec: &StartSpec) -> Result<Process, DriverError> {
+        let machine = self.machine(spec);
+        let seed = Seed {
+            instance_id: spec.id.to_string(),
+            hostname: spec.name.clone(),
+            public_keys: spec.public_keys.clone(),
+            user_data: spec.user_data.clone().map(String::into_bytes),
+            nics: vec![SeedNic { mac: spec.mac.clone(), dhcp4: true, dhcp6: false }],
+        };
+        let directory = machine.directory.clone();
+        let image = self.config.folders.image(spec.image);
+        let run_as = self.config.run_as.clone();
+        tokio::task::spawn_blocking(move || {
+            std::fs::create_dir_all(&directory)?;
+            write_seed(&directory.join("seed.img"), &seed).map_err(io::Error::other)?;
+            run_as.map_or(Ok(()), |user| edgestack_qemu::grant_read(&image, &user))
+        })
+        .await
+        .map_err(|error| DriverError::retry(error.to_string()))?
+        .map_err(|error| retry(&error))?;
+        let instance = edgestack_qemu::launch(&machine, LAUNCH_DEADLINE)
+            .await
+            .map_err(|error| launch_error(error, spec.ssh_port))?;
+        let host_boot = boot_id().map_err(|error| DriverError::retry(error.to_string()))?;
+        Ok(self.process(&instance, host_boot))
+    }
+
+    async fn pause(&self, id: Id<Vm>) -> Result<(), DriverError> {
+        let monitor = self.running(id)?.control().await.map_err(|error| qmp_error(&error))?;
+        monitor.stop().await.map_err(|error| qmp_error(&error))
+    }
+
+    async fn resume(&self, id: Id<Vm>) -> Result<(), DriverError> {
+        let instance = self.running(id)?;
+        let before = ask_state(&instance).await.map_err(|error| qmp_error(&error))?;
+        let monitor = instance.control().await.map_err(|error| qmp_error(&error))?;
+        monitor.cont().await.map_err(|error| qmp_error(&error))?;
+        if before != RunState::IoError {
+            return Ok(());
+        }
+        tokio::time::sleep(AFTER_IO_ERROR).await;
+        match monitor.query_status().await.map_err(|error| qmp_error(&error))? {
+            RunState::IoError => Err(DriverError::retry_with_fix(
+                "its disk cannot be written, so it stands still",
+                "free space on the node's file system (df); it goes on by itself",
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    async fn press_power_button(&self, id: Id<Vm>) -> Result<(), DriverError> {
+        let monitor = self.running(id)?.control().await.map_err(|error| qmp_error(&error))?;
+        monitor.system_powerdown().await.map_err(|error| qmp_error(&error))
+    }
+
+    async fn end(&self, id: Id<Vm>) -> Result<(), DriverError> {
+        match self.find(id)? {
+            Some(instance) => edgestack_qemu::end(&instance, None).await.map(drop).map_err(|error| retry(&error)),
+            None => Ok(()),
+        }
+    }
+
+    async fn release(&self, id: Id<Vm>) -> Result<(), DriverError> {
+        self.end(id).await?;
+        let folder = self.config.folders.vm(id);
+        match tokio::fs::remove_dir_all(&folder).await {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(retry(&error)),
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
+
+    fn watch(&self, id: Id<Vm>, wake: Arc<dyn Fn(Id<Vm>) + Send + Sync>) {
+        let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
+        if watched.contains(&id) {
+            return;
+        }
+        // Not found or not to be known: the beat looks again.
+        let Ok(Some(instance)) = self.find(id) else {
+            return;
+        };
+        watched.insert(id);
+        let all = self.watched.clone();
+        let mut changes = edgestack_qemu::watch(&instance);
+        tokio::spawn(async move {
+            while changes.recv().await.is_some() {
+                wake(id);
+            }
+            all.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+            wake(id);
+        });
+    }
+
+    async fn list(&self) -> Result<Vec<Id<Vm>>, DriverError> {
+        let mut ids = Vec::new();
+        let mut entries = match tokio::fs::read_dir(self.config.folders.vms()).await {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(ids),
+            Err(error) => return Err(retry(&error)),
+        };
+        while let Some(entry) = entries.next_entry().await.map_err(|error| retry(&error))? {
+            if let Ok(id) = entry.file_name().to_string_lossy().parse() {
+                ids.push(id);
+            }
+        }
+        Ok(ids)
+    }
+
+    async fn guest_facts(&self, id: Id<Vm>, deadline: Duration) -> Result<GuestFacts, DriverError> {
+        let mut agent = self.agent(id, deadline).await?;
+        let os = agent.os_info().await.map_err(|error| agent_error(&error))?;
+        let hostname = agent.host_name().await.map_err(|error| agent_error(&error))?;
+        let info = agent.info().await.map_err(|error| agent_error(&error))?;
+        let interfaces = agent.interfaces().await.map_err(|error| agent_error(&error))?;
+        Ok(GuestFacts {
+            hostname,
+            operating_system: os.pretty_name.or(os.name).unwrap_or_else(|| "unknown".to_owned()),
+            kernel: os.kernel_release.unwrap_or_default(),
+            architecture: os.machine.unwrap_or_default(),
+            agent_version: info.version,
+            interfaces: interfaces
+                .into_iter()
+                .map(|interface| {
+                    let addresses = interface
+                        .ip_addresses
+                        .iter()
+                        .map(|address| format!("{}/{}", address.ip_address, address.prefix))
+                        .collect();
+                    (interface.name, interface.hardware_address, addresses)
+                })
+                .collect(),
+        })
+    }
+
+    async fn guest_logins(&self, id: Id<Vm>) -> Result<Vec<GuestLogin>, DriverError> {
+        let mut agent = self.agent(id, AGENT_DEADLINE).await?;
+        let users = agent.users().await.map_err(|error| agent_error(&error))?;
+        Ok(users
+            .into_iter()
+            .map(|user| {
+                #[allow(clippy::cast_possible_truncation)]
+                // Microseconds of a date fit into an i64.
+                let since = DateTime::<Utc>::from_timestamp_micros((user.login_time * 1e6) as i64).unwrap_or_default();
+                GuestLogin { user: user.user, domain: user.domain, since }
+            })
+            .collect())
+    }
+
+    async fn console(
+        &self,
+        id: Id<Vm>,
+        tail_bytes: u64,
+        follow: bool,
+    ) -> Result<BoxStream<'static, io::Result<Bytes>>, DriverError> {
+        let log = self.layout(id).console_log();
+        let length = match tokio::fs::metadata(&log).await {
+            Ok(metadata) => metadata.len(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(DriverError::Gone),
+            Err(error) => return Err(retry(&error)),
+        };
+        let start = length.saturating_sub(tail_bytes);
+        let stream = futures::stream::try_unfold((log, start), move |(log, offset)| async move {
+            loop {
+                let path = log.clone();
+                let piece =
+                    tokio::task::spawn_blocking(move || edgestack_qemu::console::follow(&path, offset, CONSOLE_CHUNK))
+                        .await
+                        .map_err(io::Error::other)?;
+                let piece = match piece {
+                    Ok(piece) => piece,
+                    // The VM is gone, and its log with it: the end.
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+                    Err(error) => return Err(error),
+                };
+                if !piece.bytes.is_empty() {
+                    return Ok(Some((Bytes::from(piece.bytes), (log, piece.next_offset))));
+                }
+                if !follow {
+                    return Ok(None);
+                }
+                tokio::time::sleep(CONSOLE_LOOK).await;
+            }
+        });
+        Ok(stream.boxed())
+    }
+
+    async fn upkeep(&self, id: Id<Vm>) -> Result<(), DriverError> {
+        let log = self.layout(id).console_log();
+        tokio::task::spawn_blocking(move || edgestack_qemu::console::bound(&log, CONSOLE_BYTES_MAX))
+            .await
+            .map_err(|error| DriverError::retry(error.to_string()))?
+            .map(drop)
+            .map_err(|error| retry(&error))
+    }
+}
+
+async fn ask_state(instance: &Instance) -> Result<RunState, QmpError> {
+    instance.control().await?.query_status().await
+}
+
+fn last_words(layout: &Layout) -> Option<String> {
+    let tail = edgestack_qemu::console::tail(&layout.stderr_log(), 16 << 10).ok()?;
+    let text = String::from_utf8_lossy(&tail);
+    text.lines().rev().map(str::trim).find(|line| !line.is_empty() && !line.contains("warning: ")).map(str::to_owned)
+}
+
+/// What the guest sees as the disk's serial number: the last 20 hex digits of the volume's id.
+fn serial(volume: uuid::Uuid) -> String {
+    let text = volume.simple().to_string();
+    text.get(12..).unwrap_or_default().to_owned()
+}
+
+fn format(format: image::DiskFormat) -> DiskFormat {
+    match format {
+        image::DiskFormat::Qcow2 => DiskFormat::Qcow2,
+        image::DiskFormat::Raw => DiskFormat::Raw,
+    }
+}
+
+fn retry(error: &(dyn std::error::Error + 'static)) -> DriverError {
+    DriverError::retry(error_chain(error))
+}
+
+fn qmp_error(error: &QmpError) -> DriverError {
+    match error {
+        QmpError::Gone(_) => DriverError::Gone,
+        QmpError::Refused { .. } | QmpError::Protocol(_) | QmpError::TimedOut { .. } => retry(error),
+    }
+}
+
+fn agent_error(error: &AgentError) -> DriverError {
+    match error {
+        AgentError::NotAnswering { .. } => DriverError::retry_with_fix(
+            error_chain(error),
+            "wait until the guest has booted; the guest needs qemu-guest-agent",
+        ),
+        AgentError::Refused { .. } | AgentError::Protocol(_) => retry(error),
+    }
+}
+
+fn launch_error(error: LaunchError, ssh_port: u16) -> DriverError {
+    match &error {
+        // QEMU net/slirp.c: "Could not set up host forwarding rule 'tcp:127.0.0.1:22000-:22'".
+        LaunchError::Exited { words } if words.contains("host forwarding rule") => DriverError::PortTaken(ssh_port),
+        LaunchError::Invalid(_) => {
+            DriverError::never(error_chain(&error), "remove the VM and make it with other values")
+        }
+        LaunchError::NoUser(user) => {
+            let fix = format!("useradd --system {user}, or start edgestackd with --vm-user");
+            DriverError::retry_with_fix(error_chain(&error), fix)
+        }
+        _ => retry(&error),
+    }
+}

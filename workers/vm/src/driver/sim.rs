@@ -1,0 +1,206 @@
+//! A simulated driver, which says so: VMs are entries in a table. For the
+//! simulation, for benchmarks, and for trying EdgeStack where no QEMU is.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use edgestack_model::{Id, vm::Vm};
+use edgestack_pool::DriverError;
+use futures::{StreamExt as _, stream::BoxStream};
+
+use super::{GuestFacts, GuestLogin, Observed, Process, StartSpec, VmDriver};
+
+type Wake = Arc<dyn Fn(Id<Vm>) + Send + Sync>;
+
+/// The table of simulated VMs. Clones share it.
+#[derive(Clone, Default)]
+pub struct SimDriver {
+    machines: Arc<Mutex<BTreeMap<Id<Vm>, Machine>>>,
+    next_pid: Arc<std::sync::atomic::AtomicU32>,
+}
+
+#[derive(Clone)]
+struct Machine {
+    state: State,
+    process: Process,
+    name: String,
+    wake: Option<Wake>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    Running,
+    Paused,
+    Over,
+    Ended,
+}
+
+const HOST_BOOT: &str = "simulated";
+
+impl SimDriver {
+    /// A node without VMs.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The process dies, as after `kill -9`.
+    pub fn crash(&self, id: Id<Vm>) {
+        self.change(id, State::Ended);
+    }
+
+    /// The guest powers itself off.
+    pub fn power_off_from_inside(&self, id: Id<Vm>) {
+        self.change(id, State::Over);
+    }
+
+    fn change(&self, id: Id<Vm>, state: State) {
+        let wake = self.lock().get_mut(&id).and_then(|machine| {
+            machine.state = state;
+            machine.wake.clone()
+        });
+        if let Some(wake) = wake {
+            wake(id);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Id<Vm>, Machine>> {
+        self.machines.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set(&self, id: Id<Vm>, from: State, to: State) -> Result<(), DriverError> {
+        match self.lock().get_mut(&id) {
+            Some(machine) if machine.state == from || machine.state == to => {
+                machine.state = to;
+                Ok(())
+            }
+            Some(_) | None => Err(DriverError::Gone),
+        }
+    }
+}
+
+#[async_trait]
+impl VmDriver for SimDriver {
+    fn is_simulated(&self) -> bool {
+        true
+    }
+
+    async fn observe(&self, id: Id<Vm>) -> Result<Observed, DriverError> {
+        let absent = Observed::Absent { host_boot: HOST_BOOT.to_owned(), last_words: None };
+        Ok(match self.lock().get(&id) {
+            None => absent,
+            Some(machine) => match machine.state {
+                State::Ended => absent,
+                State::Running => Observed::Running(machine.process.clone()),
+                State::Paused => Observed::Paused(machine.process.clone()),
+                State::Over => Observed::Over {
+                    process: machine.process.clone(),
+                    detail: "the guest shut down".to_owned(),
+                    clean: true,
+                },
+            },
+        })
+    }
+
+    async fn start(&self, spec: &StartSpec) -> Result<Process, DriverError> {
+        let mut machines = self.lock();
+        if let Some(machine) = machines.get(&spec.id) {
+            match machine.state {
+                State::Running | State::Paused => return Ok(machine.process.clone()),
+                State::Over => {
+                    return Err(DriverError::retry("the process of an earlier run is still there"));
+                }
+                State::Ended => {}
+            }
+        }
+        let pid = 1 + self.next_pid.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let process = Process {
+            pid,
+            start_time_ticks: u64::from(pid),
+            host_boot: HOST_BOOT.to_owned(),
+            accelerator: "none".to_owned(),
+            hypervisor: "simulated".to_owned(),
+        };
+        let machine = Machine { state: State::Running, process: process.clone(), name: spec.name.clone(), wake: None };
+        machines.insert(spec.id, machine);
+        Ok(process)
+    }
+
+    async fn pause(&self, id: Id<Vm>) -> Result<(), DriverError> {
+        self.set(id, State::Running, State::Paused)
+    }
+
+    async fn resume(&self, id: Id<Vm>) -> Result<(), DriverError> {
+        self.set(id, State::Paused, State::Running)
+    }
+
+    async fn press_power_button(&self, id: Id<Vm>) -> Result<(), DriverError> {
+        self.set(id, State::Running, State::Over)?;
+        self.change(id, State::Over);
+        Ok(())
+    }
+
+    async fn end(&self, id: Id<Vm>) -> Result<(), DriverError> {
+        if let Some(machine) = self.lock().get_mut(&id) {
+            machine.state = State::Ended;
+        }
+        Ok(())
+    }
+
+    async fn release(&self, id: Id<Vm>) -> Result<(), DriverError> {
+        self.lock().remove(&id);
+        Ok(())
+    }
+
+    fn watch(&self, id: Id<Vm>, wake: Wake) {
+        if let Some(machine) = self.lock().get_mut(&id) {
+            machine.wake = Some(wake);
+        }
+    }
+
+    async fn list(&self) -> Result<Vec<Id<Vm>>, DriverError> {
+        Ok(self.lock().keys().copied().collect())
+    }
+
+    async fn guest_facts(&self, id: Id<Vm>, _deadline: Duration) -> Result<GuestFacts, DriverError> {
+        match self.lock().get(&id) {
+            Some(machine) if machine.state == State::Running => Ok(GuestFacts {
+                hostname: machine.name.clone(),
+                operating_system: "simulated guest".to_owned(),
+                kernel: "simulated".to_owned(),
+                architecture: "simulated".to_owned(),
+                agent_version: "simulated".to_owned(),
+                interfaces: vec![],
+            }),
+            Some(_) | None => Err(DriverError::Gone),
+        }
+    }
+
+    async fn guest_logins(&self, id: Id<Vm>) -> Result<Vec<GuestLogin>, DriverError> {
+        match self.lock().get(&id) {
+            Some(machine) if machine.state == State::Running => Ok(vec![]),
+            Some(_) | None => Err(DriverError::Gone),
+        }
+    }
+
+    async fn console(
+        &self,
+        id: Id<Vm>,
+        _tail_bytes: u64,
+        _follow: bool,
+    ) -> Result<BoxStream<'static, std::io::Result<Bytes>>, DriverError> {
+        if !self.lock().contains_key(&id) {
+            return Err(DriverError::Gone);
+        }
+        let line = Bytes::from_static(b"this VM is simulated: it has no console\n");
+        Ok(futures::stream::once(async { Ok(line) }).boxed())
+    }
+
+    async fn upkeep(&self, _id: Id<Vm>) -> Result<(), DriverError> {
+        Ok(())
+    }
+}
