@@ -1,0 +1,382 @@
+//! The command line's frame, and the options that many commands share.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::{
+    api::ApiArgs, completion::CompletionArgs, config::ConfigCommand, config::TargetArgs, flavor::FlavorCommand,
+    image::ImageCommand, keypair::KeypairCommand, node::NodeCommand, output::Format, version::VersionArgs,
+    vm::VmCommand, volume::VolumeCommand,
+};
+
+/// Virtual machines at the edge, from the command line.
+#[derive(Debug, Parser)]
+#[command(
+    name = "edgectl",
+    version,
+    propagate_version = false,
+    arg_required_else_help = true,
+    max_term_width = 110,
+    after_help = "Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 timed out while waiting.\n\n\
+                  Example:\n  edgectl create-vm hello --image debian-12 --flavor small --keypair default"
+)]
+pub struct Cli {
+    /// Which site, as whom.
+    #[command(flatten)]
+    pub target: TargetArgs,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// All commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// On VMs.
+    #[command(flatten)]
+    Vm(VmCommand),
+    /// On images.
+    #[command(flatten)]
+    Image(ImageCommand),
+    /// On flavors.
+    #[command(flatten)]
+    Flavor(FlavorCommand),
+    /// On keypairs.
+    #[command(flatten)]
+    Keypair(KeypairCommand),
+    /// On nodes.
+    #[command(flatten)]
+    Node(NodeCommand),
+    /// On volumes.
+    #[command(flatten)]
+    Volume(VolumeCommand),
+    /// Makes a raw, authenticated call of the API.
+    #[command(
+        after_help = "Example:\n  edgectl api GET vms?state=running\n  edgectl api POST vms/hello/action -d '{\"action\":\"stop\",\"grace_seconds\":30}'"
+    )]
+    Api(ApiArgs),
+    /// Shows the configuration in effect.
+    #[command(subcommand, after_help = "Example:\n  edgectl config view")]
+    Config(ConfigCommand),
+    /// Prints a script that makes the shell complete commands, options and names.
+    #[command(after_help = "Example:\n  edgectl completion bash >> ~/.bashrc")]
+    Completion(CompletionArgs),
+    /// Tells the versions of edgectl and of the site.
+    #[command(after_help = "Example:\n  edgectl version -o json")]
+    Version(VersionArgs),
+}
+
+/// `-o`.
+#[derive(Args, Clone, Copy, Debug, Default)]
+pub struct OutputArgs {
+    /// How to print the result.
+    #[arg(short, long, value_enum, default_value = "table", value_name = "FORMAT")]
+    pub output: Format,
+}
+
+/// Options of every change.
+#[derive(Args, Clone, Debug, Default)]
+pub struct ChangeArgs {
+    /// Let the server check the change, and change nothing.
+    #[arg(long, help_heading = "Change")]
+    pub dry_run: bool,
+    /// Why, for the history; at most 1,024 characters.
+    #[arg(long, value_name = "TEXT", help_heading = "Change")]
+    pub reason: Option<String>,
+    /// How to print the result.
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// Options of changes that work follows.
+#[derive(Args, Clone, Debug)]
+pub struct WaitArgs {
+    /// Wait until the work is done (the default).
+    #[arg(long, overrides_with = "no_wait", help_heading = "Waiting")]
+    pub wait: bool,
+    /// Return as soon as the change is accepted.
+    #[arg(long, overrides_with = "wait", help_heading = "Waiting")]
+    pub no_wait: bool,
+    /// Wait at most so long; the work itself goes on after that (exit code 3).
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        default_value_t = 600,
+        value_parser = clap::value_parser!(u64).range(1..=604_800),
+        help_heading = "Waiting"
+    )]
+    pub timeout: u64,
+}
+
+impl WaitArgs {
+    /// How long to wait; `None` for not at all.
+    pub fn patience(&self) -> Option<Duration> {
+        (!self.no_wait).then(|| Duration::from_secs(self.timeout))
+    }
+}
+
+/// One resource.
+#[derive(Args, Clone, Debug)]
+pub struct NameArgs {
+    /// Its name or id.
+    #[arg(value_name = "NAME", value_parser = name_or_id)]
+    pub name: String,
+}
+
+/// One resource to be read.
+#[derive(Args, Clone, Debug)]
+pub struct ShowArgs {
+    /// Which.
+    #[command(flatten)]
+    pub of: NameArgs,
+    /// How to print it.
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// Resources to be removed.
+#[derive(Args, Clone, Debug)]
+pub struct RemoveArgs {
+    /// Their names or ids.
+    #[arg(value_name = "NAME", required = true, value_parser = name_or_id)]
+    pub names: Vec<String>,
+    /// How.
+    #[command(flatten)]
+    pub change: ChangeArgs,
+    /// How long.
+    #[command(flatten)]
+    pub wait: WaitArgs,
+}
+
+/// Which of a kind's resources.
+#[derive(Args, Clone, Debug, Default)]
+pub struct FilterArgs {
+    /// Only the one of this name.
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
+    /// Only those with this label; may be given several times, all must match.
+    #[arg(long, value_name = "KEY=VALUE", value_delimiter = ',', value_parser = key_value)]
+    pub label: Vec<(String, String)>,
+    /// Only those in one of these states.
+    #[arg(long, value_name = "STATE", value_delimiter = ',')]
+    pub state: Vec<String>,
+}
+
+impl FilterArgs {
+    /// As the query has it.
+    pub fn query(&self) -> Vec<(&'static str, String)> {
+        let mut query = Vec::new();
+        if let Some(name) = &self.name {
+            query.push(("name", name.clone()));
+        }
+        if !self.label.is_empty() {
+            let labels: Vec<String> = self.label.iter().map(|(k, v)| format!("{k}={v}")).collect();
+            query.push(("label", labels.join(",")));
+        }
+        if !self.state.is_empty() {
+            query.push(("state", self.state.join(",")));
+        }
+        query
+    }
+}
+
+/// A list.
+#[derive(Args, Clone, Debug, Default)]
+pub struct ListArgs {
+    /// Which.
+    #[command(flatten)]
+    pub filter: FilterArgs,
+    /// At most so many; all if absent.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub limit: Option<u32>,
+    /// How to print it.
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// What every new resource may have.
+#[derive(Args, Clone, Debug, Default)]
+pub struct NewMetaArgs {
+    /// Free text.
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+    pub description: String,
+    /// A label; may be given several times.
+    #[arg(long, value_name = "KEY=VALUE", value_delimiter = ',', value_parser = key_value)]
+    pub label: Vec<(String, String)>,
+}
+
+/// What may change on every resource.
+#[derive(Args, Clone, Debug, Default)]
+pub struct UpdateMetaArgs {
+    /// New free text; "" clears it.
+    #[arg(long, value_name = "TEXT")]
+    pub description: Option<String>,
+    /// A label; all of them together take the place of the present ones.
+    #[arg(long, value_name = "KEY=VALUE", value_delimiter = ',', value_parser = key_value)]
+    pub label: Vec<(String, String)>,
+    /// Take all labels off.
+    #[arg(long, conflicts_with = "label")]
+    pub clear_labels: bool,
+}
+
+impl UpdateMetaArgs {
+    /// The description as a PATCH has it: absent leaves, `null` clears.
+    pub fn description(&self) -> Option<Option<String>> {
+        let text = self.description.clone()?;
+        Some(Some(text).filter(|text| !text.is_empty()))
+    }
+
+    /// The labels as a PATCH has them.
+    pub fn labels(&self) -> Option<Option<BTreeMap<String, String>>> {
+        replacement(&self.label, self.clear_labels)
+    }
+}
+
+/// A map of a PATCH: given pairs replace it, `clear` makes it `null`, neither leaves it.
+pub fn replacement(pairs: &[(String, String)], clear: bool) -> Option<Option<BTreeMap<String, String>>> {
+    if clear {
+        return Some(None);
+    }
+    (!pairs.is_empty()).then(|| Some(pairs.iter().cloned().collect()))
+}
+
+/// Reads `key=value`.
+///
+/// # Errors
+/// There is no `=`, or nothing before it.
+pub fn key_value(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        Some(_) | None => Err("must be KEY=VALUE".to_owned()),
+    }
+}
+
+/// Reads a name or id that becomes a path segment; whether it exists, the server says.
+///
+/// # Errors
+/// It would change the path's shape.
+pub fn name_or_id(text: &str) -> Result<String, String> {
+    match text {
+        "" | "." | ".." => Err("must be a name or an id".to_owned()),
+        text => Ok(text.to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    /// The words of an example line up to a pipe or redirection, quotes taken off.
+    fn words(line: &str) -> Vec<String> {
+        let mut words = vec![String::new()];
+        let mut quote = None;
+        for c in line.chars() {
+            match (quote, c) {
+                (Some(q), c) if c == q => quote = None,
+                (None, '\'' | '"') => quote = Some(c),
+                (None, ' ') => words.push(String::new()),
+                (None, '|' | '>') => break,
+                (_, c) => {
+                    if let Some(word) = words.last_mut() {
+                        word.push(c);
+                    }
+                }
+            }
+        }
+        words.retain(|word| !word.is_empty());
+        words
+    }
+
+    fn check_examples(command: &clap::Command, checked: &mut usize) {
+        let help =
+            command.get_after_help().unwrap_or_else(|| panic!("{} has no example", command.get_name())).to_string();
+        let (_, examples) = help
+            .rsplit_once("Example:\n")
+            .unwrap_or_else(|| panic!("{}'s help does not end in an example", command.get_name()));
+        for line in examples.lines() {
+            let words = words(line.trim());
+            assert_eq!(words[0], "edgectl", "{line}");
+            if command.get_name() != "edgectl" {
+                assert!(words.iter().any(|word| word == command.get_name()), "{line}");
+            }
+            if let Err(error) = Cli::try_parse_from(&words) {
+                panic!("{line}: {error}");
+            }
+            *checked += 1;
+        }
+        for sub in command.get_subcommands() {
+            check_examples(sub, checked);
+        }
+    }
+
+    #[test]
+    fn every_example_in_every_help_is_legal() {
+        let mut checked = 0;
+        check_examples(&Cli::command(), &mut checked);
+        assert!(checked >= 50, "only {checked} examples");
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_commands_of_this_issue_are_there_and_no_others() {
+        let command = Cli::command();
+        let mut names: Vec<&str> = command.get_subcommands().map(clap::Command::get_name).collect();
+        names.sort_unstable();
+        let mut expected: Vec<&str> = "create-vm list-vms show-vm update-vm remove-vm start-vm stop-vm restart-vm \
+            pause-vm unpause-vm show-vm-events show-vm-logs show-vm-manifest show-guest-info show-login-users \
+            create-image list-images show-image update-image upload-image remove-image create-flavor list-flavors \
+            show-flavor update-flavor remove-flavor create-keypair list-keypairs show-keypair update-keypair \
+            remove-keypair list-nodes show-node update-node cordon-node uncordon-node list-vols show-vol \
+            show-image-events show-flavor-events show-keypair-events show-node-events watch-vms api config completion \
+            version"
+            .split_whitespace()
+            .collect();
+        expected.sort_unstable();
+        assert_eq!(names, expected);
+    }
+
+    #[test]
+    fn wrong_usage_exits_with_2_and_help_with_0() {
+        for (line, code) in [
+            ("edgectl", 2),
+            ("edgectl create-vm", 2),
+            ("edgectl show-vm ..", 2),
+            ("edgectl list-vms --label nope", 2),
+            ("edgectl list-vms -o xml", 2),
+            ("edgectl stop-vm a --force --grace-seconds 3", 2),
+            ("edgectl update-vm a", 2),
+            ("edgectl remove-vm", 2),
+            ("edgectl create-image a", 2),
+            ("edgectl create-image a --file x --path /x", 2),
+            ("edgectl start-vm a --timeout 0", 2),
+            ("edgectl --help", 0),
+            ("edgectl show-vm --help", 0),
+            ("edgectl --version", 0),
+        ] {
+            let error = Cli::try_parse_from(line.split(' ')).unwrap_err();
+            assert_eq!(error.exit_code(), code, "{line}: {error}");
+        }
+    }
+
+    #[test]
+    fn the_last_of_wait_and_no_wait_wins() {
+        for (line, waits) in [
+            ("edgectl start-vm a", true),
+            ("edgectl start-vm a --no-wait", false),
+            ("edgectl start-vm a --no-wait --wait", true),
+            ("edgectl start-vm a --wait --no-wait", false),
+        ] {
+            let cli = Cli::try_parse_from(line.split(' ')).unwrap();
+            let Command::Vm(VmCommand::StartVm(args)) = cli.command else {
+                panic!("{line}");
+            };
+            assert_eq!(args.wait.patience().is_some(), waits, "{line}");
+        }
+    }
+}

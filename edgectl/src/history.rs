@@ -1,0 +1,227 @@
+//! `show-…-events`: a resource's history, told and followed.
+
+use std::collections::BTreeMap;
+
+use clap::Args;
+use edgestack_model::Kind;
+use edgestack_wire::event::HistoryEvent;
+use uuid::Uuid;
+
+use crate::{
+    cli::{NameArgs, OutputArgs},
+    client::Client,
+    failure::Failure,
+    json,
+    output::{self, Cell, Format, View},
+    resource,
+    watch::{Incoming, Stream},
+};
+
+/// `show-…-events`
+#[derive(Args, Clone, Debug)]
+pub struct EventsArgs {
+    /// Which; one that is gone is found by its last name, or by id.
+    #[command(flatten)]
+    pub of: NameArgs,
+    /// Go on with what happens from now on, until interrupted.
+    #[arg(short, long)]
+    pub follow: bool,
+    /// How to print it; -o json with --follow prints one line for each event.
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// Prints a history.
+///
+/// # Errors
+/// The server's, or output's.
+pub async fn events(client: &Client, kind: Kind, args: &EventsArgs) -> Result<(), Failure> {
+    let segments = [kind.plural(), args.of.name.as_str(), "events"];
+    let list = resource::pages(client, &segments, &[], None).await?;
+    let format = args.output.output;
+    if args.follow {
+        return follow(client, &segments, list.items, format).await;
+    }
+    if matches!(format, Format::Json | Format::Yaml) {
+        let raw = serde_json::to_string(&list)?;
+        return output::print_document(format, &raw, "", |_| Ok(String::new()));
+    }
+    let mut history = History::default();
+    let mut rows = Vec::new();
+    let view = View::stdout(format);
+    let mut names = String::new();
+    for raw in &list.items {
+        let event: HistoryEvent = serde_json::from_str(raw.get())?;
+        rows.push(history.row(&event, &view));
+        names.push_str(&format!("{}\n", event.event_type));
+    }
+    if format == Format::Name {
+        return output::print(&names);
+    }
+    output::print(&output::table(headers(view.wide), rows, view.colour))
+}
+
+async fn follow(
+    client: &Client,
+    segments: &[&str],
+    past: Vec<Box<serde_json::value::RawValue>>,
+    format: Format,
+) -> Result<(), Failure> {
+    let mut history = History::default();
+    let view = View::stdout(format);
+    if matches!(format, Format::Table | Format::Wide) {
+        let head = headers(view.wide).iter().map(|text| (*text).into()).collect();
+        output::print(&line(head, view.wide))?;
+    }
+    let mut told_up_to = 0;
+    for raw in past {
+        let event: HistoryEvent = serde_json::from_str(raw.get())?;
+        told_up_to = told_up_to.max(event.sequence);
+        print_event(&mut history, &event, raw.get(), format, &view)?;
+    }
+    let url = client.url(segments, &[("follow", "true")]);
+    let mut stream = Stream::new(client, url, (told_up_to > 0).then(|| told_up_to.to_string()));
+    // A commit's events share its sequence and come together; those of the commits
+    // told from the list may come a second time.
+    loop {
+        let Incoming::Event(event) = stream.next().await? else {
+            continue;
+        };
+        if event.data.is_empty() {
+            continue;
+        }
+        let told: HistoryEvent = serde_json::from_str(&event.data)?;
+        if told.sequence > told_up_to {
+            print_event(&mut history, &told, &event.data, format, &View::stdout(format))?;
+        }
+    }
+}
+
+fn print_event(
+    history: &mut History,
+    event: &HistoryEvent,
+    raw: &str,
+    format: Format,
+    view: &View,
+) -> Result<(), Failure> {
+    let text = match format {
+        Format::Table | Format::Wide => line(history.row(event, view), view.wide),
+        Format::Json => format!("{raw}\n"),
+        Format::Yaml => format!("---\n{}", json::to_yaml(raw)?),
+        Format::Name => format!("{}\n", event.event_type),
+    };
+    output::print(&text)
+}
+
+fn headers(wide: bool) -> &'static [&'static str] {
+    const ALL: [&str; 10] =
+        ["SEQ", "TIME", "EVENT", "WHO", "CAUSE", "CREDENTIAL", "COMMAND", "CORRELATION", "REASON", "MESSAGE"];
+    const SHORT: [&str; 6] = ["SEQ", "TIME", "EVENT", "WHO", "CAUSE", "MESSAGE"];
+    if wide { &ALL } else { &SHORT }
+}
+
+/// A line of a table whose later rows are not known yet: columns of fixed width.
+fn line(cells: Vec<Cell>, wide: bool) -> String {
+    let widths: &[usize] = if wide { &[6, 24, 24, 20, 32, 16, 24, 36, 16, 0] } else { &[6, 19, 24, 20, 32, 0] };
+    let text: String = cells
+        .iter()
+        .zip(widths)
+        .map(|(cell, width)| {
+            let text = match cell.text.as_str() {
+                "" => "-".to_owned(),
+                text => text.replace(['\n', '\r', '\t'], " "),
+            };
+            format!("{text:<width$}  ")
+        })
+        .collect();
+    format!("{}\n", text.trim_end())
+}
+
+/// What is known of earlier commits, so that causes can be named by sequence.
+#[derive(Debug, Default)]
+struct History {
+    commits: BTreeMap<Uuid, u64>,
+}
+
+impl History {
+    fn row(&mut self, event: &HistoryEvent, view: &View) -> Vec<Cell> {
+        let cause = self.cause(event);
+        self.commits.insert(event.commit_id, event.sequence);
+        let mut row: Vec<Cell> = vec![
+            event.sequence.to_string().into(),
+            view.column_time(event.time).into(),
+            event.event_type.as_str().into(),
+            event.actor.name.as_str().into(),
+            cause.into(),
+        ];
+        if view.wide {
+            row.extend([
+                event.actor.credential.as_str().into(),
+                event.command.as_str().into(),
+                event.correlation_id.to_string().into(),
+                event.reason.clone().unwrap_or_default().into(),
+            ]);
+        }
+        row.push(event.message.as_str().into());
+        row
+    }
+
+    /// The command, and for one that follows from an earlier commit, which.
+    fn cause(&self, event: &HistoryEvent) -> String {
+        match event.causation_id {
+            None => event.command.clone(),
+            Some(id) => match self.commits.get(&id) {
+                Some(sequence) => format!("{} after {sequence}", event.command),
+                None => format!("{} after {id}", event.command),
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use chrono::DateTime;
+    use edgestack_wire::event::Actor;
+
+    fn event(sequence: u64, command: &str, causation_id: Option<Uuid>) -> HistoryEvent {
+        HistoryEvent {
+            sequence,
+            time: DateTime::from_timestamp(1_790_000_000, 0).unwrap(),
+            event_type: "VmCreated".to_owned(),
+            kind: "vm".to_owned(),
+            resource_id: Uuid::from_u128(1),
+            name: "hello".to_owned(),
+            generation: 1,
+            message: "made from image \"debian-12\"".to_owned(),
+            actor: Actor {
+                name: "admin".to_owned(),
+                credential: "token:3f9ac2d1".to_owned(),
+                from: "127.0.0.1".to_owned(),
+            },
+            command: command.to_owned(),
+            commit_id: Uuid::from_u128(u128::from(sequence)),
+            correlation_id: Uuid::from_u128(7),
+            causation_id,
+            reason: Some("a demo".to_owned()),
+            data: serde_json::Value::Null,
+        }
+    }
+
+    #[test]
+    fn a_report_names_the_commit_that_it_follows_from() {
+        let mut history = History::default();
+        let view = View { wide: false, colour: false, now: DateTime::from_timestamp(1_790_000_100, 0).unwrap() };
+        let created = history.row(&event(12, "create-vm", None), &view);
+        assert_eq!(created[4].text, "create-vm");
+        let report = event(15, "report-vm-started", Some(Uuid::from_u128(12)));
+        assert_eq!(history.row(&report, &view)[4].text, "report-vm-started after 12");
+        let wide = View { wide: true, ..view };
+        let row = history.row(&event(16, "stop-vm", None), &wide);
+        assert_eq!(row.len(), headers(true).len());
+        let text = line(row, true);
+        for part in ["2026-", "token:3f9ac2d1", "a demo", "made from image"] {
+            assert!(text.contains(part), "{text}");
+        }
+    }
+}

@@ -1,0 +1,303 @@
+//! Changes, waiting, retries and uploads, through the binary.
+
+// The lint's exception for tests does not reach their helpers.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod canned;
+
+use std::os::unix::fs::PermissionsExt;
+
+use canned::{Canned, a_vm, change, events, json, problem, text};
+use edgestack_wire::{image::Image, keypair::Keypair, meta::Waiting};
+use serde_json::json as value;
+
+const CREATE: [&str; 6] = ["create-vm", "hello", "--image", "debian-12", "--flavor", "small"];
+const WATCH: &str = "GET /vms?watch=true&name=hello";
+const SHOW: &str = "GET /vms/0197a5a0-0000-7000-8000-000000000001";
+
+#[tokio::test]
+async fn a_create_waits_on_the_watch_and_says_each_state_once() {
+    let server = Canned::start(|asked, _| match asked.line().as_str() {
+        "POST /vms" => json(202, text(&a_vm("pending", "running", 10))),
+        SHOW => json(200, text(&a_vm("pending", "running", 10))),
+        WATCH => {
+            let mut failed = a_vm("back_off", "running", 12);
+            failed.waiting = Some(Waiting {
+                owner: "worker.vm@edge-1".to_owned(),
+                reason: "QEMU: no memory".to_owned(),
+                fix: Some("stop another VM".to_owned()),
+                next_attempt_at: None,
+                attempts: 1,
+            });
+            // Of before the change: it must not count.
+            let stale = a_vm("running", "running", 3);
+            events(
+                &[
+                    change("ADDED", 9, &stale),
+                    change("MODIFIED", 11, &a_vm("starting", "running", 11)),
+                    change("MODIFIED", 11, &a_vm("starting", "running", 11)),
+                    change("MODIFIED", 12, &failed),
+                    (13, r#"{"type":"BOOKMARK","sequence":13}"#.to_owned()),
+                    change("MODIFIED", 14, &a_vm("running", "running", 14)),
+                ],
+                true,
+            )
+        }
+        other => panic!("{other}"),
+    })
+    .await;
+    let args = [&CREATE[..], &["--label", "app=demo", "--disk-gib", "8", "--reason", "a demö"]].concat();
+    let ran = server.run(&args).await.expect(0);
+    assert_eq!(ran.out, "vm \"hello\" is running\n");
+    let said: Vec<&str> = ran.err.lines().collect();
+    assert_eq!(
+        said,
+        [
+            "vm \"hello\" is pending",
+            "vm \"hello\" is starting",
+            "vm \"hello\" is back_off: QEMU: no memory (worker.vm@edge-1), attempt 1 failed; fix: stop another VM"
+        ]
+    );
+    let create = &server.asked()[0];
+    assert_eq!(create.json()["labels"], value!({"app": "demo"}));
+    assert_eq!(create.json()["boot_disk"], value!({"size_gib": 8}));
+    assert_eq!(create.json()["run_strategy"], "always");
+    assert_eq!(create.header("edgestack-reason"), Some("a demö"));
+    assert_eq!(create.header("idempotency-key").map(str::len), Some(36));
+}
+
+#[tokio::test]
+async fn waiting_goes_on_where_a_broken_stream_ended() {
+    let server = Canned::start(|asked, before| match asked.line().as_str() {
+        "POST /vms/hello/action" => json(202, text(&a_vm("starting", "running", 10))),
+        SHOW => json(200, text(&a_vm("starting", "running", 10))),
+        WATCH if before == 0 => events(&[change("ADDED", 11, &a_vm("starting", "running", 11))], false),
+        WATCH => {
+            assert_eq!(asked.header("last-event-id"), Some("11"));
+            events(&[change("MODIFIED", 12, &a_vm("running", "running", 12))], true)
+        }
+        other => panic!("{other}"),
+    })
+    .await;
+    let ran = server.run(&["start-vm", "hello", "--wait-for", "guest-agent", "-o", "json"]).await;
+    let ran = ran.expect(0);
+    let shown: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
+    assert_eq!(shown["state"], "running");
+    assert_eq!(server.asked()[0].json(), value!({"action": "start"}));
+}
+
+#[tokio::test]
+async fn time_out_while_waiting_is_exit_code_3_and_tells_the_last_reason() {
+    let server = Canned::start(|asked, _| match asked.line().as_str() {
+        "POST /vms/hello/action" | SHOW => json(202, text(&a_vm("stopping", "stopped", 10))),
+        WATCH => events(&[], true),
+        other => panic!("{other}"),
+    })
+    .await;
+    let ran = server.run(&["stop-vm", "hello", "--force", "--timeout", "1"]).await.expect(3);
+    assert!(ran.err.contains("after 1 s; vm \"hello\" is stopping"), "{}", ran.err);
+    assert_eq!(server.asked()[0].json(), value!({"action": "stop", "grace_seconds": 0}));
+}
+
+#[tokio::test]
+async fn another_wish_meanwhile_ends_the_waiting() {
+    let server = Canned::start(|asked, _| match asked.line().as_str() {
+        "POST /vms/hello/action" => json(202, text(&a_vm("starting", "running", 10))),
+        SHOW => json(200, text(&a_vm("stopping", "stopped", 11))),
+        WATCH => events(&[], true),
+        other => panic!("{other}"),
+    })
+    .await;
+    let ran = server.run(&["start-vm", "hello"]).await.expect(1);
+    assert!(ran.err.contains("shall be stopped by now"), "{}", ran.err);
+}
+
+#[tokio::test]
+async fn no_wait_and_dry_run_return_at_once() {
+    let server = Canned::start(|asked, _| match asked.line().as_str() {
+        "POST /vms" => json(202, text(&a_vm("pending", "running", 10))),
+        "POST /vms?dry_run=true" => json(200, text(&a_vm("pending", "running", 0))),
+        other => panic!("{other}"),
+    })
+    .await;
+    let ran = server.run(&[&CREATE[..], &["--no-wait"]].concat()).await.expect(0);
+    assert_eq!(ran.out, "vm \"hello\" is pending\n");
+    let ran = server.run(&[&CREATE[..], &["--dry-run"]].concat()).await.expect(0);
+    assert_eq!(ran.out, "vm \"hello\" would be created (dry run: nothing changed)\n");
+    let ran = server.run(&[&CREATE[..], &["--no-wait", "-o", "name"]].concat()).await.expect(0);
+    assert_eq!(ran.out, "hello\n");
+}
+
+#[tokio::test]
+async fn removing_several_tells_each_and_fails_if_one_did() {
+    let server = Canned::start(|asked, _| match asked.line().as_str() {
+        "DELETE /vms/nope" => problem(404, "not-found", "vm \"nope\" does not exist"),
+        "DELETE /vms/hello" => json(202, text(&a_vm("deleting", "deleted", 10))),
+        SHOW => json(200, text(&a_vm("deleting", "deleted", 10))),
+        WATCH => events(&[change("DELETED", 12, &a_vm("deleting", "deleted", 12))], true),
+        "DELETE /flavors/small" => json(204, ""),
+        other => panic!("{other}"),
+    })
+    .await;
+    let ran = server.run(&["remove-vm", "nope", "hello"]).await.expect(1);
+    assert_eq!(ran.out, "vm \"hello\" is removed\n");
+    assert!(ran.err.contains("vm \"nope\" does not exist"), "{}", ran.err);
+    assert!(ran.err.contains("1 of 2 failed"), "{}", ran.err);
+    let ran = server.run(&["remove-flavor", "small"]).await.expect(0);
+    assert_eq!(ran.out, "flavor \"small\" is removed\n");
+}
+
+#[tokio::test]
+async fn a_resource_gone_before_the_watch_began_is_gone() {
+    let server = Canned::start(|asked, _| match asked.line().as_str() {
+        "DELETE /vms/hello" => json(202, text(&a_vm("deleting", "deleted", 10))),
+        SHOW => problem(404, "not-found", "gone"),
+        WATCH => events(&[], true),
+        other => panic!("{other}"),
+    })
+    .await;
+    let ran = server.run(&["remove-vm", "hello"]).await.expect(0);
+    assert_eq!(ran.out, "vm \"hello\" is removed\n");
+}
+
+#[tokio::test]
+async fn a_busy_server_is_asked_again_with_the_same_key() {
+    let server = Canned::start(|_, before| {
+        if before < 2 {
+            problem(503, "log-unavailable", "the log is away").with("retry-after", "0")
+        } else {
+            json(202, text(&a_vm("pending", "running", 10)))
+        }
+    })
+    .await;
+    let ran = server.run(&[&CREATE[..], &["--no-wait"]].concat()).await.expect(0);
+    assert!(ran.err.contains("the log is away; trying again in 0 s (2 of 6)"), "{}", ran.err);
+    let keys: Vec<String> =
+        server.asked().iter().map(|asked| asked.header("idempotency-key").unwrap().to_owned()).collect();
+    assert_eq!(keys.len(), 3);
+    assert!(keys.iter().all(|key| *key == keys[0]));
+}
+
+#[tokio::test]
+async fn a_busy_server_is_not_asked_for_ever() {
+    let server = Canned::start(|_, _| problem(429, "queue-full", "too many requests").with("retry-after", "0")).await;
+    let ran = server.run(&[&CREATE[..], &["--no-wait"]].concat()).await.expect(1);
+    assert!(ran.err.ends_with("edgectl: too many requests\n"), "{}", ran.err);
+    assert_eq!(server.asked().len(), 6);
+}
+
+fn an_image(state: &str, reason: Option<&str>) -> Image {
+    let mut image = value!({
+        "id": "0197a5a0-0000-7000-8000-000000000002", "name": "debian-12", "description": "", "labels": {},
+        "generation": 1, "revision": 5, "created_at": "2026-09-21T14:13:20Z", "updated_at": "2026-09-21T14:13:20Z",
+        "correlation_id": "0197a5a0-0000-7000-8000-0000000000aa", "state": state, "waiting": null,
+        "format": "qcow2", "source": {"type": "upload"}, "size_bytes": null, "virtual_size_bytes": null,
+        "checksum": null, "architecture": "x86_64", "min_disk_gib": 0, "min_memory_mib": 0, "visibility": "private"
+    });
+    if let Some(reason) = reason {
+        image["waiting"] = value!({"owner": "user", "reason": reason, "attempts": 1});
+    }
+    serde_json::from_value(image).unwrap()
+}
+
+#[tokio::test]
+async fn an_image_is_made_sent_and_awaited() {
+    let server = Canned::start(|asked, _| match asked.line().as_str() {
+        "POST /images" => json(202, text(&an_image("queued", None))),
+        "PUT /images/debian-12/file" => json(202, text(&an_image("importing", None))),
+        "GET /images?watch=true&name=debian-12" => events(&[change("MODIFIED", 7, &an_image("active", None))], true),
+        "GET /images/0197a5a0-0000-7000-8000-000000000002" => json(200, text(&an_image("importing", None))),
+        other => panic!("{other}"),
+    })
+    .await;
+    let mut content = b"QFI\xfb".to_vec();
+    content.resize(1_000_000, 7);
+    std::fs::write(server.folder().join("disk.qcow2"), &content).unwrap();
+    let ran = server.run(&["create-image", "debian-12", "--file", "disk.qcow2"]).await.expect(0);
+    assert_eq!(ran.out, "image \"debian-12\" is active\n");
+    assert!(ran.err.contains("sending 976.56 KiB"), "{}", ran.err);
+    let asked = server.asked();
+    assert_eq!(asked[0].json()["format"], "qcow2");
+    assert_eq!(asked[0].json()["source"], value!({"type": "upload"}));
+    let put = &asked[1];
+    assert_eq!(put.header("content-length"), Some("1000000"));
+    assert_eq!(put.header("transfer-encoding"), None);
+    assert!(put.body == content);
+}
+
+#[tokio::test]
+async fn an_image_that_fails_ends_the_waiting_with_its_reason() {
+    let server = Canned::start(|asked, _| match asked.line().as_str() {
+        "POST /images" => json(202, text(&an_image("importing", None))),
+        "GET /images/0197a5a0-0000-7000-8000-000000000002" => {
+            json(200, text(&an_image("failed", Some("it is not qcow2"))))
+        }
+        _ => events(&[], true),
+    })
+    .await;
+    let ran = server.run(&["create-image", "debian-12", "--path", "/srv/x"]).await.expect(1);
+    assert!(ran.err.contains("is failed: it is not qcow2"), "{}", ran.err);
+    assert_eq!(server.asked()[0].json()["source"], value!({"type": "path", "path": "/srv/x"}));
+}
+
+#[tokio::test]
+async fn a_file_that_is_no_disk_is_refused_before_anything_is_asked() {
+    let server = Canned::start(|asked, _| panic!("{asked:?}")).await;
+    std::fs::write(server.folder().join("x"), "<!doctype html>").unwrap();
+    let ran = server.run(&["create-image", "a", "--file", "x"]).await.expect(1);
+    assert!(ran.err.contains("--format raw"), "{}", ran.err);
+    assert!(server.asked().is_empty());
+}
+
+fn a_keypair(private_key: Option<&str>) -> Keypair {
+    serde_json::from_value(value!({
+        "id": "0197a5a0-0000-7000-8000-000000000005", "name": "demo", "description": "", "labels": {},
+        "generation": 1, "revision": 5, "created_at": "2026-09-21T14:13:20Z", "updated_at": "2026-09-21T14:13:20Z",
+        "correlation_id": "0197a5a0-0000-7000-8000-0000000000aa", "type": "ed25519",
+        "public_key": "ssh-ed25519 AAAA demo", "fingerprint": "SHA256:x", "private_key": private_key
+    }))
+    .unwrap()
+}
+
+#[tokio::test]
+async fn a_generated_key_goes_to_its_file_or_to_standard_output() {
+    let server = Canned::start(|_, _| json(201, text(&a_keypair(Some("PRIVATE\n"))))).await;
+    let args = ["create-keypair", "demo", "--private-key-file", "demo.pem", "-o", "json"];
+    let ran = server.run(&args).await.expect(0);
+    assert!(!ran.out.contains("PRIVATE"), "{}", ran.out);
+    let path = server.folder().join("demo.pem");
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "PRIVATE\n");
+    assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    let before = server.asked().len();
+    server.run(&args).await.expect(1);
+    assert_eq!(server.asked().len(), before, "a key was made that has no place");
+    let ran = server.run(&["create-keypair", "demo"]).await.expect(0);
+    assert_eq!(ran.out, "PRIVATE\n");
+}
+
+#[tokio::test]
+async fn a_private_key_lost_on_the_way_is_said() {
+    let server = Canned::start(|_, _| json(201, text(&a_keypair(None)))).await;
+    let ran = server.run(&["create-keypair", "demo"]).await.expect(1);
+    assert!(ran.err.contains("edgectl remove-keypair demo"), "{}", ran.err);
+}
+
+#[tokio::test]
+async fn an_update_sends_only_what_changes_and_null_for_what_is_cleared() {
+    let server = Canned::start(|_, _| json(200, text(&a_vm("running", "running", 18)))).await;
+    server
+        .run(&["update-vm", "hello", "--description", "", "--label", "a=b", "--run-strategy", "manual"])
+        .await
+        .expect(0);
+    let args = ["update-vm", "hello", "--clear-labels", "--clear-node-selector"];
+    let ran = server.run(&args).await.expect(0);
+    assert_eq!(ran.out, "vm \"hello\" is updated\n");
+    let bodies: Vec<_> = server.asked().iter().map(canned::Asked::json).collect();
+    assert_eq!(
+        bodies,
+        [
+            value!({"description": null, "labels": {"a": "b"}, "run_strategy": "manual"}),
+            value!({"labels": null, "node_selector": null})
+        ]
+    );
+}
