@@ -10,6 +10,7 @@
 //! It knows nothing of HTTP, sled, NATS or any driver.
 
 pub mod clock;
+pub mod crash_point;
 mod error_chain;
 mod follower;
 mod heartbeat;

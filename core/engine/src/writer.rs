@@ -24,7 +24,8 @@ use tracing::Instrument;
 use uuid::Uuid;
 
 use crate::{
-    Clock, CommandPort, Outcome, Replica, Submission, SubmitError, error_chain, follower::catch_up, reconnect::Pause,
+    Clock, CommandPort, Outcome, Replica, Submission, SubmitError, crash_point, error_chain, follower::catch_up,
+    reconnect::Pause,
 };
 
 /// How a writer works.
@@ -243,11 +244,13 @@ impl Writer {
             subject: subject.clone(),
             payload: payload.clone(),
         };
+        crash_point::pass("append.before");
         let sent = Instant::now();
         let ack = match self.log.append(entry).await {
             Ok(ack) => ack,
             Err(error) => futures::future::ready(Err(error)).boxed(),
         };
+        crash_point::pass("append.sent");
         // The world goes ahead of the answer; a failure rewinds it.
         if let Err(error) = self.world.evolve(&commit) {
             // decide has made an event that evolve cannot fold: our own fault, and it must not reach a second command.
@@ -283,6 +286,7 @@ impl Writer {
             };
             match answer {
                 Ok(sequence) if sequence == oldest.commit.sequence.0 => {
+                    crash_point::pass("append.after");
                     metrics::histogram!("edgestack_append_seconds").record(oldest.sent.elapsed().as_secs_f64());
                     acked.push(oldest);
                 }

@@ -46,8 +46,8 @@ fn vm(event: &VmEvent) -> String {
             }
             format!("changed: {}", parts.join(", "))
         }
-        VmEvent::VmScheduled { placement } => {
-            format!("placed on node {}, SSH on its loopback port {}", placement.node, placement.ssh_port)
+        VmEvent::VmScheduled { placement, node_name } => {
+            format!("placed on node {node_name}, SSH on its loopback port {}", placement.ssh_port)
         }
         VmEvent::VmUnschedulable { failure, .. } => failed(failure),
         VmEvent::VmStartRequested { .. } => "start asked for".to_owned(),

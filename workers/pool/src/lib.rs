@@ -3,7 +3,6 @@
 //! how a worker reports, the folders of a node, and the lock by which one node
 //! has one worker.
 
-pub mod crash_point;
 mod driver_error;
 mod folders;
 mod node_lock;
@@ -11,6 +10,7 @@ mod reporter;
 mod runner;
 
 pub use driver_error::DriverError;
+pub use edgestack_engine::crash_point;
 pub use folders::NodeFolders;
 pub use node_lock::{NodeLock, NodeLockError};
 pub use reporter::{Reported, Reporter};

@@ -53,6 +53,7 @@ impl Reporter {
 
     async fn send(&self, origin: Origin, command: Command) -> Reported {
         let name = command.name();
+        crash_point::pass("report.before");
         let reported = match self.port.submit(Submission { command, origin }).await {
             Ok(
                 Outcome::Committed { .. } | Outcome::Unchanged { .. } | Outcome::Before { .. } | Outcome::DryRun { .. },

@@ -157,7 +157,7 @@ pub(crate) fn events(world: &World, given: &Given, request: &Request<'_>, root_v
     let placement =
         Placement { node: node.id, root_volume: Id::new(root_volume), mac: free_mac(world, request.id), ssh_port };
     vec![
-        vm_event(VmEvent::VmScheduled { placement }),
+        vm_event(VmEvent::VmScheduled { placement, node_name: node.meta.name.clone() }),
         Event {
             resource_id: root_volume,
             name: volume_name,

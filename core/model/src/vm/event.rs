@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{GuestAgent, Instance, Placement, RunStrategy, StoppedHow, Target, VmSpec};
-use crate::{Labels, meta::MetaChange, placement::PassedOver, waiting::Failure};
+use crate::{Labels, Name, meta::MetaChange, placement::PassedOver, waiting::Failure};
 
 /// An event of a VM.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,6 +35,8 @@ pub enum VmEvent {
     VmScheduled {
         /// Where, and what it was given there.
         placement: Placement,
+        /// The node's name, for people.
+        node_name: Name,
     },
     /// No node takes it now.
     VmUnschedulable {

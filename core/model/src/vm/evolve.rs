@@ -55,7 +55,7 @@ fn change(vm: &mut Vm, at: &At<'_>, event: &VmEvent) -> Result<(), Impossible> {
                 vm.spec.node_selector.clone_from(node_selector);
             }
         }
-        VmEvent::VmScheduled { placement } => {
+        VmEvent::VmScheduled { placement, .. } => {
             vm.placement = Some(placement.clone());
             vm.passed_over.clear();
             vm.failure = None;

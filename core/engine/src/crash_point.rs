@@ -1,8 +1,9 @@
 //! Named places at which a test can have the process killed, as `kill -9` would.
 //!
 //! `EDGESTACK_CRASH_AT=name` (or `name:3` for the third pass) makes the process
-//! send itself SIGKILL there. Each worker step has one before and after its
-//! driver call and its report; tests walk through [`ALL`].
+//! send itself SIGKILL there. The writer has one before each append, after it was
+//! sent and after its acknowledgement; each worker step before and after its
+//! driver call and its report. Tests walk through [`ALL`].
 
 use std::{
     collections::BTreeMap,
@@ -10,7 +11,11 @@ use std::{
 };
 
 /// Every crash point, so that a test can visit each.
-pub const ALL: [&str; 14] = [
+pub const ALL: [&str; 18] = [
+    "append.before",
+    "append.sent",
+    "append.after",
+    "report.before",
     "image.import.before",
     "image.import.after",
     "image.remove.after",
