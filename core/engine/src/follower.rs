@@ -85,6 +85,35 @@ pub async fn follow(log: Arc<dyn Log>, replica: Arc<Replica>) {
     }
 }
 
+/// Follows the log in a process whose own writer feeds the replica: reads, a
+/// moment behind, what has been stored, so that what the log delivers is compared
+/// with what was acknowledged, and what another writer appended is folded.
+pub async fn follow_behind(log: Arc<dyn Log>, replica: Arc<Replica>, every: Duration) {
+    let mut checked = replica.head().sequence;
+    loop {
+        tokio::time::sleep(every).await;
+        loop {
+            match log.read(checked + 1, BATCH).await {
+                Ok(batch) => {
+                    let Some(last) = batch.last().map(|stored| stored.sequence) else { break };
+                    if replica.apply(batch.into_iter().map(|stored| (stored, None)).collect()).is_err() {
+                        return;
+                    }
+                    checked = last;
+                }
+                Err(LogError::Damaged(damage)) => {
+                    replica.fail(damage.into());
+                    return;
+                }
+                Err(error) => {
+                    tracing::debug!(error = error_chain(&error), "the log cannot be read now");
+                    break;
+                }
+            }
+        }
+    }
+}
+
 /// Law 4 on a timer: reads the whole log and checks chain and count, at once and then each `every`.
 pub async fn verify_on_a_timer(log: Arc<dyn Log>, replica: Arc<Replica>, every: Duration) {
     let mut failed = replica.watch_failure();

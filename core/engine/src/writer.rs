@@ -33,7 +33,7 @@ use crate::{
 pub struct EngineConfig {
     /// The site's name, in every commit.
     pub site: String,
-    /// How many commands may wait; one more is refused as busy.
+    /// How many commands may wait, people's and workers' each; one more is refused as busy.
     pub queue_max: usize,
     /// How many appends may be in flight.
     pub in_flight_max: usize,
@@ -51,7 +51,8 @@ impl EngineConfig {
 /// The handle of a running writer. Clones share it.
 #[derive(Clone)]
 pub struct Engine {
-    queue: mpsc::Sender<Waiting>,
+    people: mpsc::Sender<Waiting>,
+    workers: mpsc::Sender<Waiting>,
 }
 
 /// A command that waits for its turn or for its append.
@@ -93,15 +94,57 @@ struct Writer {
     /// The chain's head with all commits in flight.
     head: ChainHead,
     in_flight: VecDeque<InFlight>,
-    /// Commands to be decided before those in the queue.
+    /// Commands to be decided before those in the queues.
     again: VecDeque<Waiting>,
-    queue: mpsc::Receiver<Waiting>,
+    queues: Queues,
+}
+
+/// What people ask outranks what workers report; but reports are what makes
+/// wishes true, so they get their share also while people ask without end.
+struct Queues {
+    people: mpsc::Receiver<Waiting>,
+    workers: mpsc::Receiver<Waiting>,
+    /// People's commands taken in a row.
+    in_a_row: u32,
+}
+
+/// One report is taken after so many commands of people, at least.
+const PEOPLE_IN_A_ROW_MAX: u32 = 8;
+
+impl Queues {
+    /// The next command; `None` when all handles are gone.
+    async fn next(&mut self) -> Option<Waiting> {
+        if self.in_a_row >= PEOPLE_IN_A_ROW_MAX {
+            self.in_a_row = 0;
+            if let Ok(waiting) = self.workers.try_recv() {
+                return Some(waiting);
+            }
+        }
+        tokio::select! {
+            biased;
+            Some(waiting) = self.people.recv() => {
+                self.in_a_row += 1;
+                Some(waiting)
+            }
+            Some(waiting) = self.workers.recv() => {
+                self.in_a_row = 0;
+                Some(waiting)
+            }
+            else => None,
+        }
+    }
+
+    fn try_next(&mut self) -> Option<Waiting> {
+        self.people.try_recv().or_else(|_| self.workers.try_recv()).ok()
+    }
 }
 
 impl Engine {
     /// Starts a writer on a log and the replica that follows it. It runs until all handles are dropped.
     pub fn start(config: EngineConfig, log: Arc<dyn Log>, replica: Arc<Replica>, clock: Arc<dyn Clock>) -> Self {
-        let (sender, queue) = mpsc::channel(config.queue_max);
+        let (people, people_queue) = mpsc::channel(config.queue_max);
+        let (workers, workers_queue) = mpsc::channel(config.queue_max);
+        let queues = Queues { people: people_queue, workers: workers_queue, in_a_row: 0 };
         let world = replica.world().clone();
         let head = replica.head();
         let writer = Writer {
@@ -113,10 +156,10 @@ impl Engine {
             head,
             in_flight: VecDeque::new(),
             again: VecDeque::new(),
-            queue,
+            queues,
         };
         tokio::spawn(writer.run());
-        Self { queue: sender }
+        Self { people, workers }
     }
 }
 
@@ -126,7 +169,8 @@ impl CommandPort for Engine {
         let (reply, answer) = oneshot::channel();
         let span = tracing::Span::current();
         let waiting = Waiting { submission, reply, since: Instant::now(), span, attempts: vec![] };
-        self.queue.try_send(waiting).map_err(|error| match error {
+        let queue = if waiting.submission.origin.actor.is_worker() { &self.workers } else { &self.people };
+        queue.try_send(waiting).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => {
                 metrics::counter!("edgestack_commands_turned_away_total").increment(1);
                 SubmitError::Busy { retry_after: Duration::from_secs(1) }
@@ -152,7 +196,7 @@ impl Writer {
             tokio::select! {
                 biased;
                 ack = next_ack(&mut self.in_flight) => self.settle(ack).await,
-                waiting = self.queue.recv(), if room => match waiting {
+                waiting = self.queues.next(), if room => match waiting {
                     Some(waiting) => self.take(waiting).await,
                     None => return,
                 },
@@ -423,7 +467,7 @@ impl Writer {
 
     /// While the log is away: those in the queue are told at once, nothing of theirs was sent.
     fn turn_away_queued(&mut self, why: &LogError) {
-        while let Ok(waiting) = self.queue.try_recv() {
+        while let Some(waiting) = self.queues.try_next() {
             let retry_after = Duration::from_secs(2);
             waiting.answer(Err(SubmitError::Unavailable { why: error_chain(why), retry_after }));
         }

@@ -60,6 +60,21 @@ impl LocalDriver {
     }
 }
 
+impl LocalDriver {
+    async fn create_overlay(&self, base: PathBuf, disk: RootDisk, path: PathBuf) -> Result<(), DriverError> {
+        let overlay = Overlay {
+            base,
+            base_format: match disk.image_format {
+                DiskFormat::Qcow2 => edgestack_qemu::DiskFormat::Qcow2,
+                DiskFormat::Raw => edgestack_qemu::DiskFormat::Raw,
+            },
+            path,
+            size_bytes: disk.size_gib * GIB,
+        };
+        self.qemu_img.create_overlay(&overlay).await.map_err(|error| image_error(&error))
+    }
+}
+
 struct Fetched {
     at: PathBuf,
     size_bytes: u64,
@@ -120,6 +135,7 @@ impl StorageDriver for LocalDriver {
         blocking(move || {
             remove_if_there(&draft_of(&stored))?;
             remove_if_there(&upload)?;
+            remove_blank_overlays(&stored)?;
             remove_if_there(&stored)
         })
         .await
@@ -133,21 +149,35 @@ impl StorageDriver for LocalDriver {
                 "put the file back, or remove the VM and the image and create both anew",
             ));
         }
-        let overlay = Overlay {
-            base,
-            base_format: match disk.image_format {
-                DiskFormat::Qcow2 => edgestack_qemu::DiskFormat::Qcow2,
-                DiskFormat::Raw => edgestack_qemu::DiskFormat::Raw,
-            },
-            path: self.folders.volume(disk.volume),
-            size_bytes: disk.size_gib * GIB,
-        };
-        self.qemu_img.create_overlay(&overlay).await.map_err(|error| image_error(&error))
+        let path = self.folders.volume(disk.volume);
+        if path.exists() {
+            // Kept if it is the right one; qemu-img looks at it and touches nothing.
+            return self.create_overlay(base, disk, path).await;
+        }
+        // An empty overlay depends on image and size alone, so qemu-img makes one for each such pair and every
+        // VM gets a copy: that saves starting a program for each VM.
+        let blank = blank_overlay(&base, disk.size_gib);
+        if !blank.exists() {
+            self.create_overlay(base, disk, blank.clone()).await?;
+        }
+        blocking(move || {
+            let draft = draft_of(&path);
+            let copied = copy_and_hash(&blank, &draft).and_then(|_| {
+                fs::rename(&draft, &path).map_err(|error| cannot("make", &path, &error))?;
+                sync_folder_of(&path)
+            });
+            copied.inspect_err(|_| remove_quietly(&draft))
+        })
+        .await
     }
 
     async fn remove_volume(&self, id: Id<Volume>) -> Result<(), DriverError> {
         let path = self.folders.volume(id);
-        blocking(move || remove_if_there(&path)).await
+        blocking(move || {
+            remove_if_there(&draft_of(&path))?;
+            remove_if_there(&path)
+        })
+        .await
     }
 }
 
@@ -155,6 +185,23 @@ async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, DriverError> + Send + 'static,
 ) -> Result<T, DriverError> {
     tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(DriverError::retry(error.to_string())))
+}
+
+/// The empty overlay of an image and a size, beside the image: `<image id>.blank-<GiB>`.
+fn blank_overlay(image: &Path, size_gib: u64) -> PathBuf {
+    image.with_extension(format!("blank-{size_gib}"))
+}
+
+fn remove_blank_overlays(image: &Path) -> Result<(), DriverError> {
+    let folder = image.parent().unwrap_or(Path::new("/"));
+    let Some(stem) = image.file_name().map(|name| format!("{}.blank-", name.to_string_lossy())) else { return Ok(()) };
+    for entry in fs::read_dir(folder).map_err(|error| cannot("look into", folder, &error))? {
+        let entry = entry.map_err(|error| cannot("look into", folder, &error))?;
+        if entry.file_name().to_string_lossy().starts_with(&stem) {
+            remove_if_there(&entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 fn draft_of(stored: &Path) -> PathBuf {

@@ -1,0 +1,66 @@
+//! Why the daemon does not run: one line with the fix.
+
+use std::{io, path::PathBuf};
+
+use edgestack_log::{
+    LogError,
+    jetstream::{BrokenPromise, CredentialsError, PromiseError, ServerError},
+};
+use edgestack_pool::NodeLockError;
+use edgestack_seal::SealError;
+
+/// Why the daemon stops.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// A folder or file of the state folder cannot be used.
+    #[error("cannot use {path}; edgestackd needs to read and write there")]
+    Folder {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The secrets cannot be read or made.
+    #[error("the site's secrets cannot be used")]
+    Secrets(#[from] SealError),
+    /// Our own nats-server does not run.
+    #[error("the site's nats-server does not run")]
+    NatsServer(#[from] ServerError),
+    /// Another process's nats-server is to be used, and its credentials are not there.
+    #[error("cannot read the NATS credentials; start a process with the role nats on this state folder first")]
+    Credentials(#[from] CredentialsError),
+    /// The log cannot be reached.
+    #[error("cannot open the log")]
+    Log(#[from] LogError),
+    /// The log's settings cannot be read.
+    #[error("cannot read the settings of the log")]
+    Promise(#[from] PromiseError),
+    /// Law 3: an acknowledged commit might not be durable.
+    #[error("refusing to serve: the log does not keep the promise that acknowledged means durable: {}", broken.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    BrokenPromise {
+        /// Each broken clause.
+        broken: Vec<BrokenPromise>,
+    },
+    /// Another process works on this node.
+    #[error("this node has a worker already")]
+    Worker(#[from] NodeLockError),
+    /// The API cannot listen.
+    #[error("the API does not listen")]
+    Api(#[from] edgestack_server::ServeError),
+    /// A subscription of the link between processes was refused.
+    #[error("the link between the processes of this site cannot be made")]
+    Link(#[from] Box<dyn std::error::Error + Send + Sync>),
+    /// A signal handler or the like.
+    #[error("the operating system refused {what}")]
+    System {
+        /// What.
+        what: &'static str,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The machine has no name that could be the node's.
+    #[error("this node needs a name: --node NAME")]
+    NoNodeName,
+}

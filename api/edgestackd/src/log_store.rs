@@ -1,0 +1,99 @@
+//! The log: our nats-server, the connection, the promise of law 3, and the replica on it.
+
+use std::{path::Path, sync::Arc, time::Duration};
+
+use edgestack_engine::{Replica, catch_up, follow, follow_behind, verify_on_a_timer};
+use edgestack_log::{
+    ChainHead, Log,
+    jetstream::{
+        Credentials, JetStreamLog, NatsServer, NatsServerOptions, Options as LogOptions, Role as NatsRole, read_promise,
+    },
+};
+use edgestack_model::World;
+use edgestack_views::Views;
+
+use crate::{failure::Failure, options::Options, options::Role, state_folder};
+
+/// How often the whole log is verified.
+const VERIFY_EVERY: Duration = Duration::from_secs(600);
+/// How far behind its own writer an engine's process reads the log back.
+const FOLLOW_BEHIND: Duration = Duration::from_millis(250);
+/// One machine, one copy; a site of three servers is another issue.
+const REPLICAS: usize = 1;
+
+/// What a process has of the log.
+pub struct LogStore {
+    /// Our nats-server, if this process runs it.
+    pub server: Option<NatsServer>,
+    /// Passwords and address.
+    pub credentials: Credentials,
+    /// The connection.
+    pub log: Arc<JetStreamLog>,
+    /// The views, if this process keeps some.
+    pub views: Option<Views>,
+    /// The folded world.
+    pub replica: Arc<Replica>,
+}
+
+/// Opens the log and folds it up to its end.
+///
+/// # Errors
+/// [`Failure`]; above all when the promise of law 3 is not kept.
+pub async fn open(options: &Options, root: &Path) -> Result<LogStore, Failure> {
+    let folder = state_folder::nats(root);
+    // sled reads its file while nats-server starts.
+    let views = options.has(Role::Api).then(|| {
+        let folder = state_folder::views(root);
+        tokio::task::spawn_blocking(move || edgestack_views::open(&folder).map_err(|error| (folder, error)))
+    });
+    let server = if options.has(Role::Nats) {
+        let mut wanted = NatsServerOptions::new(options.nats_server(), &folder);
+        wanted.port = options.nats_port.unwrap_or(0);
+        Some(NatsServer::start(wanted).await?)
+    } else {
+        None
+    };
+    let credentials = match &server {
+        Some(server) => server.credentials().clone(),
+        None => Credentials::load(&folder)?,
+    };
+    let role = if options.has(Role::Engine) { NatsRole::Engine } else { NatsRole::Reader };
+    let log = JetStreamLog::connect(LogOptions::new(credentials.url(role), role)).await?;
+    if options.has(Role::Engine) {
+        log.ensure_stream(REPLICAS).await?;
+        let broken = read_promise(&log, &credentials.url(NatsRole::Monitor), REPLICAS).await?;
+        if !broken.is_empty() {
+            return Err(Failure::BrokenPromise { broken });
+        }
+    }
+    let log = Arc::new(log);
+    let (views, restored) = match views {
+        Some(opening) => match opening.await {
+            Ok(Ok(opened)) => (Some(opened.views), opened.restored),
+            Ok(Err((path, source))) => return Err(Failure::Folder { path, source }),
+            Err(error) => {
+                return Err(Failure::System {
+                    what: "a thread to open the views",
+                    source: std::io::Error::other(error),
+                });
+            }
+        },
+        None => (None, None),
+    };
+    let (world, head) = match restored {
+        Some(restored) => (restored.world, restored.head),
+        None => (World::default(), ChainHead::GENESIS),
+    };
+    let from = head.sequence;
+    let replica = Replica::new(world, head, views.as_ref().map(Views::projection));
+    catch_up(&*log, &replica).await?;
+    tracing::info!(from, seq = replica.head().sequence, "folded the log");
+    let shared: Arc<dyn Log> = log.clone();
+    if options.has(Role::Engine) {
+        tokio::spawn(follow_behind(shared.clone(), replica.clone(), FOLLOW_BEHIND));
+    } else {
+        tokio::spawn(follow(shared.clone(), replica.clone()));
+    }
+    tokio::spawn(verify_on_a_timer(shared, replica.clone(), VERIFY_EVERY));
+    Ok(LogStore { server, credentials, log, views, replica })
+}

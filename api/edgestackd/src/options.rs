@@ -1,0 +1,202 @@
+//! The command line.
+
+use std::{
+    fmt,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    str::FromStr,
+};
+
+use clap::Parser;
+use edgestack_model::Name;
+
+/// The EdgeStack daemon: API, command engine, views and worker pools of a site.
+///
+/// All roles in one process by default; `--roles` runs some of them, to meet the
+/// others on the same NATS server and, on one machine, with the same state folder.
+#[derive(Clone, Debug, Parser)]
+#[command(
+    name = "edgestackd",
+    version,
+    after_help = "Example: edgestackd --state-dir /var/lib/edgestack --listen 127.0.0.1:9080"
+)]
+pub struct Options {
+    /// Where everything of this node lies: log store, views, images, disks, secrets.
+    #[arg(long, env = "EDGESTACK_STATE_DIR")]
+    pub state_dir: PathBuf,
+
+    /// Where the API listens. Other than loopback only with --tls-cert and --tls-key.
+    #[arg(long, default_value = "127.0.0.1:9080")]
+    pub listen: SocketAddr,
+
+    /// Certificate chain in PEM.
+    #[arg(long, requires = "tls_key")]
+    pub tls_cert: Option<PathBuf>,
+
+    /// The certificate's key in PEM.
+    #[arg(long, requires = "tls_cert")]
+    pub tls_key: Option<PathBuf>,
+
+    /// What this process does.
+    #[arg(long, value_delimiter = ',', default_values_t = Role::ALL)]
+    pub roles: Vec<Role>,
+
+    /// The site's name, in every commit.
+    #[arg(long, default_value = "local")]
+    pub site: Name,
+
+    /// This node's name; the machine's host name if absent.
+    #[arg(long)]
+    pub node: Option<Name>,
+
+    /// nats-server 2.15 or newer; from PATH if absent.
+    #[arg(long, env = "EDGESTACK_NATS_SERVER")]
+    pub nats_server: Option<PathBuf>,
+
+    /// The port of our own nats-server on loopback; a free one at first start if absent.
+    #[arg(long)]
+    pub nats_port: Option<u16>,
+
+    /// What VMs are made with: `qemu`, or `simulated`, which makes nothing real and says so.
+    #[arg(long, default_value = "qemu")]
+    pub driver: DriverKind,
+
+    /// The QEMU program.
+    #[arg(long, default_value = "/usr/bin/qemu-system-x86_64")]
+    pub qemu: PathBuf,
+
+    /// The qemu-img program, of the same version.
+    #[arg(long, default_value = "/usr/bin/qemu-img")]
+    pub qemu_img: PathBuf,
+
+    /// The unprivileged user that QEMU runs as when edgestackd is root.
+    #[arg(long, default_value = "edgestack-vm")]
+    pub vm_user: String,
+
+    /// vCPUs that VMs may have for each CPU of the node.
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u64).range(1..=64))]
+    pub cpu_overcommit: u64,
+
+    /// Loopback ports for the SSH forwards of VMs: FIRST-LAST.
+    #[arg(long, default_value = "22000-22999")]
+    pub ssh_ports: PortRange,
+
+    /// How often everything on the node is compared with the log, seconds.
+    #[arg(long, default_value_t = 15, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub beat_seconds: u64,
+
+    /// How the log is written: for people, or JSON lines.
+    #[arg(long, default_value = "human", env = "EDGESTACK_LOG_FORMAT")]
+    pub log_format: LogFormat,
+}
+
+/// Something that a process of a site does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Role {
+    /// Runs and watches the site's own nats-server.
+    Nats,
+    /// Decides commands and writes the log.
+    Engine,
+    /// Serves MM3 over HTTP from views of its own.
+    Api,
+    /// Runs VMs.
+    WorkerVm,
+    /// Keeps images and disks.
+    WorkerStorage,
+    /// Tells what the node has and that it lives.
+    WorkerMonitoring,
+}
+
+impl Role {
+    /// All of them.
+    pub const ALL: [Self; 6] =
+        [Self::Nats, Self::Engine, Self::Api, Self::WorkerVm, Self::WorkerStorage, Self::WorkerMonitoring];
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Nats => "nats",
+            Self::Engine => "engine",
+            Self::Api => "api",
+            Self::WorkerVm => "worker.vm",
+            Self::WorkerStorage => "worker.storage",
+            Self::WorkerMonitoring => "worker.monitoring",
+        })
+    }
+}
+
+impl FromStr for Role {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        Self::ALL.into_iter().find(|role| role.to_string() == text).ok_or_else(|| {
+            let all: Vec<String> = Self::ALL.iter().map(ToString::to_string).collect();
+            format!("there is no role {text:?}; there are {}", all.join(", "))
+        })
+    }
+}
+
+/// What VMs are made with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum DriverKind {
+    /// QEMU processes on this machine.
+    Qemu,
+    /// Nothing real.
+    Simulated,
+}
+
+/// How the log is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum LogFormat {
+    /// Lines for people.
+    Human,
+    /// JSON lines for programs.
+    Json,
+}
+
+/// TCP ports from a first to a last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PortRange {
+    /// The first.
+    pub first: u16,
+    /// The last, also in it.
+    pub last: u16,
+}
+
+impl FromStr for PortRange {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let bad = || format!("{text:?} is not FIRST-LAST, two ports from 1024 to 65535 in order");
+        let (first, last) = text.split_once('-').ok_or_else(bad)?;
+        let (first, last) = (first.parse().map_err(|_| bad())?, last.parse().map_err(|_| bad())?);
+        if first < 1024 || last < first {
+            return Err(bad());
+        }
+        Ok(Self { first, last })
+    }
+}
+
+impl Options {
+    /// Whether this process has a role.
+    pub fn has(&self, role: Role) -> bool {
+        self.roles.contains(&role)
+    }
+
+    /// The nats-server program: as given, or the first in PATH.
+    pub fn nats_server(&self) -> PathBuf {
+        self.nats_server.clone().or_else(|| in_path("nats-server")).unwrap_or_else(|| PathBuf::from("nats-server"))
+    }
+
+    /// This node's name, from the host name where none was given.
+    pub fn node_name(&self) -> Option<Name> {
+        self.node.clone().or_else(|| {
+            let host = rustix::system::uname().nodename().to_string_lossy().to_lowercase();
+            host.parse().or_else(|_| "node-1".parse()).ok()
+        })
+    }
+}
+
+fn in_path(program: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path).map(|folder| folder.join(program)).find(|file: &PathBuf| Path::new(file).is_file())
+}

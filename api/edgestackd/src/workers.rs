@@ -1,0 +1,132 @@
+//! The worker pools of this node.
+
+use std::{sync::Arc, time::Duration};
+
+use edgestack_engine::{Clock, CommandPort, Replica};
+use edgestack_model::{Kind, Name};
+use edgestack_pool::{DriverError, NodeFolders, NodeLock, PoolConfig, Reporter};
+use edgestack_qemu::Accelerator;
+use edgestack_seal::SealingKey;
+use edgestack_worker_monitoring::{Finder, Heart, driver as node_driver, run_drift, run_heart};
+use edgestack_worker_storage::{StoragePool, StoragePoolParts, driver as storage_driver};
+use edgestack_worker_vm::driver::VmDriver;
+use edgestack_worker_vm::{VmPool, VmPoolParts, driver as vm_driver};
+
+use crate::{
+    failure::Failure,
+    options::{DriverKind, Options, Role},
+};
+
+/// VMs worked on at once: each start forks a QEMU.
+const VM_TASKS_MAX: usize = 8;
+/// Images and disks worked on at once.
+const STORAGE_TASKS_MAX: usize = 4;
+/// How often the node is searched for what the log does not know.
+const DRIFT_EVERY: Duration = Duration::from_secs(300);
+
+/// What the pools share.
+pub struct Node {
+    /// The node's name.
+    pub name: Name,
+    /// Its folders.
+    pub folders: NodeFolders,
+    /// The folded world.
+    pub replica: Arc<Replica>,
+    /// Where reports go.
+    pub port: Arc<dyn CommandPort>,
+    /// Time and ids.
+    pub clock: Arc<dyn Clock>,
+    /// Opens user data.
+    pub seal: SealingKey,
+    /// What runs guests' code.
+    pub accelerator: Accelerator,
+    /// Where signs of life go.
+    pub beat: Box<dyn Fn() + Send + Sync>,
+}
+
+/// The driver of VMs on this node; also the API's way into guests.
+pub fn vm_driver(options: &Options, folders: &NodeFolders, accelerator: &Accelerator) -> Arc<dyn VmDriver> {
+    match options.driver {
+        DriverKind::Simulated => Arc::new(vm_driver::SimDriver::new()),
+        DriverKind::Qemu => Arc::new(vm_driver::QemuDriver::new(vm_driver::QemuDriverConfig {
+            folders: folders.clone(),
+            qemu: options.qemu.clone(),
+            accelerator: accelerator.clone(),
+            run_as: rustix::process::geteuid().is_root().then(|| options.vm_user.clone()),
+        })),
+    }
+}
+
+/// Starts the pools that this process has a role for; the locks are held as long as it lives.
+///
+/// # Errors
+/// [`Failure::Worker`] when another process has one of these roles on this node.
+pub fn start(options: &Options, node: Node, driver: &Arc<dyn VmDriver>) -> Result<Vec<NodeLock>, Failure> {
+    let mut locks = Vec::new();
+    let beat = Duration::from_secs(options.beat_seconds);
+    let name = node.name.to_string();
+    let reporter = |pool: &str| Reporter::new(node.port.clone(), pool, &name);
+    if options.has(Role::WorkerStorage) {
+        locks.push(NodeLock::take(node.folders.root(), "worker.storage")?);
+        let driver: Arc<dyn storage_driver::StorageDriver> = match options.driver {
+            DriverKind::Simulated => Arc::new(storage_driver::SimDriver::new()),
+            DriverKind::Qemu => Arc::new(storage_driver::LocalDriver::new(node.folders.clone(), &options.qemu_img)),
+        };
+        StoragePool::start(StoragePoolParts {
+            node: name.clone(),
+            replica: node.replica.clone(),
+            reporter: reporter("storage"),
+            driver,
+            clock: node.clock.clone(),
+            config: PoolConfig { tasks_max: STORAGE_TASKS_MAX, beat },
+        });
+    }
+    if options.has(Role::WorkerVm) {
+        locks.push(NodeLock::take(node.folders.root(), "worker.vm")?);
+        VmPool::start(VmPoolParts {
+            node: name.clone(),
+            replica: node.replica.clone(),
+            reporter: reporter("vm"),
+            driver: driver.clone(),
+            seal: node.seal.clone(),
+            clock: node.clock.clone(),
+            config: PoolConfig { tasks_max: VM_TASKS_MAX, beat },
+        });
+    }
+    if options.has(Role::WorkerMonitoring) {
+        locks.push(NodeLock::take(node.folders.root(), "worker.monitoring")?);
+        tokio::spawn(run_drift(node.replica.clone(), vec![Arc::new(FoundVms(driver.clone()))], DRIFT_EVERY));
+        let driver = node_driver(options, &node);
+        let reporter = reporter("monitoring");
+        let Node { name, replica, clock, beat, .. } = node;
+        tokio::spawn(run_heart(Heart { node: name, replica, reporter, driver, clock, beat }));
+    }
+    Ok(locks)
+}
+
+fn node_driver(options: &Options, node: &Node) -> Arc<dyn node_driver::NodeDriver> {
+    if options.driver == DriverKind::Simulated {
+        return Arc::new(node_driver::SimDriver::default());
+    }
+    Arc::new(node_driver::LinuxDriver::new(node_driver::LinuxDriverConfig {
+        disks: node.folders.root().to_owned(),
+        qemu: options.qemu.clone(),
+        accelerator: node.accelerator.as_str().to_owned(),
+        accelerator_reason: match &node.accelerator {
+            Accelerator::Kvm => "a guest was run with it to see".to_owned(),
+            Accelerator::Tcg { why } => why.clone(),
+        },
+        cpu_overcommit: options.cpu_overcommit,
+        ssh_ports: (options.ssh_ports.first, options.ssh_ports.last),
+    }))
+}
+
+/// VMs that have something on this node.
+struct FoundVms(Arc<dyn VmDriver>);
+
+#[async_trait::async_trait]
+impl Finder for FoundVms {
+    async fn found(&self) -> Result<(Kind, Vec<uuid::Uuid>), DriverError> {
+        Ok((Kind::Vm, self.0.list().await?.into_iter().map(|id| id.uuid()).collect()))
+    }
+}

@@ -1,0 +1,174 @@
+//! A site of its own: daemon and nats-server, in a folder that goes with it.
+
+use std::{
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::{Duration, Instant},
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::process::{Child, Command};
+
+use crate::{Failure, Options, http::Client};
+
+/// How long a start may take before it counts as failed.
+const START_DEADLINE: Duration = Duration::from_secs(60);
+
+/// A running site; ended, and its folder removed, when dropped.
+pub struct Site {
+    folder: tempfile::TempDir,
+    daemon: Child,
+    program: PathBuf,
+    nats_server: PathBuf,
+    arguments: Vec<String>,
+    /// Where the API listens.
+    pub address: String,
+    /// Its token.
+    pub token: String,
+}
+
+impl Site {
+    /// Starts a site with further arguments for the daemon, and waits until it answers.
+    pub async fn start(options: &Options, arguments: &[&str]) -> Result<Self, Failure> {
+        let program = match &options.edgestackd {
+            Some(program) => program.clone(),
+            None => std::env::current_exe()?.with_file_name("edgestackd"),
+        };
+        let folder = tempfile::Builder::new().prefix("es-bench-").tempdir()?;
+        let arguments: Vec<String> = arguments.iter().map(|argument| (*argument).to_owned()).collect();
+        let nats_server = options.nats_server.clone();
+        let daemon = spawn(&program, &nats_server, folder.path(), "127.0.0.1:0", &arguments)?;
+        let mut site =
+            Self { folder, daemon, program, nats_server, arguments, address: String::new(), token: String::new() };
+        site.wait_until_it_answers().await?;
+        Ok(site)
+    }
+
+    /// Its folder.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// A client of its own.
+    pub async fn client(&self) -> Result<Client, Failure> {
+        Client::connect(&self.address, &self.token).await
+    }
+
+    /// Ends daemon and nats-server as `kill -9` would, starts both again, and returns the time from
+    /// the start of the daemon's process to the first answered read.
+    pub async fn restart(&mut self) -> Result<Duration, Failure> {
+        self.kill().await;
+        let begun = Instant::now();
+        let address = self.address.clone();
+        self.daemon = spawn(&self.program, &self.nats_server, self.folder.path(), &address, &self.arguments)?;
+        loop {
+            if begun.elapsed() > START_DEADLINE {
+                return Err("the site did not start".into());
+            }
+            if let Ok(mut client) = Client::connect(&address, &self.token).await
+                && let Ok((200, _)) = client.request("GET", &format!("{}/vms?limit=1", crate::http::PREFIX), "").await
+            {
+                return Ok(begun.elapsed());
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+
+    /// Resident memory of daemon and nats-server, MiB.
+    pub fn resident_mib(&self) -> Result<(u64, u64), Failure> {
+        let daemon = self.daemon.id().ok_or("the daemon has ended")?;
+        Ok((rss_mib(daemon)?, rss_mib(self.nats_pid()?)?))
+    }
+
+    fn nats_pid(&self) -> Result<u32, Failure> {
+        let text = std::fs::read_to_string(self.folder.path().join("nats/nats-server.pid"))?;
+        Ok(text.trim().parse()?)
+    }
+
+    async fn wait_until_it_answers(&mut self) -> Result<(), Failure> {
+        let begun = Instant::now();
+        loop {
+            if let Some(status) = self.daemon.try_wait()? {
+                return Err(format!("edgestackd ended: {status}; see its output above").into());
+            }
+            if begun.elapsed() > START_DEADLINE {
+                return Err("edgestackd did not start in time".into());
+            }
+            if let Ok(text) = std::fs::read_to_string(self.folder.path().join("client.json")) {
+                let client: serde_json::Value = serde_json::from_str(&text)?;
+                let text = |key: &str| client[key].as_str().unwrap_or_default().to_owned();
+                (self.address, self.token) = (text("url").replace("http://", ""), text("token"));
+                let mut client = self.client().await?;
+                let nodes = client.change("GET", &format!("{}/nodes", crate::http::PREFIX), "").await?;
+                if String::from_utf8_lossy(&nodes).contains("\"ready\"") {
+                    return Ok(());
+                }
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    async fn kill(&mut self) {
+        if let Ok(pid) = self.nats_pid() {
+            kill(pid);
+        }
+        // It may have ended by itself; then there is nothing to kill.
+        let _ = self.daemon.kill().await;
+    }
+}
+
+impl Drop for Site {
+    fn drop(&mut self) {
+        let vms = std::fs::read_dir(self.folder.path().join("vms")).into_iter().flatten().flatten();
+        for vm in vms {
+            let record = std::fs::read_to_string(vm.path().join("instance.json")).unwrap_or_default();
+            let record: serde_json::Value = serde_json::from_str(&record).unwrap_or_default();
+            if let Some(pid) = record["pid"].as_u64().and_then(|pid| u32::try_from(pid).ok()) {
+                kill(pid);
+            }
+        }
+        if let Ok(pid) = self.nats_pid() {
+            kill(pid);
+        }
+        let _ = self.daemon.start_kill();
+    }
+}
+
+fn spawn(
+    program: &Path,
+    nats_server: &Path,
+    folder: &Path,
+    listen: &str,
+    arguments: &[String],
+) -> Result<Child, Failure> {
+    let log = std::fs::OpenOptions::new().create(true).append(true).open(folder.join("daemon.log"))?;
+    Ok(Command::new(program)
+        .arg("--state-dir")
+        .arg(folder)
+        .args(["--listen", listen, "--ssh-ports", "24000-24999"])
+        .args(arguments)
+        .env("EDGESTACK_NATS_SERVER", nats_server)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(log)
+        .kill_on_drop(true)
+        .spawn()?)
+}
+
+fn kill(pid: u32) {
+    if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
+        // Gone already is as good.
+        let _ = kill_process(pid, Signal::KILL);
+    }
+}
+
+/// Source: proc_pid_status(5), `VmRSS`, kB.
+fn rss_mib(pid: u32) -> Result<u64, Failure> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let kib = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))
+        .and_then(|rest| rest.split_whitespace().next())
+        .ok_or("no VmRSS")?;
+    Ok(kib.parse::<u64>()? >> 10)
+}
