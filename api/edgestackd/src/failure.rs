@@ -48,9 +48,6 @@ pub enum Failure {
     /// The API cannot listen.
     #[error("the API does not listen")]
     Api(#[from] edgestack_server::ServeError),
-    /// A subscription of the link between processes was refused.
-    #[error("the link between the processes of this site cannot be made")]
-    Link(#[from] Box<dyn std::error::Error + Send + Sync>),
     /// A signal handler or the like.
     #[error("the operating system refused {what}")]
     System {

@@ -4,7 +4,7 @@ use std::{path::Path, sync::Arc, time::Duration};
 
 use edgestack_engine::{Replica, catch_up, follow, follow_behind, verify_on_a_timer};
 use edgestack_log::{
-    ChainHead, Log,
+    ChainHead, Log, LogError,
     jetstream::{
         Credentials, JetStreamLog, NatsServer, NatsServerOptions, Options as LogOptions, Role as NatsRole, read_promise,
     },
@@ -86,7 +86,11 @@ pub async fn open(options: &Options, root: &Path) -> Result<LogStore, Failure> {
     };
     let from = head.sequence;
     let replica = Replica::new(world, head, views.as_ref().map(Views::projection));
-    catch_up(&*log, &replica).await?;
+    match catch_up(&*log, &replica).await {
+        // Law 4: the alarm is raised and writes are refused; what was folded before is still to be read.
+        Ok(()) | Err(LogError::Damaged(_)) => {}
+        Err(error) => return Err(error.into()),
+    }
     tracing::info!(from, seq = replica.head().sequence, "folded the log");
     let shared: Arc<dyn Log> = log.clone();
     if options.has(Role::Engine) {

@@ -1,6 +1,9 @@
 //! The worker pools of this node.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use edgestack_engine::{Clock, CommandPort, Replica};
 use edgestack_model::{Kind, Name};
@@ -45,7 +48,11 @@ pub struct Node {
 }
 
 /// The driver of VMs on this node; also the API's way into guests.
-pub fn vm_driver(options: &Options, folders: &NodeFolders, accelerator: &Accelerator) -> Arc<dyn VmDriver> {
+pub fn vm_driver(
+    options: &Options,
+    folders: &NodeFolders,
+    accelerator: &Arc<OnceLock<Accelerator>>,
+) -> Arc<dyn VmDriver> {
     match options.driver {
         DriverKind::Simulated => Arc::new(vm_driver::SimDriver::new()),
         DriverKind::Qemu => Arc::new(vm_driver::QemuDriver::new(vm_driver::QemuDriverConfig {

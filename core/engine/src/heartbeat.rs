@@ -4,7 +4,7 @@
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use edgestack_model::{
@@ -12,6 +12,8 @@ use edgestack_model::{
     command::Reference,
     node::{Node, NodeCommand, NodeReport},
 };
+
+use tokio::time::Instant;
 
 use crate::{Clock, CommandPort, Origin, Replica, Submission, error_chain};
 

@@ -60,8 +60,9 @@ pub enum ReplicaError {
     Differs(u64),
 }
 
-/// How many of the last commits' hashes are kept to compare what the log delivers with what was acknowledged.
-const RECENT_MAX: usize = 4096;
+/// How many of the last commits are remembered by hash, to compare what the log delivers with what was acknowledged,
+/// and by id, to know a commit again whose outcome was unknown.
+const RECENT_MAX: usize = 8192;
 
 /// The folded world.
 pub struct Replica {
@@ -74,7 +75,7 @@ pub struct Replica {
 
 struct Inner {
     head: ChainHead,
-    recent: VecDeque<ChainHead>,
+    recent: VecDeque<(ChainHead, Uuid)>,
     projection: Option<Box<dyn Projection>>,
 }
 
@@ -95,6 +96,13 @@ impl Replica {
     pub fn world(&self) -> RwLockReadGuard<'_, World> {
         // A poisoned lock means a panic while folding; the fold is then stopped by `failed`, reads go on.
         self.world.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A copy of the world with the chain's head of exactly that world.
+    pub fn snapshot(&self) -> (World, ChainHead) {
+        // While this lock is held nothing is folded, so the two belong together.
+        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        (self.world().clone(), inner.head)
     }
 
     /// The last folded commit.
@@ -135,6 +143,12 @@ impl Replica {
             *failed = Some(error);
             true
         });
+    }
+
+    /// Where one of these commits is, if it was folded lately.
+    pub fn find_recent(&self, ids: &[Uuid]) -> Option<Sequence> {
+        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        inner.recent.iter().rev().find(|(_, id)| ids.contains(id)).map(|(head, _)| Sequence(head.sequence))
     }
 
     /// Waits until the commit at `sequence` is folded.
@@ -190,9 +204,9 @@ impl Replica {
         decoded: Option<Arc<Commit>>,
     ) -> Result<Option<Applied>, ReplicaError> {
         if stored.sequence <= inner.head.sequence {
-            let known = inner.recent.iter().rev().find(|known| known.sequence == stored.sequence);
+            let known = inner.recent.iter().rev().find(|(known, _)| known.sequence == stored.sequence);
             return match known {
-                Some(known) if known.hash != chain::hash(&stored.payload) => {
+                Some((known, _)) if known.hash != chain::hash(&stored.payload) => {
                     Err(ReplicaError::Differs(stored.sequence))
                 }
                 Some(_) | None => Ok(None),
@@ -224,7 +238,7 @@ impl Replica {
         if inner.recent.len() == RECENT_MAX {
             inner.recent.pop_front();
         }
-        inner.recent.push_back(head);
+        inner.recent.push_back((head, commit.id));
         Ok(Some(Applied { commit, changes, forgotten: touched.forgotten }))
     }
 }

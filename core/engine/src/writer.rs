@@ -8,18 +8,17 @@
 //! sequence of bytes for ever, and whichever attempt of a command was stored
 //! first fences the others off, because all expected the same last sequence.
 
-use std::{
-    collections::VecDeque,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use edgestack_log::{Append, AppendError, ChainHead, Log, LogError, PendingAck, StoredCommit};
 use edgestack_model::{Commit, Decision, Given, Sequence, World, decide};
 use futures::FutureExt;
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::Instant,
+};
 use tracing::Instrument;
 use uuid::Uuid;
 
@@ -47,6 +46,9 @@ impl EngineConfig {
         Self { site: site.into(), queue_max: 256, in_flight_max: 64, deadline: Duration::from_secs(10) }
     }
 }
+
+/// When trying again makes sense after a failure: nats-server is restarted within that time.
+const RETRY_AFTER: Duration = Duration::from_secs(2);
 
 /// The handle of a running writer. Clones share it.
 #[derive(Clone)]
@@ -96,6 +98,8 @@ struct Writer {
     in_flight: VecDeque<InFlight>,
     /// Commands to be decided before those in the queues.
     again: VecDeque<Waiting>,
+    /// Why the last append failed, until one succeeds; and the pause before the next try.
+    trouble: Option<(String, Pause)>,
     queues: Queues,
 }
 
@@ -145,8 +149,7 @@ impl Engine {
         let (people, people_queue) = mpsc::channel(config.queue_max);
         let (workers, workers_queue) = mpsc::channel(config.queue_max);
         let queues = Queues { people: people_queue, workers: workers_queue, in_a_row: 0 };
-        let world = replica.world().clone();
-        let head = replica.head();
+        let (world, head) = replica.snapshot();
         let writer = Writer {
             config,
             log,
@@ -156,6 +159,7 @@ impl Engine {
             head,
             in_flight: VecDeque::new(),
             again: VecDeque::new(),
+            trouble: None,
             queues,
         };
         tokio::spawn(writer.run());
@@ -207,7 +211,8 @@ impl Writer {
     /// Decides one command and hands its commit to the log.
     async fn take(&mut self, waiting: Waiting) {
         if waiting.since.elapsed() > self.config.deadline {
-            waiting.answer(Err(SubmitError::Busy { retry_after: Duration::from_secs(2) }));
+            let late = self.too_late(&waiting);
+            waiting.answer(Err(late));
             return;
         }
         if let Some(error) = self.replica.failure() {
@@ -223,6 +228,15 @@ impl Writer {
             correlation_id = %waiting.submission.origin.correlation_id
         );
         self.decide_and_append(waiting).instrument(span).await;
+    }
+
+    /// The honest answer to a command that took too long: what was sent once may still take effect.
+    fn too_late(&self, waiting: &Waiting) -> SubmitError {
+        match &self.trouble {
+            _ if !waiting.attempts.is_empty() => SubmitError::OutcomeUnknown { retry_after: RETRY_AFTER },
+            Some((why, _)) => SubmitError::Unavailable { why: why.clone(), retry_after: RETRY_AFTER },
+            None => SubmitError::Busy { retry_after: RETRY_AFTER },
+        }
     }
 
     async fn decide_and_append(&mut self, mut waiting: Waiting) {
@@ -281,6 +295,13 @@ impl Writer {
             Err(error) => return waiting.answer(Err(SubmitError::Internal(error.to_string()))),
         };
         let subject = commit.subject();
+        // The world goes ahead of the answer; a failure rewinds it. It goes first: a commit that cannot be folded
+        // must never get into the log.
+        if let Err(error) = self.world.evolve(&commit) {
+            tracing::error!(error = %error, "decide and evolve disagree; the command is not carried out");
+            self.rewind_behind_in_flight();
+            return waiting.answer(Err(SubmitError::Internal(error.to_string())));
+        }
         waiting.attempts.push(commit.id);
         let entry = Append {
             expected_last_sequence: self.head.sequence,
@@ -295,11 +316,6 @@ impl Writer {
             Err(error) => futures::future::ready(Err(error)).boxed(),
         };
         crash_point::pass("append.sent");
-        // The world goes ahead of the answer; a failure rewinds it.
-        if let Err(error) = self.world.evolve(&commit) {
-            // decide has made an event that evolve cannot fold: our own fault, and it must not reach a second command.
-            tracing::error!(error = %error, "decide and evolve disagree; this command is not repeated");
-        }
         self.head = ChainHead { sequence: commit.sequence.0, hash: edgestack_log::chain::hash(&payload) };
         let commit = Arc::new(commit);
         self.in_flight.push_back(InFlight { waiting, commit, subject, payload, sent, ack });
@@ -345,6 +361,9 @@ impl Writer {
                 None => break None,
             }
         };
+        if !acked.is_empty() {
+            self.trouble = None;
+        }
         self.fold_and_answer(acked);
         if let Some((oldest, error)) = failure {
             self.recover(oldest, error).await;
@@ -387,6 +406,8 @@ impl Writer {
             "an append failed; reading the log to learn what is stored"
         );
         metrics::counter!("edgestack_append_failures_total").increment(1);
+        let why = error_chain(&error);
+        let nothing_was_sent = matches!(error, AppendError::Unavailable(_));
         let mut open: Vec<(Waiting, AppendError)> = vec![(oldest.waiting, error)];
         while let Some(one) = self.in_flight.pop_front() {
             // Those behind a failed append fail as well, by the log's promise; what they say decides how they are answered.
@@ -396,8 +417,6 @@ impl Writer {
             };
             open.push((one.waiting, error));
         }
-        let mut feed = self.replica.subscribe();
-        let before = self.replica.head().sequence;
         let mut pause = Pause::new();
         loop {
             match catch_up(&*self.log, &self.replica).await {
@@ -417,17 +436,12 @@ impl Writer {
             }
             return;
         }
-        let mut stored: Vec<Arc<Commit>> = Vec::new();
-        while stored.len() < usize::try_from(self.replica.head().sequence - before).unwrap_or(usize::MAX) {
-            match feed.try_recv() {
-                Ok(applied) => stored.push(applied.commit.clone()),
-                Err(_) => break,
-            }
-        }
         for (waiting, error) in open {
-            let ours = stored.iter().find(|commit| waiting.attempts.contains(&commit.id)).cloned();
-            match (ours, error) {
-                (Some(commit), _) => waiting.answer(Ok(Outcome::Committed { commit })),
+            match (self.replica.find_recent(&waiting.attempts), error) {
+                (Some(sequence), _) => {
+                    let outcome = read_back(&*self.log, sequence).await;
+                    waiting.answer(outcome);
+                }
                 (None, AppendError::TooLarge { bytes, limit }) => {
                     waiting.answer(Err(SubmitError::TooLarge { bytes, limit }));
                 }
@@ -443,11 +457,27 @@ impl Writer {
             }
         }
         self.rewind();
+        let (_, mut pause) = self.trouble.take().unwrap_or((String::new(), Pause::new()));
+        if nothing_was_sent {
+            // The log answers but takes nothing (its disk is full, say): not again at once.
+            pause.wait().await;
+        }
+        self.trouble = Some((why, pause));
+    }
+
+    /// The speculative world anew: the replica's, with the commits in flight.
+    fn rewind_behind_in_flight(&mut self) {
+        self.world = self.replica.world().clone();
+        let folded = self.world.sequence;
+        for one in self.in_flight.iter().filter(|one| one.commit.sequence > folded) {
+            if let Err(error) = self.world.evolve(&one.commit) {
+                tracing::error!(error = %error, "a commit in flight does not fold");
+            }
+        }
     }
 
     fn rewind(&mut self) {
-        self.world = self.replica.world().clone();
-        self.head = ChainHead { sequence: self.world.sequence.0, hash: self.replica.head().hash };
+        (self.world, self.head) = self.replica.snapshot();
     }
 
     /// While the log is away: those in flight that are past their deadline get the honest answer.
@@ -455,9 +485,12 @@ impl Writer {
         let (late, open): (Vec<_>, Vec<_>) =
             open.into_iter().partition(|(waiting, _)| waiting.since.elapsed() > self.config.deadline);
         for (waiting, error) in late {
-            let retry_after = Duration::from_secs(2);
+            let retry_after = RETRY_AFTER;
             let answer = match error {
-                AppendError::Unavailable(_) => SubmitError::Unavailable { why: error_chain(why), retry_after },
+                // Only this attempt was never sent; an earlier one may have been.
+                AppendError::Unavailable(_) if waiting.attempts.len() == 1 => {
+                    SubmitError::Unavailable { why: error_chain(why), retry_after }
+                }
                 _ => SubmitError::OutcomeUnknown { retry_after },
             };
             waiting.answer(Err(answer));
@@ -468,10 +501,18 @@ impl Writer {
     /// While the log is away: those in the queue are told at once, nothing of theirs was sent.
     fn turn_away_queued(&mut self, why: &LogError) {
         while let Some(waiting) = self.queues.try_next() {
-            let retry_after = Duration::from_secs(2);
+            let retry_after = RETRY_AFTER;
             waiting.answer(Err(SubmitError::Unavailable { why: error_chain(why), retry_after }));
         }
     }
+}
+
+/// A commit of ours that turned out to be stored.
+async fn read_back(log: &dyn Log, sequence: Sequence) -> Result<Outcome, SubmitError> {
+    let unknown = SubmitError::OutcomeUnknown { retry_after: RETRY_AFTER };
+    let Ok(Some(stored)) = log.get(sequence.0).await else { return Err(unknown) };
+    let commit = Commit::decode(&stored.payload).map_err(|error| SubmitError::Internal(error_chain(&error)))?;
+    Ok(Outcome::Committed { commit: Arc::new(commit) })
 }
 
 /// The answer to the oldest append; never, while none is in flight.

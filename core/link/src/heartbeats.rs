@@ -1,32 +1,38 @@
 //! Signs of life of nodes whose workers run in other processes than the engine.
 
-use async_nats::Client;
-use edgestack_engine::Heartbeats;
+use std::sync::Arc;
+
+use edgestack_engine::{Heartbeats, error_chain};
+use edgestack_log::jetstream::JetStreamLog;
 use futures::StreamExt as _;
 
-use crate::HEARTBEAT;
+use crate::{HEARTBEAT, connection};
 
-/// Hears all nodes of the site until the connection is closed for good.
-///
-/// # Errors
-/// When the subscription is refused.
-pub async fn hear_heartbeats(client: Client, heartbeats: Heartbeats) -> Result<(), async_nats::SubscribeError> {
-    let mut beats = client.subscribe(format!("{HEARTBEAT}.>")).await?;
-    while let Some(beat) = beats.next().await {
-        // The payload is the name: names may hold dots, which divide a subject.
-        if let Ok(node) = std::str::from_utf8(&beat.payload) {
-            heartbeats.beat(node);
+/// Hears all nodes of the site for ever, over whichever connection there is.
+pub async fn hear_heartbeats(log: Arc<JetStreamLog>, heartbeats: Heartbeats) {
+    loop {
+        let client = connection::next(&log).await;
+        match client.subscribe(format!("{HEARTBEAT}.>")).await {
+            Ok(mut beats) => {
+                while let Some(beat) = beats.next().await {
+                    // The payload is the name: names may hold dots, which divide a subject.
+                    if let Ok(node) = std::str::from_utf8(&beat.payload) {
+                        heartbeats.beat(node);
+                    }
+                }
+            }
+            Err(error) => tracing::warn!(error = error_chain(&error), "nodes cannot be heard now"),
         }
     }
-    Ok(())
 }
 
 /// Gives a sign of life of a node each time it is called. A lost one is nothing: the next follows in seconds.
-pub fn heartbeat_sender(client: Client, node: &str) -> impl Fn() + Send + Sync + 'static {
+pub fn heartbeat_sender(log: Arc<JetStreamLog>, node: &str) -> impl Fn() + Send + Sync + 'static {
     let subject = format!("{HEARTBEAT}.{}", node.replace('.', "_"));
     let node = node.to_owned();
     move || {
-        let (client, subject, node) = (client.clone(), subject.clone(), node.clone());
+        let Ok(client) = log.client() else { return };
+        let (subject, node) = (subject.clone(), node.clone());
         tokio::spawn(async move {
             if let Err(error) = client.publish(subject, node.into()).await {
                 tracing::debug!(%error, "a heart-beat was not sent");

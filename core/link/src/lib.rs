@@ -3,13 +3,12 @@
 //! else they say to each other is here, as plain NATS requests and messages:
 //!
 //! * `mm3.command.submit`: a command to whichever process runs an engine ([`RemotePort`], [`serve_commands`]);
-//! * `mm3.heartbeat.<node>`: a node's sign of life ([`send_heartbeats`], [`hear_heartbeats`]).
+//! * `mm3.heartbeat.<node>`: a node's sign of life ([`heartbeat_sender`], [`hear_heartbeats`]).
 //!
 //! A worker that speaks over the link is named in the log as what NATS knows it
 //! as: it cannot claim another credential.
 
-pub use async_nats::Client;
-
+mod connection;
 mod heartbeats;
 mod port;
 mod service;

@@ -2,10 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use async_nats::{Client, RequestErrorKind};
+use async_nats::RequestErrorKind;
 use async_trait::async_trait;
 use edgestack_engine::{Clock, CommandPort, Outcome, Replica, Submission, SubmitError, error_chain};
-use edgestack_log::Log;
+use edgestack_log::{Log as _, jetstream::JetStreamLog};
 use edgestack_model::{Commit, Decision, Given, Sequence, decide};
 
 use crate::{Answer, SUBMIT};
@@ -18,16 +18,15 @@ const RETRY_AFTER: Duration = Duration::from_secs(2);
 
 /// Sends commands over NATS. Dry runs are decided here: a decision is pure, and the folded world is at hand.
 pub struct RemotePort {
-    client: Client,
-    log: Arc<dyn Log>,
+    log: Arc<JetStreamLog>,
     replica: Arc<Replica>,
     clock: Arc<dyn Clock>,
 }
 
 impl RemotePort {
-    /// A port over this connection; its answers count once this replica has folded them.
-    pub fn new(client: Client, log: Arc<dyn Log>, replica: Arc<Replica>, clock: Arc<dyn Clock>) -> Self {
-        Self { client, log, replica, clock }
+    /// A port over the log's connection; its answers count once this replica has folded them.
+    pub fn new(log: Arc<JetStreamLog>, replica: Arc<Replica>, clock: Arc<dyn Clock>) -> Self {
+        Self { log, replica, clock }
     }
 
     async fn folded(&self, sequence: u64) -> Result<(), SubmitError> {
@@ -93,7 +92,11 @@ impl CommandPort for RemotePort {
             return self.dry_run(&submission);
         }
         let payload = serde_json::to_vec(&submission).map_err(|error| SubmitError::Internal(error.to_string()))?;
-        let request = self.client.request(SUBMIT, payload.into());
+        let client = self
+            .log
+            .client()
+            .map_err(|error| SubmitError::Unavailable { why: error_chain(&error), retry_after: RETRY_AFTER })?;
+        let request = client.request(SUBMIT, payload.into());
         let message = match tokio::time::timeout(ANSWER_DEADLINE, request).await {
             Ok(Ok(message)) => message,
             Ok(Err(error)) => {

@@ -4,41 +4,43 @@ use std::sync::Arc;
 
 use async_nats::Client;
 use edgestack_engine::{CommandPort, Submission, error_chain};
-use edgestack_log::jetstream::{Role, sender};
+use edgestack_log::jetstream::{JetStreamLog, Role, sender};
 use futures::StreamExt as _;
 
-use crate::{Answer, ENGINES, SUBMIT};
+use crate::{Answer, ENGINES, SUBMIT, connection};
 
 /// How many commands from other processes are worked on at once; more wait in NATS.
 const AT_ONCE_MAX: usize = 256;
 
-/// Answers commands until the connection is closed for good.
-///
-/// # Errors
-/// When the subscription is refused.
-pub async fn serve_commands(client: Client, port: Arc<dyn CommandPort>) -> Result<(), async_nats::SubscribeError> {
-    let commands = client.queue_subscribe(SUBMIT, ENGINES.to_owned()).await?;
+/// Answers commands for ever, over whichever connection there is.
+pub async fn serve_commands(log: Arc<JetStreamLog>, port: Arc<dyn CommandPort>) {
+    loop {
+        let client = connection::next(&log).await;
+        match client.queue_subscribe(SUBMIT, ENGINES.to_owned()).await {
+            Ok(commands) => serve(commands, &client, &port).await,
+            Err(error) => {
+                tracing::warn!(error = error_chain(&error), "commands from other processes cannot be taken now")
+            }
+        }
+    }
+}
+
+/// Answers commands until the connection ends.
+async fn serve(commands: async_nats::Subscriber, client: &Client, port: &Arc<dyn CommandPort>) {
     commands
-        .for_each_concurrent(AT_ONCE_MAX, |message| {
-            let (client, port) = (client.clone(), port.clone());
-            async move {
-                let Some(reply) = message.reply.clone() else { return };
-                let answer = answer(&*port, &message).await;
-                let payload = match serde_json::to_vec(&answer) {
-                    Ok(payload) => payload,
-                    Err(error) => {
-                        tracing::error!(%error, "an answer could not be written");
-                        return;
-                    }
-                };
-                if let Err(error) = client.publish(reply, payload.into()).await {
-                    // The asker times out and asks again; its report is idempotent, its user has a key.
-                    tracing::warn!(error = error_chain(&error), "an answer could not be sent");
-                }
+        .for_each_concurrent(AT_ONCE_MAX, |message| async move {
+            let Some(reply) = message.reply.clone() else { return };
+            let answer = answer(&**port, &message).await;
+            let sent = match serde_json::to_vec(&answer) {
+                Ok(payload) => client.publish(reply, payload.into()).await.map_err(|error| error_chain(&error)),
+                Err(error) => Err(error.to_string()),
+            };
+            if let Err(error) = sent {
+                // The asker times out and asks again; its report is idempotent, its user has a key.
+                tracing::warn!(error, "an answer to another process could not be sent");
             }
         })
         .await;
-    Ok(())
 }
 
 async fn answer(port: &dyn CommandPort, message: &async_nats::Message) -> Answer {

@@ -26,7 +26,8 @@ const DEADLINE: Duration = Duration::from_secs(60);
 /// Prints the row.
 pub async fn measure(options: &Options) -> Result<(), Failure> {
     let site = Site::start(options, &[]).await?;
-    let image = site.folder().join("tiny.raw");
+    let images = tempfile::tempdir()?;
+    let image = images.path().join("tiny.raw");
     // A boot sector that halts for ever: `cli; hlt; jmp -3`, and the signature at its end.
     let mut disk = vec![0_u8; 1 << 20];
     disk[..4].copy_from_slice(&[0xfa, 0xf4, 0xeb, 0xfd]);

@@ -60,3 +60,6 @@ pub fn plan_volume(volume: &Volume, now: DateTime<Utc>) -> VolumeStep {
 fn still_to_come(failure: Option<&Failure>, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
     failure.map(|failure| failure.next_attempt_at).filter(|at| *at > now)
 }
+
+#[cfg(test)]
+mod tests;

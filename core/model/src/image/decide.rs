@@ -43,6 +43,7 @@ pub(crate) fn decide(world: &World, given: &Given, command: &ImageCommand) -> Re
         }
         ImageCommand::FinishUpload { image, size_bytes, sha256 } => {
             let image = world.image(image)?;
+            check_precondition(given, Kind::Image, &image.meta)?;
             if image.state != ImageState::Queued {
                 return Err(Refusal::WrongState {
                     kind: Kind::Image,

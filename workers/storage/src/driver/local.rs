@@ -49,7 +49,14 @@ impl LocalDriver {
             ImageSource::Upload => self.folders.upload(id),
         };
         let draft = draft_of(&stored);
+        let root = self.folders.root().to_owned();
+        let given_path = matches!(source, ImageSource::Path { .. });
         blocking(move || {
+            // What lies in the state folder are secrets and other users' disks; links do not lead around this.
+            if given_path && fs::canonicalize(&from).is_ok_and(|real| real.starts_with(&root)) {
+                let reason = format!("{} lies in the state folder of edgestackd", from.display());
+                return Err(DriverError::never(reason, "give a file from elsewhere"));
+            }
             if stored.exists() {
                 let (size_bytes, sha256) = hash_file(&stored).map_err(|error| cannot("read", &stored, &error))?;
                 return Ok(Fetched { at: stored, size_bytes, sha256 });

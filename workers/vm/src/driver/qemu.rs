@@ -3,8 +3,9 @@
 use std::{
     collections::BTreeSet,
     io,
+    os::unix::fs::PermissionsExt as _,
     path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     time::Duration,
 };
 
@@ -45,8 +46,8 @@ pub struct QemuDriverConfig {
     pub folders: NodeFolders,
     /// The QEMU program.
     pub qemu: PathBuf,
-    /// What runs guests' code, as probed.
-    pub accelerator: Accelerator,
+    /// What runs guests' code; set once it is probed, until then nothing is started.
+    pub accelerator: Arc<OnceLock<Accelerator>>,
     /// The unprivileged user that QEMU runs as, when we are root.
     pub run_as: Option<String>,
 }
@@ -78,12 +79,12 @@ impl QemuDriver {
     fn process(&self, instance: &Instance, host_boot: String) -> Process {
         let record = instance.record.as_ref();
         let version = record.map_or("", |record| record.qemu_version.as_str());
-        let accelerator = record.map_or(&self.config.accelerator, |record| &record.accelerator);
+        let accelerator = record.map(|record| &record.accelerator).or_else(|| self.config.accelerator.get());
         Process {
             pid: u32::try_from(instance.pid()).unwrap_or_default(),
             start_time_ticks: instance.start_time_ticks(),
             host_boot,
-            accelerator: accelerator.as_str().to_owned(),
+            accelerator: accelerator.map_or("unknown", Accelerator::as_str).to_owned(),
             hypervisor: format!("QEMU {version}").trim_end().to_owned(),
         }
     }
@@ -93,7 +94,7 @@ impl QemuDriver {
         GuestAgent::connect(&layout.agent_socket(), deadline).await.map_err(|error| agent_error(&error))
     }
 
-    fn machine(&self, spec: &StartSpec) -> Machine {
+    fn machine(&self, spec: &StartSpec, accelerator: &Accelerator) -> Machine {
         let folders = &self.config.folders;
         let directory = folders.vm(spec.id);
         Machine {
@@ -101,7 +102,7 @@ impl QemuDriver {
             name: spec.name.clone(),
             vcpus: spec.vcpus,
             memory_mib: spec.memory_mib,
-            accelerator: self.config.accelerator.clone(),
+            accelerator: accelerator.clone(),
             disks: vec![Disk {
                 path: folders.volume(spec.root_volume),
                 format: DiskFormat::Qcow2,
@@ -160,7 +161,12 @@ impl VmDriver for QemuDriver {
     }
 
     async fn start(&self, spec: &StartSpec) -> Result<Process, DriverError> {
-        let machine = self.machine(spec);
+        let accelerator = self
+            .config
+            .accelerator
+            .get()
+            .ok_or_else(|| DriverError::retry("this node's accelerator is not probed yet"))?;
+        let machine = self.machine(spec, accelerator);
         let seed = Seed {
             instance_id: spec.id.to_string(),
             hostname: spec.name.clone(),
@@ -172,7 +178,9 @@ impl VmDriver for QemuDriver {
         let image = self.config.folders.image(spec.image);
         let run_as = self.config.run_as.clone();
         tokio::task::spawn_blocking(move || {
+            // QEMU's user passes through to its own folder below, whatever our umask is.
             std::fs::create_dir_all(&directory)?;
+            std::fs::set_permissions(&directory, std::fs::Permissions::from_mode(0o711))?;
             write_seed(&directory.join("seed.img"), &seed).map_err(io::Error::other)?;
             run_as.map_or(Ok(()), |user| edgestack_qemu::grant_read(&image, &user))
         })

@@ -1,0 +1,94 @@
+//! The API role: MM3 over HTTP on this process's views.
+
+use std::sync::Arc;
+
+use edgestack_engine::CommandPort;
+use edgestack_log::{
+    Log as _,
+    jetstream::{NatsServer, ServerState},
+};
+use edgestack_pool::NodeFolders;
+use edgestack_seal::SealingKey;
+use edgestack_server::{AppState, Listener, Readiness, SiteInfo, TlsFiles, Tokens};
+use edgestack_views::Views;
+use edgestack_worker_vm::driver::VmDriver;
+use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    client_file, failure::Failure, guest_access::DriverGuests, log_store::LogStore, options::Options, site_metrics,
+};
+
+/// What the API is made of besides the log.
+pub struct Parts {
+    /// Where commands go.
+    pub port: Arc<dyn CommandPort>,
+    /// What reads are answered from.
+    pub views: Views,
+    /// Seals user data.
+    pub seal: SealingKey,
+    /// The site's token.
+    pub token: String,
+    /// The way into guests.
+    pub driver: Arc<dyn VmDriver>,
+}
+
+/// Listens, tells clients where (`client.json`), and serves until the token is cancelled.
+///
+/// # Errors
+/// [`Failure::Api`] when the address is not to be had, [`Failure::Folder`] when `client.json` cannot be written.
+pub async fn serve(
+    options: &Options,
+    parts: Parts,
+    store: &LogStore,
+    folders: &NodeFolders,
+    metrics: PrometheusHandle,
+    shutdown: CancellationToken,
+) -> Result<JoinHandle<()>, Failure> {
+    let Parts { port, views, seal, token, driver } = parts;
+    let tls = options.tls_cert.clone().zip(options.tls_key.clone());
+    let tls = tls.map(|(certificates, key)| TlsFiles { certificates, key });
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    let listener = Listener::bind(options.listen, tls.as_ref()).await?;
+    let root = folders.root();
+    client_file::write(root, scheme, listener.address(), &token, &store.credentials)
+        .map_err(|source| Failure::Folder { path: root.join("client.json"), source })?;
+    let state = AppState {
+        port,
+        replica: store.replica.clone(),
+        views: views.clone(),
+        seal,
+        tokens: Tokens::new([(token.as_str(), "admin")]),
+        guests: Arc::new(DriverGuests(driver)),
+        uploads: folders.uploads(),
+        upload_bytes_max: edgestack_server::UPLOAD_BYTES_MAX,
+        readiness: readiness(store),
+        metrics: {
+            let replica = store.replica.clone();
+            Arc::new(move || site_metrics::render(&metrics, &replica, &views))
+        },
+        site: SiteInfo {
+            name: options.site.to_string(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            log_backend: store.log.backend().to_owned(),
+        },
+        shutdown: shutdown.clone(),
+    };
+    tracing::info!(address = %listener.address(), "the API listens");
+    Ok(tokio::spawn(listener.serve(edgestack_server::app(state), shutdown)))
+}
+
+/// Whether commands can be taken: the log must answer, and our own nats-server be up.
+fn readiness(store: &LogStore) -> Readiness {
+    let log = store.log.clone();
+    let server = store.server.as_ref().map(NatsServer::state);
+    Arc::new(move || {
+        if let Some(server) = &server
+            && let ServerState::Restarting { why, .. } = &*server.borrow()
+        {
+            return Err(format!("the site's nats-server is being restarted: {why}"));
+        }
+        if log.is_connected() { Ok(()) } else { Err("the log cannot be reached".to_owned()) }
+    })
+}
