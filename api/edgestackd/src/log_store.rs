@@ -18,6 +18,8 @@ use crate::{failure::Failure, options::Options, options::Role, state_folder};
 const VERIFY_EVERY: Duration = Duration::from_secs(600);
 /// How far behind its own writer an engine's process reads the log back.
 const FOLLOW_BEHIND: Duration = Duration::from_millis(250);
+/// How often views are written that nobody reads.
+const SETTLE_EVERY: Duration = Duration::from_millis(50);
 /// One machine, one copy; a site of three servers is another issue.
 const REPLICAS: usize = 1;
 
@@ -92,6 +94,9 @@ pub async fn open(options: &Options, root: &Path) -> Result<LogStore, Failure> {
         Err(error) => return Err(error.into()),
     }
     tracing::info!(from, seq = replica.head().sequence, "folded the log");
+    if let Some(views) = views.clone() {
+        tokio::spawn(settle_on_a_beat(views));
+    }
     let shared: Arc<dyn Log> = log.clone();
     if options.has(Role::Engine) {
         tokio::spawn(follow_behind(shared.clone(), replica.clone(), FOLLOW_BEHIND));
@@ -100,4 +105,17 @@ pub async fn open(options: &Options, root: &Path) -> Result<LogStore, Failure> {
     }
     tokio::spawn(verify_on_a_timer(shared, replica.clone(), VERIFY_EVERY));
     Ok(LogStore { server, credentials, log, views, replica })
+}
+
+/// Views are written when they are read; this keeps them near the log's end where nobody reads.
+async fn settle_on_a_beat(views: Views) {
+    let mut beat = tokio::time::interval(SETTLE_EVERY);
+    beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        beat.tick().await;
+        let views = views.clone();
+        if let Err(error) = tokio::task::spawn_blocking(move || views.settle()).await {
+            tracing::error!(%error, "writing the views panicked; it is repeated");
+        }
+    }
 }

@@ -18,7 +18,7 @@ pub fn render(handle: &PrometheusHandle, replica: &Arc<Replica>, views: &Views) 
     describe_site(replica);
     let folded = replica.head().sequence;
     metrics::gauge!("edgestack_log_sequence").set(float(folded));
-    if let Ok(shown) = views.sequence() {
+    if let Ok(shown) = views.written() {
         metrics::gauge!("edgestack_view_lag_commits").set(float(folded.saturating_sub(shown.0)));
     }
     metrics::gauge!("edgestack_log_damaged").set(if replica.failure().is_some() { 1.0 } else { 0.0 });

@@ -120,7 +120,7 @@ pub async fn verify_on_a_timer(log: Arc<dyn Log>, replica: Arc<Replica>, every: 
     loop {
         let upto = replica.head();
         let begun = std::time::Instant::now();
-        match verify(&*log, upto).await {
+        match verify_up_to(&*log, upto).await {
             Ok(()) => tracing::debug!(
                 seq = upto.sequence,
                 elapsed_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
@@ -137,36 +137,12 @@ pub async fn verify_on_a_timer(log: Arc<dyn Log>, replica: Arc<Replica>, every: 
     }
 }
 
-async fn verify(log: &dyn Log, upto: ChainHead) -> Result<(), LogError> {
-    let mut head = ChainHead::GENESIS;
-    while head.sequence < upto.sequence {
-        let batch = log.read(head.sequence + 1, BATCH).await?;
-        if batch.is_empty() {
-            return Err(LogError::Damaged(Damage::CutTail { acknowledged: upto.sequence, last: head.sequence }));
-        }
-        for stored in batch.iter().take_while(|stored| stored.sequence <= upto.sequence) {
-            head.check_next(stored)?;
-        }
-        // A long log must not keep a core busy that requests need.
-        tokio::task::yield_now().await;
+/// The whole chain up to a folded commit, and that this commit is the one that was folded.
+async fn verify_up_to(log: &dyn Log, upto: ChainHead) -> Result<(), LogError> {
+    let found = edgestack_log::verify(log, Some(upto.sequence)).await?;
+    if found.hash == upto.hash {
+        return Ok(());
     }
-    if head.hash != upto.hash {
-        let is = hex::encode(head.hash);
-        return Err(LogError::Damaged(Damage::BrokenHash {
-            sequence: upto.sequence,
-            says: hex::encode(upto.hash),
-            is,
-        }));
-    }
-    let extent = log.head().await?;
-    let expected = (extent.last_sequence + 1).saturating_sub(extent.first_sequence.max(1));
-    if extent.messages != expected {
-        return Err(LogError::Damaged(Damage::Missing {
-            first_sequence: extent.first_sequence,
-            last_sequence: extent.last_sequence,
-            expected,
-            messages: extent.messages,
-        }));
-    }
-    Ok(())
+    let (says, is) = (hex::encode(upto.hash), hex::encode(found.hash));
+    Err(LogError::Damaged(Damage::BrokenHash { sequence: upto.sequence, says, is }))
 }

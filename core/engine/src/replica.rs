@@ -138,7 +138,7 @@ impl Replica {
             }
             tracing::error!(
                 error = crate::error_chain(&error),
-                "ALARM: the log is damaged; writes have stopped, reads go on; compare the log with its archive"
+                "ALARM: the log is damaged; writes have stopped, reads go on; keep the nats folder as it is and restore the log from a copy"
             );
             *failed = Some(error);
             true

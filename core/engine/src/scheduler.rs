@@ -35,6 +35,8 @@ pub async fn run_scheduler(replica: Arc<Replica>, port: Arc<dyn CommandPort>, cl
         tokio::pin!(deadline);
         loop {
             tokio::select! {
+                // In this order, so that the same seed of the simulation leads to the same run.
+                biased;
                 () = &mut deadline => break,
                 applied = feed.recv() => match applied {
                     Ok(applied) if applied.changes.iter().any(frees_capacity) => break,

@@ -92,7 +92,8 @@ impl MemoryLog {
     /// # Errors
     /// As [`Log::append`].
     pub fn append_foreign(&self, entry: Append) -> Result<u64, AppendError> {
-        let stored = self.state().store(entry)?;
+        let mut state = self.state();
+        let stored = state.store(entry)?;
         self.last.send_replace(stored);
         Ok(stored)
     }
@@ -223,10 +224,13 @@ impl State {
 #[async_trait]
 impl Log for MemoryLog {
     async fn append(&self, entry: Append) -> Result<PendingAck, AppendError> {
-        let outcome = self.state().append(entry);
-        let last = self.state().last_sequence;
-        self.last.send_replace(last);
-        let outcome = outcome?;
+        let outcome = {
+            let mut state = self.state();
+            let outcome = state.append(entry);
+            // Told under the lock: a follower that sees the end go back would take it for a cut tail.
+            self.last.send_replace(state.last_sequence);
+            outcome?
+        };
         Ok(Box::pin(async move { outcome }))
     }
 

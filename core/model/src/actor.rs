@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 pub struct Actor {
     /// A user (`admin`) or a worker (`worker.vm@edge-1`).
     pub name: String,
-    /// How it proved that: `token:3f9ac2d1` (the first digits of the token's SHA-256), `nats:engine`, `internal`.
+    /// How it proved that: `token:3f9ac2d1` (the first digits of the token's SHA-256), `nats:reader`, `internal`.
     pub credential: String,
     /// Where from: the peer's address, or the process's host and pid.
     pub from: String,

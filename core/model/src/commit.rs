@@ -12,7 +12,8 @@ use crate::{
 /// One commit. In the log it is JSON, so that any NATS client can read it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Commit {
-    /// UUIDv7; the same in a retry, which is how an unknown outcome is resolved.
+    /// UUIDv7. Each attempt to append has its own, and names one sequence of bytes for ever: by it a commit
+    /// whose outcome was unknown is known again in the log.
     pub id: Uuid,
     /// Which site wrote it.
     pub site: String,

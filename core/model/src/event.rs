@@ -102,8 +102,9 @@ pub enum EventError {
     },
 }
 
-/// What all kinds' events are today; a type whose data changes gets its next
-/// version in `version_of` and an upcast from the old one in `upcast`.
+/// What all types of events are at today. The first type whose data changes
+/// brings the version of each type and the upcast from the old one with it;
+/// `tests/golden` holds an example of every type and version ever written.
 const VERSION: u32 = 1;
 
 impl Event {

@@ -39,6 +39,16 @@ pub struct Remembered {
     pub time: DateTime<Utc>,
 }
 
+impl Remembered {
+    /// What is remembered of a commit whose command had a key.
+    pub fn of(commit: &crate::Commit) -> Option<Self> {
+        let claim = commit.idempotency.as_ref()?;
+        let (kind, resource_id) = commit.primary;
+        let (fingerprint, sequence, time) = (claim.fingerprint.clone(), commit.sequence, commit.time);
+        Some(Self { fingerprint, sequence, kind, resource_id, time })
+    }
+}
+
 /// The remembered keys, each scoped by its actor's name.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IdempotencyKeys {
@@ -80,7 +90,7 @@ impl IdempotencyKeys {
         forgotten
     }
 
-    /// Every remembered key in the order of age: (scoped key, what it led to).
+    /// Every remembered key in order: (scoped key, what it led to).
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Remembered)> {
         self.by_key.iter().map(|(key, first)| (key.as_str(), first))
     }
@@ -95,3 +105,6 @@ impl IdempotencyKeys {
         keys
     }
 }
+
+#[cfg(test)]
+mod tests;

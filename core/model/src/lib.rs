@@ -14,6 +14,8 @@
 
 pub mod actor;
 pub mod backoff;
+#[cfg(test)]
+mod builders;
 pub mod command;
 pub mod commit;
 mod decide;
@@ -31,6 +33,8 @@ pub mod meta;
 pub mod name;
 pub mod node;
 pub mod placement;
+#[cfg(test)]
+mod properties;
 pub mod refusal;
 pub mod sealed;
 pub mod sequence;

@@ -44,7 +44,7 @@ pub struct MetaChange {
 }
 
 impl MetaChange {
-    /// Leaves out what is already so; `None` when nothing is left.
+    /// Leaves out what is already so.
     pub fn against(self, meta: &Meta) -> Self {
         Self {
             description: self.description.filter(|new| *new != meta.description),

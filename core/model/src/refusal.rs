@@ -159,15 +159,14 @@ impl Refusal {
         match self {
             Self::NotFound { .. } => Category::Missing,
             Self::NameTaken { .. }
+            | Self::ReferenceNotFound { .. }
+            | Self::FlavorLargerThanAnyNode { .. }
             | Self::InUse { .. }
             | Self::WrongState { .. }
             | Self::ImageNotActive { .. }
             | Self::StaleReport { .. } => Category::Conflict,
             Self::PreconditionFailed { .. } => Category::Precondition,
-            Self::ReferenceNotFound { .. }
-            | Self::Invalid { .. }
-            | Self::IdempotencyKeyReused { .. }
-            | Self::FlavorLargerThanAnyNode { .. } => Category::Invalid,
+            Self::Invalid { .. } | Self::IdempotencyKeyReused { .. } => Category::Invalid,
         }
     }
 

@@ -61,7 +61,7 @@ impl Touched {
 /// An event that cannot have happened in this world: the log is corrupt, or
 /// was written by a program that we are not. The reader stops here.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("commit {sequence} holds an impossible event: {what}; stop and compare the log with its archive")]
+#[error("commit {sequence} holds an impossible event: {what}; writes stop; restore the log from a copy")]
 pub struct Impossible {
     /// The commit.
     pub sequence: Sequence,
@@ -138,18 +138,8 @@ impl World {
             touched.add(event.fact.kind(), event.resource_id);
             self.touch_owner(commit, event, &mut touched);
         }
-        if let Some(claim) = &commit.idempotency {
-            touched.forgotten = self.idempotency.remember(
-                &commit.actor.name,
-                &claim.key,
-                Remembered {
-                    fingerprint: claim.fingerprint.clone(),
-                    sequence: commit.sequence,
-                    kind: commit.primary.0,
-                    resource_id: commit.primary.1,
-                    time: commit.time,
-                },
-            );
+        if let (Some(claim), Some(first)) = (&commit.idempotency, Remembered::of(commit)) {
+            touched.forgotten = self.idempotency.remember(&commit.actor.name, &claim.key, first);
         }
         self.sequence = commit.sequence;
         Ok(touched)

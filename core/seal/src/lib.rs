@@ -26,8 +26,8 @@ const KEY_LENGTH: usize = 32;
 /// Why a text could not be sealed or opened, or a key not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum SealError {
-    /// The key file could not be read or made.
-    #[error("the sealing key {path} cannot be read or made")]
+    /// The file of a key or token could not be read or made.
+    #[error("the secret {path} cannot be read or made")]
     KeyFile {
         /// The file.
         path: PathBuf,

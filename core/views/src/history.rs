@@ -65,7 +65,7 @@ impl History {
         Ok(())
     }
 
-    pub(crate) fn rows(&self) -> Result<Vec<(Vec<u8>, Vec<u8>)>, ViewError> {
+    pub(crate) fn rows(&self) -> Result<crate::Rows, ViewError> {
         self.tree.iter().map(|row| row.map(|(key, value)| (key.to_vec(), value.to_vec())).map_err(Into::into)).collect()
     }
 

@@ -1,10 +1,10 @@
 //! The read models: what the API answers from, kept in sled, and disposable.
 //!
 //! Two views, each a tree with its position in the same atomic batch as its rows:
-//! * [`state`]: every living resource as the world has it, the index of names, the
+//! * `state`: every living resource as the world has it, the index of names, the
 //!   remembered idempotency keys. It is also what a world is restored from at start,
 //!   so it carries a digest of its rows, and is not believed when that differs.
-//! * [`history`]: every event of every resource, the deleted ones too, with who and why.
+//! * `history`: every event of every resource, the deleted ones too, with who and why.
 //!
 //! Nothing here is a source of truth: delete the folder and it comes back the
 //! same. Whatever sled does (errors, panics, a file cut short) means: set the
@@ -17,7 +17,7 @@ mod state;
 pub use history::HistoryRow;
 pub use open::{Opened, Restored, open};
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use edgestack_engine::{Applied, Projection};
 use edgestack_log::ChainHead;
@@ -42,12 +42,32 @@ pub enum ViewError {
     Row(#[from] serde_json::Error),
 }
 
+/// Rows as they are stored: key and value of each.
+pub type Rows = Vec<(Vec<u8>, Vec<u8>)>;
+
 /// The views of one process. Clones share them.
 #[derive(Clone)]
 pub struct Views {
     state: State,
     history: History,
+    pending: Arc<Pending>,
 }
+
+/// Commits that are folded and not yet written. Writing many at once costs
+/// little more than writing one, so a commit only queues here; it is written by
+/// whoever comes first: a reader, [`Views::settle`] on its beat, or the commit
+/// that finds the queue full. So a reader sees all that was folded before it came.
+#[derive(Default)]
+struct Pending {
+    queue: Mutex<Vec<Arc<Applied>>>,
+    /// The head after the last in the queue.
+    head: Mutex<Option<ChainHead>>,
+    /// Held while writing; says whether writing failed, after which the views stay where they are.
+    writing: Mutex<bool>,
+}
+
+/// Commits that wait at most before the next one writes them all.
+const PENDING_MAX: usize = 256;
 
 impl Views {
     /// A living resource by id.
@@ -55,6 +75,7 @@ impl Views {
     /// # Errors
     /// [`ViewError`].
     pub fn get(&self, kind: Kind, id: Uuid) -> Result<Option<Resource>, ViewError> {
+        self.settle();
         self.state.get(kind, id)
     }
 
@@ -63,6 +84,7 @@ impl Views {
     /// # Errors
     /// [`ViewError`].
     pub fn find(&self, kind: Kind, reference: &Reference) -> Result<Option<Resource>, ViewError> {
+        self.settle();
         match Uuid::parse_str(&reference.0) {
             Ok(id) => self.state.get(kind, id),
             Err(_) => match self.state.id_of(kind, &reference.0)? {
@@ -74,6 +96,7 @@ impl Views {
 
     /// Living resources of a kind in order of name, beginning after `after`.
     pub fn list(&self, kind: Kind, after: Option<&str>) -> impl Iterator<Item = Result<Resource, ViewError>> + use<> {
+        self.settle();
         self.state.list(kind, after)
     }
 
@@ -82,6 +105,7 @@ impl Views {
     /// # Errors
     /// [`ViewError`].
     pub fn id_of_living_or_gone(&self, kind: Kind, reference: &Reference) -> Result<Option<Uuid>, ViewError> {
+        self.settle();
         if let Ok(id) = Uuid::parse_str(&reference.0) {
             return Ok(self.history.knows(id)?.then_some(id));
         }
@@ -97,6 +121,7 @@ impl Views {
         id: Uuid,
         after: (Sequence, u32),
     ) -> impl Iterator<Item = Result<HistoryRow, ViewError>> + use<> {
+        self.settle();
         self.history.events(id, after)
     }
 
@@ -105,6 +130,15 @@ impl Views {
     /// # Errors
     /// [`ViewError`].
     pub fn sequence(&self) -> Result<Sequence, ViewError> {
+        self.settle();
+        Ok(Sequence(self.state.position()?.map_or(0, |head| head.sequence)))
+    }
+
+    /// The log sequence up to which the views are written, without writing what waits; how far they lag.
+    ///
+    /// # Errors
+    /// [`ViewError`].
+    pub fn written(&self) -> Result<Sequence, ViewError> {
         Ok(Sequence(self.state.position()?.map_or(0, |head| head.sequence)))
     }
 
@@ -112,7 +146,8 @@ impl Views {
     ///
     /// # Errors
     /// [`ViewError`].
-    pub fn rows(&self) -> Result<Vec<(Vec<u8>, Vec<u8>)>, ViewError> {
+    pub fn rows(&self) -> Result<Rows, ViewError> {
+        self.settle();
         let mut rows = self.state.rows()?;
         rows.extend(self.history.rows()?);
         Ok(rows)
@@ -123,42 +158,58 @@ impl Views {
     /// # Errors
     /// [`ViewError`].
     pub fn flush(&self) -> Result<(), ViewError> {
+        self.settle();
         self.state.flush()
     }
 
     /// The projection that keeps these views.
     pub fn projection(&self) -> Box<dyn Projection> {
-        Box::new(Keeper { views: self.clone(), broken: false })
+        Box::new(Keeper(self.clone()))
     }
 
-    fn project(&self, batch: &[Arc<Applied>], world: &World, head: &ChainHead) -> Result<(), ViewError> {
-        self.history.project(batch, head)?;
-        self.state.project(batch, world, head)
-    }
-}
-
-struct Keeper {
-    views: Views,
-    broken: bool,
-}
-
-impl Projection for Keeper {
-    fn project(&mut self, batch: &[Arc<Applied>], world: &World, head: &ChainHead) {
-        if self.broken {
-            return;
-        }
+    /// Writes what is folded and not yet written.
+    pub fn settle(&self) {
+        let mut broken = lock(&self.pending.writing);
+        let (applied, head) = {
+            let mut queue = lock(&self.pending.queue);
+            (std::mem::take(&mut *queue), lock(&self.pending.head).take())
+        };
+        let Some(head) = head.filter(|_| !*broken) else { return };
         let begun = std::time::Instant::now();
-        if let Err(error) = self.views.project(batch, world, head) {
+        let written = self.history.project(&applied, &head).and_then(|()| self.state.project(&applied, &head));
+        if let Err(error) = written {
             // The log goes on; reads show their sequence, and a restart rebuilds the views.
             tracing::error!(
                 seq = head.sequence,
                 error = edgestack_engine::error_chain(&error),
                 "the views cannot be written; they stay at an earlier sequence until edgestackd is restarted"
             );
-            self.broken = true;
+            *broken = true;
+            return;
         }
         metrics::histogram!("edgestack_view_project_seconds").record(begun.elapsed().as_secs_f64());
         #[allow(clippy::cast_precision_loss)] // A gauge is a float; sequences stay far below 2^52.
         metrics::gauge!("edgestack_view_sequence").set(head.sequence as f64);
     }
+}
+
+struct Keeper(Views);
+
+impl Projection for Keeper {
+    fn project(&mut self, batch: &[Arc<Applied>], _world: &World, head: &ChainHead) {
+        let waiting = {
+            let mut queue = lock(&self.0.pending.queue);
+            queue.extend_from_slice(batch);
+            *lock(&self.0.pending.head) = Some(*head);
+            queue.len()
+        };
+        if waiting >= PENDING_MAX {
+            self.0.settle();
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // A panic while writing leaves the store behind the log at worst, and that is healed by reading on.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -4,6 +4,7 @@ use std::{
     io,
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use edgestack_log::ChainHead;
@@ -72,7 +73,7 @@ fn read(folder: &Path) -> Result<Opened, ViewError> {
             None
         }
     };
-    Ok(Opened { views: Views { state, history }, restored })
+    Ok(Opened { views: Views { state, history, pending: Arc::default() }, restored })
 }
 
 /// Moves a broken store out of the way; one such folder is kept, for whoever wants to look.
@@ -80,7 +81,8 @@ fn set_aside(folder: &Path) -> io::Result<PathBuf> {
     let mut name = folder.file_name().unwrap_or_default().to_owned();
     name.push(".broken");
     let aside = folder.with_file_name(name);
-    match std::fs::remove_dir_all(&aside) {
+    let is_folder = std::fs::symlink_metadata(&aside).is_ok_and(|found| found.is_dir());
+    match if is_folder { std::fs::remove_dir_all(&aside) } else { std::fs::remove_file(&aside) } {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         Ok(()) | Err(_) => {}
     }

@@ -3,7 +3,10 @@
 //! Keys begin with a letter for the table: `r` kind id → resource, `n` kind name
 //! → id, `i` actor NUL key → remembered request, `p` → position and digest.
 
-use std::sync::Arc;
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
 use edgestack_engine::Applied;
 use edgestack_log::ChainHead;
@@ -118,7 +121,7 @@ impl State {
         Ok(self.tree.get(POSITION)?.map(|row| serde_json::from_slice(&row)).transpose()?)
     }
 
-    pub(crate) fn rows(&self) -> Result<Vec<(Vec<u8>, Vec<u8>)>, ViewError> {
+    pub(crate) fn rows(&self) -> Result<crate::Rows, ViewError> {
         self.tree.iter().map(|row| row.map(|(key, value)| (key.to_vec(), value.to_vec())).map_err(Into::into)).collect()
     }
 
@@ -165,37 +168,29 @@ impl State {
         Ok(())
     }
 
-    pub(crate) fn project(&self, applied: &[Arc<Applied>], world: &World, head: &ChainHead) -> Result<(), ViewError> {
+    pub(crate) fn project(&self, applied: &[Arc<Applied>], head: &ChainHead) -> Result<(), ViewError> {
         let mut digest = self.lock();
-        let mut rows = Rows { tree: &self.tree, batch: Batch::default(), digest: *digest, pending: Vec::new() };
-        let mut touched: Vec<(Kind, Uuid)> = Vec::new();
+        let mut rows = Rows { tree: &self.tree, batch: Batch::default(), digest: *digest, pending: HashMap::new() };
+        // Only what is left after the last commit is written; what is gone goes first, since its name may be another's by now.
+        let mut last: BTreeMap<(Kind, Uuid), &Resource> = BTreeMap::new();
         for change in applied.iter().flat_map(|one| &one.changes) {
-            if !touched.contains(&(change.kind, change.id)) {
-                touched.push((change.kind, change.id));
-                if let (Some(before), None) = (&change.before, world.resource(change.kind, change.id)) {
-                    rows.remove(name_key(change.kind, before.meta().name.as_str()))?;
+            match (&change.before, &change.after) {
+                (_, Some(after)) => drop(last.insert((change.kind, change.id), after)),
+                (before, None) => {
+                    let made_here = last.remove(&(change.kind, change.id));
+                    rows.remove(resource_key(change.kind, change.id))?;
+                    if let Some(gone) = before.as_ref().or(made_here) {
+                        rows.remove(name_key(change.kind, gone.meta().name.as_str()))?;
+                    }
                 }
             }
         }
-        for one in applied {
-            // A resource made and gone within one batch leaves no row.
-            for change in one.changes.iter().filter(|change| change.after.is_none()) {
-                rows.remove(resource_key(change.kind, change.id))?;
-                if let Some(before) = &change.before
-                    && world.id_of(change.kind, &before.meta().name).is_none()
-                {
-                    rows.remove(name_key(change.kind, before.meta().name.as_str()))?;
-                }
-            }
-        }
-        for (kind, id) in touched {
-            if let Some(resource) = world.resource(kind, id) {
-                rows.insert(name_key(kind, resource.meta().name.as_str()), id.as_bytes().to_vec())?;
-                rows.insert(resource_key(kind, id), serde_json::to_vec(&resource)?)?;
-            }
+        for ((kind, id), resource) in last {
+            rows.insert(name_key(kind, resource.meta().name.as_str()), id.as_bytes().to_vec())?;
+            rows.insert(resource_key(kind, id), serde_json::to_vec(resource)?)?;
         }
         for one in applied {
-            self.project_idempotency(&mut rows, one, world)?;
+            project_idempotency(&mut rows, one)?;
         }
         let Rows { mut batch, digest: new_digest, .. } = rows;
         let position = Position { sequence: head.sequence, hash: hex::encode(head.hash), rows_digest: new_digest.0 };
@@ -205,22 +200,20 @@ impl State {
         Ok(())
     }
 
-    fn project_idempotency(&self, rows: &mut Rows<'_>, one: &Applied, world: &World) -> Result<(), ViewError> {
-        for forgotten in &one.forgotten {
-            rows.remove(idempotency_key(forgotten))?;
-        }
-        if let Some(claim) = &one.commit.idempotency
-            && let Some(first) = world.idempotency.get(&one.commit.actor.name, &claim.key, one.commit.time)
-        {
-            let key = IdempotencyKeys::scoped(&one.commit.actor.name, &claim.key);
-            rows.insert(idempotency_key(&key), serde_json::to_vec(first)?)?;
-        }
-        Ok(())
-    }
-
     fn lock(&self) -> std::sync::MutexGuard<'_, RowsDigest> {
         self.digest.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
+}
+
+fn project_idempotency(rows: &mut Rows<'_>, one: &Applied) -> Result<(), ViewError> {
+    for forgotten in &one.forgotten {
+        rows.remove(idempotency_key(forgotten))?;
+    }
+    if let (Some(claim), Some(first)) = (&one.commit.idempotency, Remembered::of(&one.commit)) {
+        let key = IdempotencyKeys::scoped(&one.commit.actor.name, &claim.key);
+        rows.insert(idempotency_key(&key), serde_json::to_vec(&first)?)?;
+    }
+    Ok(())
 }
 
 /// A batch that keeps the digest right: it knows what each key held before.
@@ -228,7 +221,7 @@ struct Rows<'a> {
     tree: &'a Tree,
     batch: Batch,
     digest: RowsDigest,
-    pending: Vec<(Vec<u8>, Option<Vec<u8>>)>,
+    pending: HashMap<Vec<u8>, Option<Vec<u8>>>,
 }
 
 impl Rows<'_> {
@@ -236,21 +229,21 @@ impl Rows<'_> {
         self.forget(&key)?;
         self.digest.add(&key, &value);
         self.batch.insert(key.clone(), value.clone());
-        self.pending.push((key, Some(value)));
+        self.pending.insert(key, Some(value));
         Ok(())
     }
 
     fn remove(&mut self, key: Vec<u8>) -> Result<(), ViewError> {
         self.forget(&key)?;
         self.batch.remove(key.clone());
-        self.pending.push((key, None));
+        self.pending.insert(key, None);
         Ok(())
     }
 
     fn forget(&mut self, key: &[u8]) -> Result<(), ViewError> {
-        match self.pending.iter().rev().find(|(pending, _)| pending == key) {
-            Some((_, Some(value))) => self.digest.take_away(key, value),
-            Some((_, None)) => {}
+        match self.pending.get(key) {
+            Some(Some(value)) => self.digest.take_away(key, value),
+            Some(None) => {}
             None => {
                 if let Some(value) = self.tree.get(key)? {
                     self.digest.take_away(key, &value);

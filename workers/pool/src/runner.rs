@@ -160,7 +160,9 @@ async fn run(
         metrics::gauge!("edgestack_pool_queue", "pool" => pool).set(queue.ready.len() as f64);
         let wait_until = queue.next_timer().map_or(next_beat, |at| at.min(next_beat));
         tokio::select! {
-            () = tokio::time::sleep_until(wait_until) => {}
+            // In this order, so that the same seed of the simulation leads to the same run. Nothing starves: what the
+            // timer would wake is looked for above, at each turn.
+            biased;
             Some(done) = tasks.join_next_with_id(), if !tasks.is_empty() => match done {
                 Ok((task, (id, next))) => {
                     task_of.remove(&task);
@@ -187,6 +189,7 @@ async fn run(
                 Err(RecvError::Lagged(_)) => next_beat = Instant::now(),
                 Err(RecvError::Closed) => return,
             },
+            () = tokio::time::sleep_until(wait_until) => {}
         }
     }
 }

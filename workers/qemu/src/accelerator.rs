@@ -1,6 +1,8 @@
 //! Whether KVM runs a guest on this machine. That `/dev/kvm` opens doesn't say so: where virtualization is nested or
 //! emulated it opens, and the guest then stops at its first instruction that the host can't handle.
 
+use std::fs::File;
+use std::io::{self, Write as _};
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
@@ -8,8 +10,6 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::Command;
-
-use crate::durable::remove_if_there;
 
 /// What runs the guest's code.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -61,38 +61,45 @@ pub async fn probe_accelerator(qemu: &Path) -> Accelerator {
 
 /// Boots the probe under `accelerator`; `Err` is why it didn't come to its end, for people.
 async fn run_probe(qemu: &Path, accelerator: &str, deadline: Duration) -> Result<(), String> {
-    let path = std::env::temp_dir().join(format!("edgestack-probe-{}-{accelerator}.img", std::process::id()));
+    let disk = probe_disk().map_err(|error| format!("no memory for the probe's disk: {error}"))?;
+    boot(qemu, accelerator, deadline, disk).await
+}
+
+/// The probe's disk, in memory: it is gone with the last who has it open, however that one ends.
+fn probe_disk() -> io::Result<File> {
     // Firmware takes no disk for bootable that is a single sector long.
     let mut disk = vec![0; 1 << 20];
     disk[..PROBE_SECTOR.len()].copy_from_slice(&PROBE_SECTOR);
     disk[510..512].copy_from_slice(&[0x55, 0xaa]);
-    crate::durable::write_atomically(&path, &disk, 0o600)
-        .map_err(|error| format!("no probe could be written to {}: {error}", path.display()))?;
-    let outcome = boot(qemu, accelerator, deadline, &path).await;
-    if let Err(error) = remove_if_there(&path) {
-        tracing::warn!(path = %path.display(), %error, "the probe's disk stays behind");
-    }
-    outcome
+    let mut file = File::from(rustix::fs::memfd_create("edgestack-probe", rustix::fs::MemfdFlags::CLOEXEC)?);
+    file.write_all(&disk)?;
+    Ok(file)
 }
 
-async fn boot(qemu: &Path, accelerator: &str, deadline: Duration, disk: &Path) -> Result<(), String> {
+async fn boot(qemu: &Path, accelerator: &str, deadline: Duration, disk: File) -> Result<(), String> {
+    if !qemu.exists() {
+        return Err(format!("{} does not start: there is no such file", qemu.display()));
+    }
     let drive = serde_json::json!({
         "driver": "raw", "node-name": "probe", "read-only": true,
-        "file": {"driver": "file", "filename": disk.to_string_lossy(), "read-only": true},
+        "file": {"driver": "file", "filename": "/dev/stdin", "read-only": true},
     });
-    let mut child = Command::new(qemu)
+    // A QEMU whose guest stands still would outlive a probing process that was killed; prctl(2), PR_SET_PDEATHSIG.
+    let mut child = Command::new("setpriv")
+        .args(["--pdeathsig", "KILL", "--"])
+        .arg(qemu)
         .args(["-accel", accelerator, "-machine", "q35", "-m", "size=16M", "-display", "none"])
         .args(["-nodefaults", "-no-user-config", "-boot", "strict=on"])
         .args(["-device", "isa-debug-exit,iobase=0xf4,iosize=0x04"])
         .arg("-blockdev")
         .arg(drive.to_string())
         .args(["-device", "virtio-blk-pci,drive=probe,bootindex=0"])
-        .stdin(Stdio::null())
+        .stdin(Stdio::from(disk))
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
         .kill_on_drop(true)
         .spawn()
-        .map_err(|error| format!("{} does not start: {error}", qemu.display()))?;
+        .map_err(|error| format!("setpriv (of util-linux) does not start: {error}"))?;
     let stderr = child.stderr.take();
     let mut last_words = String::new();
     let listen = async {

@@ -166,3 +166,6 @@ pub fn instance(vm: &Vm, process: &Process, now: DateTime<Utc>) -> Instance {
         started_at: now,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -95,6 +95,7 @@ impl Shape {
 
 impl fmt::Display for Shape {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} vCPUs, {} MiB memory, {} GiB disk", self.vcpus, self.memory_mib, self.disk_gib)
+        let plural = if self.vcpus == 1 { "" } else { "s" };
+        write!(f, "{} vCPU{plural}, {} MiB memory, {} GiB disk", self.vcpus, self.memory_mib, self.disk_gib)
     }
 }

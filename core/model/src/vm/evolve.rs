@@ -37,7 +37,23 @@ pub(crate) fn evolve(world: &mut World, at: &At<'_>, event: &VmEvent) -> Result<
             world.release_name(Kind::Vm, &vm.meta.name);
             return Ok(());
         }
-        _ => {}
+        VmEvent::VmUpdated { .. }
+        | VmEvent::VmScheduled { .. }
+        | VmEvent::VmUnschedulable { .. }
+        | VmEvent::VmStartRequested { .. }
+        | VmEvent::VmStopRequested { .. }
+        | VmEvent::VmRestartRequested { .. }
+        | VmEvent::VmPauseRequested {}
+        | VmEvent::VmUnpauseRequested {}
+        | VmEvent::VmDeleteRequested {}
+        | VmEvent::VmStarted { .. }
+        | VmEvent::VmPaused {}
+        | VmEvent::VmUnpaused {}
+        | VmEvent::VmStopped { .. }
+        | VmEvent::VmAttemptFailed { .. }
+        | VmEvent::VmSshPortMoved { .. }
+        | VmEvent::VmGuestAgentConnected { .. }
+        | VmEvent::VmReleased {} => {}
     }
     let vm = Arc::make_mut(world.vms.get_mut(&id).ok_or_else(|| at.impossible("no such VM"))?);
     at.touch(&mut vm.meta);

@@ -26,10 +26,7 @@ pub(super) fn decide(world: &World, given: &Given, vm: &Vm, report: &VmReport) -
             vec![VmEvent::VmAttemptFailed { failure: failed.clone().after(vm.failure.as_ref(), given.time) }]
         }
         (VmReport::SshPortTaken { port }, Off) => match &vm.placement {
-            Some(placement) if placement.ssh_port == *port => placement::next_ssh_port(world, placement.node, *port)
-                .map(|ssh_port| VmEvent::VmSshPortMoved { ssh_port })
-                .into_iter()
-                .collect(),
+            Some(placement) if placement.ssh_port == *port => after_port_taken(world, given, vm, *port),
             Some(_) | None => vec![],
         },
         (VmReport::GuestAgentConnected { hostname, operating_system }, Running(_) | Paused(_))
@@ -55,6 +52,22 @@ pub(super) fn decide(world: &World, given: &Given, vm: &Vm, report: &VmReport) -
         ) => vec![],
     };
     events.into_iter().map(|event| fact(vm, event)).collect()
+}
+
+/// Another port, at once; a pause as well when every port after it has been tried (law 8: no try without end).
+fn after_port_taken(world: &World, given: &Given, vm: &Vm, port: u16) -> Vec<VmEvent> {
+    let next = vm.placement.as_ref().and_then(|placement| placement::next_ssh_port(world, placement.node, port));
+    let moved = next.map(|ssh_port| VmEvent::VmSshPortMoved { ssh_port });
+    if next.is_some_and(|next| next > port) {
+        return moved.into_iter().collect();
+    }
+    let failed = FailedAttempt {
+        step: "start".to_owned(),
+        reason: format!("other programs hold the node's ports for SSH forwards, {port} the last of them"),
+        fix: Some("end what listens there (ss -ltnp), or give edgestackd another --ssh-ports".to_owned()),
+    };
+    let failure = failed.after(vm.failure.as_ref(), given.time);
+    moved.into_iter().chain([VmEvent::VmAttemptFailed { failure }]).collect()
 }
 
 fn after_stop(given: &Given, vm: &Vm, how: StoppedHow, detail: &str) -> AfterStop {

@@ -32,10 +32,13 @@ pub async fn run(driver: &dyn VmDriver, spec: &StartSpec) {
     let second = driver.start(spec).await.unwrap_or_else(|error| panic!("it does not start again: {error}"));
     assert_ne!(second, process, "a new run is a new process");
     let (woken, mut wakes) = tokio::sync::mpsc::unbounded_channel();
-    driver.watch(id, std::sync::Arc::new(move |id| {
+    driver.watch(
+        id,
+        std::sync::Arc::new(move |id| {
             // The test may have seen enough and gone on.
             let _ = woken.send(id);
-        }));
+        }),
+    );
     assert!(driver.release(id).await.is_ok() && driver.release(id).await.is_ok(), "releasing twice is fine");
     assert!(matches!(driver.observe(id).await, Ok(Observed::Absent { .. })), "it is gone");
     assert!(driver.list().await.is_ok_and(|ids| !ids.contains(&id)), "nothing of it is listed");

@@ -1,0 +1,48 @@
+//! MM3 over HTTP: a handler parses, sends the command, answers. Rules live in
+//! the model alone; what is read comes from the views, what is changed goes
+//! through a [`CommandPort`](edgestack_engine::CommandPort).
+//!
+//! * [`router::app`]: the whole surface as a router that needs no socket.
+//! * [`serve::Listener`]: sockets, TLS, limits, an orderly end.
+//! * [`AppState`]: what both are given; [`GuestAccess`] is how guests are reached.
+//!
+//! Every resource is served under two spellings of one prefix, see [`router::PREFIXES`].
+
+mod answer;
+pub mod auth;
+mod body;
+mod change;
+pub mod codes;
+mod docs;
+mod flavors;
+mod guest;
+mod guests;
+mod health;
+mod history;
+mod images;
+mod keypairs;
+mod list;
+mod manifest;
+mod nodes;
+mod observe;
+pub mod openapi;
+mod path;
+mod precondition;
+mod problem;
+mod query;
+pub mod router;
+pub mod serve;
+mod shown;
+mod ssh_keys;
+mod state;
+mod upload;
+mod vms;
+mod volumes;
+mod watch;
+mod yaml;
+
+pub use auth::Tokens;
+pub use guest::{GuestAccess, GuestError};
+pub use router::app;
+pub use serve::{Listener, ServeError, TlsFiles};
+pub use state::{AppState, Readiness, SiteInfo, UPLOAD_BYTES_MAX};

@@ -1,0 +1,140 @@
+//! Nodes: registered and described by their own workers; people label and cordon them.
+
+use std::sync::Arc;
+
+use axum::{extract::State, http::HeaderMap};
+use edgestack_model::{Command, Kind, node::NodeCommand, world::Resource};
+use edgestack_views::ViewError;
+use edgestack_wire::{
+    event::HistoryEvent,
+    list::{List, ListParams, WatchEvent},
+    meta::{Meta, UpdateMeta},
+    node::{Node, NodeAction},
+};
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use crate::{
+    answer::{Success, answer},
+    change::Change,
+    history, list,
+    path::Named,
+    problem::Answer,
+    query::Parameters,
+    shown::{Shown, Surroundings},
+    state::Site,
+};
+
+/// The routes of this kind.
+pub(crate) fn routes() -> OpenApiRouter<Arc<Site>> {
+    OpenApiRouter::new()
+        .routes(routes!(list_nodes))
+        .routes(routes!(show_node, update_node))
+        .routes(routes!(act_on_node))
+        .routes(routes!(show_node_events))
+}
+
+impl Shown for Node {
+    const KIND: Kind = Kind::Node;
+
+    fn states() -> &'static [&'static str] {
+        &["ready", "not_ready"]
+    }
+
+    fn show(resource: &Resource, around: &mut Surroundings<'_>) -> Result<Option<Self>, ViewError> {
+        let Resource::Node(node) = resource else {
+            return Ok(None);
+        };
+        let (used, vms) = around.taken(node.id);
+        Ok(Some(Self::of(node, used, vms)))
+    }
+
+    fn meta(&self) -> &Meta {
+        &self.meta
+    }
+
+    fn state(&self) -> Option<&str> {
+        Some(&self.state)
+    }
+
+    /// What its VMs take moves without a commit of the node.
+    fn tag_tells_all(&self) -> bool {
+        false
+    }
+}
+
+#[utoipa::path(
+    get, path = "/nodes", tag = "nodes", operation_id = "list_nodes",
+    summary = "List nodes, or watch them",
+    params(ListParams),
+    responses((status = 200, description = "A page in order of name; with watch=true a stream of changes", content(
+        (List<Node> = "application/json"),
+        (WatchEvent<Node> = "text/event-stream"),
+    )))
+)]
+async fn list_nodes(State(site): State<Arc<Site>>, headers: HeaderMap, parameters: Parameters) -> Answer {
+    list::list::<Node>(&site, &headers, parameters)
+}
+
+#[utoipa::path(
+    get, path = "/nodes/{name}", tag = "nodes", operation_id = "show_node",
+    summary = "Show a node",
+    params(("name" = String, Path, description = "Name or id")),
+    responses((status = 200, description = "The node", body = Node))
+)]
+async fn show_node(
+    State(site): State<Arc<Site>>,
+    Named(reference): Named,
+    headers: HeaderMap,
+    parameters: Parameters,
+) -> Answer {
+    list::one::<Node>(&site, &headers, &reference, parameters)
+}
+
+#[utoipa::path(
+    method(patch, put), path = "/nodes/{name}", tag = "nodes", operation_id = "update_node",
+    summary = "Change a node",
+    description = "Description and labels (which VMs' node selectors ask for). An absent field leaves what is there, null clears it. PUT and PATCH mean the same.",
+    params(("name" = String, Path, description = "Name or id")),
+    request_body(content((UpdateMeta = "application/json"), (UpdateMeta = "application/merge-patch+json"))),
+    responses((status = 200, description = "The node with the change", body = Node))
+)]
+async fn update_node(State(site): State<Arc<Site>>, change: Change) -> Answer {
+    let update: UpdateMeta = change.parse()?;
+    let command = NodeCommand::Update { node: change.reference()?, change: update.try_into()? };
+    let outcome = change.submit(&site, Command::Node(command)).await?;
+    answer::<Node>(&site, outcome, Success::Changed)
+}
+
+#[utoipa::path(
+    post, path = "/nodes/{name}/action", tag = "nodes", operation_id = "act_on_node",
+    summary = "Cordon or uncordon a node",
+    params(("name" = String, Path, description = "Name or id")),
+    request_body = NodeAction,
+    responses((status = 200, description = "The node after it", body = Node))
+)]
+async fn act_on_node(State(site): State<Arc<Site>>, change: Change) -> Answer {
+    let command = change.parse::<NodeAction>()?.into_command(change.reference()?);
+    let outcome = change.submit(&site, Command::Node(command)).await?;
+    answer::<Node>(&site, outcome, Success::Changed)
+}
+
+#[utoipa::path(
+    get, path = "/nodes/{name}/events", tag = "nodes", operation_id = "show_node_events",
+    summary = "Show the history of a node, also of one that is gone",
+    params(
+        ("name" = String, Path, description = "Name or id; if none lives, the last that had the name"),
+        history::EventsParams,
+    ),
+    responses((status = 200, description = "A page, oldest first; with follow=true a stream", content(
+        (List<HistoryEvent> = "application/json"),
+        (HistoryEvent = "text/event-stream"),
+    )))
+)]
+async fn show_node_events(
+    State(site): State<Arc<Site>>,
+    Named(reference): Named,
+    headers: HeaderMap,
+    parameters: Parameters,
+) -> Answer {
+    history::events(&site, Kind::Node, &reference, &headers, parameters)
+}

@@ -1,0 +1,127 @@
+//! How a resource of each kind is shown, and where its neighbours are looked up.
+
+use std::collections::{BTreeMap, HashMap};
+
+use edgestack_engine::Replica;
+use edgestack_model::{
+    Id, Kind, Waiting, World,
+    idempotency::IdempotencyKeys,
+    node::{Capacity, Node},
+    vm::{State, Vm},
+    world::Resource,
+};
+use edgestack_views::{ViewError, Views};
+use edgestack_wire::meta::Meta;
+use serde::Serialize;
+use uuid::Uuid;
+
+use crate::state::Site;
+
+/// A resource of one kind as it travels.
+pub(crate) trait Shown: Serialize + Send + Sized + 'static {
+    /// Of which kind.
+    const KIND: Kind;
+
+    /// The states that it can be in, for the filter; empty: it has none.
+    fn states() -> &'static [&'static str];
+
+    /// The resource as it travels; `None` when it is of another kind.
+    fn show(resource: &Resource, around: &mut Surroundings<'_>) -> Result<Option<Self>, ViewError>;
+
+    /// Its bookkeeping.
+    fn meta(&self) -> &Meta;
+
+    /// Its state, if the kind has one.
+    fn state(&self) -> Option<&str>;
+
+    /// Whether its tag tells all: false while it shows what moves without a commit of its own.
+    fn tag_tells_all(&self) -> bool {
+        true
+    }
+}
+
+/// Where the neighbours of a resource (a VM's image, its disk …) are found.
+/// Short-lived: it remembers what it found, so that a page of VMs reads their flavor once.
+pub(crate) struct Surroundings<'a> {
+    source: Source<'a>,
+    found: HashMap<(Kind, Uuid), Option<Resource>>,
+    taken: Option<BTreeMap<Id<Node>, (Capacity, u64)>>,
+}
+
+#[derive(Clone, Copy)]
+enum Source<'a> {
+    /// What is read: rows of the views. The replica only for sums over all VMs.
+    Views(&'a Views, &'a Replica),
+    World(&'a World),
+}
+
+impl<'a> Surroundings<'a> {
+    pub fn of_views(site: &'a Site) -> Self {
+        Self::new(Source::Views(&site.app.views, &site.app.replica))
+    }
+
+    pub fn of_world(world: &'a World) -> Self {
+        Self::new(Source::World(world))
+    }
+
+    fn new(source: Source<'a>) -> Self {
+        Self { source, found: HashMap::new(), taken: None }
+    }
+
+    /// A living neighbour.
+    pub fn find(&mut self, kind: Kind, id: Uuid) -> Result<Option<Resource>, ViewError> {
+        let views = match self.source {
+            Source::World(world) => return Ok(world.resource(kind, id)),
+            Source::Views(views, _) => views,
+        };
+        // A root disk belongs to one VM alone: remembering it would help nobody.
+        if kind == Kind::Volume {
+            return views.get(kind, id);
+        }
+        if let Some(found) = self.found.get(&(kind, id)) {
+            return Ok(found.clone());
+        }
+        let found = views.get(kind, id)?;
+        self.found.insert((kind, id), found.clone());
+        Ok(found)
+    }
+
+    /// Law 8: what a VM waits for, given its disk and node.
+    pub fn waiting(&self, vm: &Vm, state: State, disk: Option<&Resource>, node: Option<&Resource>) -> Option<Waiting> {
+        if matches!(state, State::Running | State::Paused | State::Stopped) {
+            return None;
+        }
+        match self.source {
+            Source::World(world) => vm.waiting(world),
+            Source::Views(..) => {
+                let resources = disk.into_iter().chain(node).cloned().collect();
+                vm.waiting(&World::from_parts(vm.meta.revision, resources, IdempotencyKeys::default()))
+            }
+        }
+    }
+
+    /// What VMs have taken of a node, and how many they are.
+    pub fn taken(&mut self, node: Id<Node>) -> (Capacity, u64) {
+        let source = self.source;
+        let taken = self.taken.get_or_insert_with(|| match source {
+            Source::World(world) => tally(world),
+            Source::Views(_, replica) => tally(&replica.world()),
+        });
+        taken.get(&node).copied().unwrap_or_default()
+    }
+}
+
+/// One pass over all VMs for all nodes; the sums are those of [`edgestack_model::placement::used`].
+fn tally(world: &World) -> BTreeMap<Id<Node>, (Capacity, u64)> {
+    let mut taken: BTreeMap<Id<Node>, (Capacity, u64)> = BTreeMap::new();
+    for vm in world.vms.values() {
+        if let Some(placement) = &vm.placement {
+            let (used, vms) = taken.entry(placement.node).or_default();
+            used.vcpus += u64::from(vm.spec.shape.vcpus);
+            used.memory_mib += vm.spec.shape.memory_mib;
+            used.disk_gib += vm.spec.shape.disk_gib;
+            *vms += 1;
+        }
+    }
+    taken
+}

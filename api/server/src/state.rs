@@ -1,0 +1,86 @@
+//! What the server is given, and what it holds besides.
+
+use std::{
+    collections::BTreeSet,
+    path::PathBuf,
+    sync::{Arc, Mutex},
+};
+
+use edgestack_engine::{CommandPort, Replica};
+use edgestack_seal::SealingKey;
+use edgestack_views::Views;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::{GuestAccess, Tokens};
+
+/// The longest upload of an image unless set otherwise: 64 GiB.
+pub const UPLOAD_BYTES_MAX: u64 = 64 << 30;
+
+/// RSA keys that are generated at once; each takes a core for about a second.
+const RSA_GENERATIONS_MAX: usize = 2;
+
+/// Asked by `/readyz`: `Err` says in a sentence why the site takes no commands now.
+pub type Readiness = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;
+
+/// What the server is given.
+#[derive(Clone)]
+pub struct AppState {
+    /// Where commands go.
+    pub port: Arc<dyn CommandPort>,
+    /// The folded world of this process: watches, and answers to changes.
+    pub replica: Arc<Replica>,
+    /// What reads are answered from.
+    pub views: Views,
+    /// Seals user data, and fingerprints requests.
+    pub seal: SealingKey,
+    /// Who may call.
+    pub tokens: Tokens,
+    /// How guests are reached.
+    pub guests: Arc<dyn GuestAccess>,
+    /// The folder in which `PUT images/{name}/file` leaves `<image id>`.
+    pub uploads: PathBuf,
+    /// The longest upload, bytes; [`UPLOAD_BYTES_MAX`] is the usual bound.
+    pub upload_bytes_max: u64,
+    /// Whether commands are taken now, besides what the replica knows itself.
+    pub readiness: Readiness,
+    /// `/metrics`, in Prometheus' text format.
+    pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
+    /// Which site this is.
+    pub site: SiteInfo,
+    /// Cancelled when the process ends: streams end then, so that connections can.
+    pub shutdown: CancellationToken,
+}
+
+/// Which site this is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SiteInfo {
+    /// Its name.
+    pub name: String,
+    /// EdgeStack's version.
+    pub version: String,
+    /// What keeps its log.
+    pub log_backend: String,
+}
+
+/// The state of all handlers.
+pub(crate) struct Site {
+    pub app: AppState,
+    /// `/openapi.json`, made once.
+    pub openapi: String,
+    /// Images to which an upload runs in this process.
+    pub uploading: Mutex<BTreeSet<Uuid>>,
+    pub rsa_generations: Semaphore,
+}
+
+impl Site {
+    pub fn new(app: AppState, openapi: String) -> Arc<Self> {
+        Arc::new(Self {
+            app,
+            openapi,
+            uploading: Mutex::default(),
+            rsa_generations: Semaphore::new(RSA_GENERATIONS_MAX),
+        })
+    }
+}

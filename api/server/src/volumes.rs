@@ -1,0 +1,100 @@
+//! Volumes: read-only, each the root disk of a VM.
+
+use std::sync::Arc;
+
+use axum::{extract::State, http::HeaderMap};
+use edgestack_model::{Kind, world::Resource};
+use edgestack_views::ViewError;
+use edgestack_wire::{
+    event::HistoryEvent,
+    list::{List, ListParams, WatchEvent},
+    meta::Meta,
+    volume::Volume,
+};
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use crate::{
+    history, list,
+    path::Named,
+    problem::Answer,
+    query::Parameters,
+    shown::{Shown, Surroundings},
+    state::Site,
+};
+
+/// The routes of this kind.
+pub(crate) fn routes() -> OpenApiRouter<Arc<Site>> {
+    OpenApiRouter::new().routes(routes!(list_volumes)).routes(routes!(show_volume)).routes(routes!(show_volume_events))
+}
+
+impl Shown for Volume {
+    const KIND: Kind = Kind::Volume;
+
+    fn states() -> &'static [&'static str] {
+        &["creating", "available", "deleting"]
+    }
+
+    fn show(resource: &Resource, _around: &mut Surroundings<'_>) -> Result<Option<Self>, ViewError> {
+        match resource {
+            Resource::Volume(resource) => Ok(Some(resource.as_ref().into())),
+            _ => Ok(None),
+        }
+    }
+
+    fn meta(&self) -> &Meta {
+        &self.meta
+    }
+
+    fn state(&self) -> Option<&str> {
+        Some(&self.state)
+    }
+}
+
+#[utoipa::path(
+    get, path = "/volumes", tag = "volumes", operation_id = "list_volumes",
+    summary = "List volumes, or watch them",
+    params(ListParams),
+    responses((status = 200, description = "A page in order of name; with watch=true a stream of changes", content(
+        (List<Volume> = "application/json"),
+        (WatchEvent<Volume> = "text/event-stream"),
+    )))
+)]
+async fn list_volumes(State(site): State<Arc<Site>>, headers: HeaderMap, parameters: Parameters) -> Answer {
+    list::list::<Volume>(&site, &headers, parameters)
+}
+
+#[utoipa::path(
+    get, path = "/volumes/{name}", tag = "volumes", operation_id = "show_volume",
+    summary = "Show a volume",
+    params(("name" = String, Path, description = "Name or id")),
+    responses((status = 200, description = "The volume", body = Volume))
+)]
+async fn show_volume(
+    State(site): State<Arc<Site>>,
+    Named(reference): Named,
+    headers: HeaderMap,
+    parameters: Parameters,
+) -> Answer {
+    list::one::<Volume>(&site, &headers, &reference, parameters)
+}
+
+#[utoipa::path(
+    get, path = "/volumes/{name}/events", tag = "volumes", operation_id = "show_volume_events",
+    summary = "Show the history of a volume, also of one that is gone",
+    params(
+        ("name" = String, Path, description = "Name or id; if none lives, the last that had the name"),
+        history::EventsParams,
+    ),
+    responses((status = 200, description = "A page, oldest first; with follow=true a stream", content(
+        (List<HistoryEvent> = "application/json"),
+        (HistoryEvent = "text/event-stream"),
+    )))
+)]
+async fn show_volume_events(
+    State(site): State<Arc<Site>>,
+    Named(reference): Named,
+    headers: HeaderMap,
+    parameters: Parameters,
+) -> Answer {
+    history::events(&site, Kind::Volume, &reference, &headers, parameters)
+}

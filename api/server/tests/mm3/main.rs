@@ -1,0 +1,17 @@
+//! MM3 as a client sees it, on a site in memory and without a socket (but for `sockets`).
+
+#![allow(clippy::unwrap_used, clippy::expect_used)] // A test's helper fails as the test does.
+
+mod auth;
+mod changes;
+mod history;
+mod keypairs;
+mod lists;
+mod manifest;
+mod openapi;
+mod reads;
+mod site;
+mod sockets;
+mod upload;
+mod watches;
+mod wrong_input;

@@ -1,0 +1,60 @@
+//! The history of a resource as it travels.
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+/// One event of a resource's history, with who and why.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct HistoryEvent {
+    /// The commit's place in the log.
+    pub sequence: u64,
+    /// When it was decided.
+    pub time: DateTime<Utc>,
+    /// The event's type.
+    #[serde(rename = "type")]
+    #[schema(example = "VmStarted")]
+    pub event_type: String,
+    /// Of which kind of resource.
+    #[schema(example = "vm")]
+    pub kind: String,
+    /// Of which resource.
+    pub resource_id: Uuid,
+    /// Its name at that time.
+    pub name: String,
+    /// The resource's generation after it.
+    pub generation: u64,
+    /// What happened, in words.
+    pub message: String,
+    /// Who caused it.
+    pub actor: Actor,
+    /// The command: a person's, or the report of a worker.
+    #[schema(example = "report-vm-started")]
+    pub command: String,
+    /// The commit.
+    pub commit_id: Uuid,
+    /// What ties it to the wish that it follows from.
+    pub correlation_id: Uuid,
+    /// The commit or command that caused it; absent for a wish from outside.
+    pub causation_id: Option<Uuid>,
+    /// The reason that the caller gave.
+    pub reason: Option<String>,
+    /// The event's own fields.
+    pub data: Value,
+}
+
+/// Who caused a commit.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Actor {
+    /// A user or worker.
+    #[schema(example = "admin")]
+    pub name: String,
+    /// By which credential.
+    #[schema(example = "token:3f9ac2d1")]
+    pub credential: String,
+    /// From where.
+    #[schema(example = "127.0.0.1")]
+    pub from: String,
+}

@@ -1,0 +1,23 @@
+//! The MM3 surface as it travels: requests as they come, responses as they go,
+//! their schemas, and the step from a request to a model command that cannot be
+//! wrong (`TryFrom`, field by field, so that an error names its field).
+//!
+//! Field names are MM3's words in snake_case; sizes carry their unit. In an
+//! update an absent field leaves what is there, `null` clears it.
+
+pub mod event;
+pub mod flavor;
+pub mod health;
+pub mod image;
+pub mod invalid;
+pub mod keypair;
+pub mod list;
+pub mod meta;
+pub mod node;
+pub mod problem;
+pub mod vm;
+pub mod vm_show;
+pub mod volume;
+
+pub use invalid::Invalid;
+pub use problem::Problem;

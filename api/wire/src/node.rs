@@ -1,0 +1,157 @@
+//! Nodes as they travel.
+
+use chrono::{DateTime, Utc};
+use edgestack_model::{
+    command::Reference,
+    node::{self, NodeCommand},
+};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::meta::Meta;
+
+/// A node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Node {
+    /// Identity and bookkeeping.
+    #[serde(flatten)]
+    pub meta: Meta,
+    /// `ready` or `not_ready`.
+    #[schema(example = "ready")]
+    pub state: String,
+    /// False when cordoned: it keeps its VMs and gets no new ones.
+    pub schedulable: bool,
+    /// Its IP addresses.
+    pub addresses: Vec<String>,
+    /// `x86_64`, `aarch64`.
+    pub architecture: String,
+    /// Kernel release.
+    pub kernel: String,
+    /// Operating system.
+    pub operating_system: String,
+    /// What runs its VMs.
+    pub hypervisor: Hypervisor,
+    /// What it has.
+    pub capacity: Capacity,
+    /// What VMs may take in all, overcommit counted in.
+    pub allocatable: Capacity,
+    /// What its VMs have taken.
+    pub used: Capacity,
+    /// How many VMs have their place on it.
+    pub vms: u64,
+    /// SR-IOV devices.
+    pub sriov_devices: Vec<String>,
+    /// What is true of it, since when and why.
+    pub conditions: Vec<Condition>,
+}
+
+/// What runs a node's VMs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Hypervisor {
+    /// `QEMU`, or `simulated`.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// `kvm`, `tcg`, or `none` when simulated.
+    pub accelerator: String,
+    /// Why this one.
+    pub accelerator_reason: String,
+    /// True when nothing real is made on this node.
+    pub simulated: bool,
+}
+
+/// An amount of what VMs need.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Capacity {
+    /// CPUs.
+    pub vcpus: u64,
+    /// Memory, MiB.
+    pub memory_mib: u64,
+    /// Disk, GiB.
+    pub disk_gib: u64,
+}
+
+/// Something that is true or not of a resource. Source of the form: Kubernetes' conditions.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Condition {
+    /// Its name.
+    #[serde(rename = "type")]
+    #[schema(example = "Ready")]
+    pub condition_type: String,
+    /// Whether it is true.
+    pub status: bool,
+    /// Why, in words.
+    pub message: String,
+    /// Since when, where known.
+    pub since: Option<DateTime<Utc>>,
+}
+
+impl From<node::Capacity> for Capacity {
+    fn from(capacity: node::Capacity) -> Self {
+        Self { vcpus: capacity.vcpus, memory_mib: capacity.memory_mib, disk_gib: capacity.disk_gib }
+    }
+}
+
+impl Node {
+    /// A node with what its VMs have taken and how many they are.
+    pub fn of(node: &node::Node, used: node::Capacity, vms: u64) -> Self {
+        let facts = &node.facts;
+        let ready = &node.readiness;
+        Self {
+            meta: Meta::of(node.id.uuid(), &node.meta),
+            state: if ready.ready { "ready" } else { "not_ready" }.to_owned(),
+            schedulable: !node.cordoned,
+            addresses: facts.addresses.clone(),
+            architecture: facts.architecture.clone(),
+            kernel: facts.kernel.clone(),
+            operating_system: facts.operating_system.clone(),
+            hypervisor: Hypervisor {
+                name: facts.hypervisor.name.clone(),
+                version: facts.hypervisor.version.clone(),
+                accelerator: facts.hypervisor.accelerator.clone(),
+                accelerator_reason: facts.hypervisor.accelerator_reason.clone(),
+                simulated: facts.hypervisor.simulated,
+            },
+            capacity: facts.capacity.into(),
+            allocatable: facts.allocatable.into(),
+            used: used.into(),
+            vms,
+            sriov_devices: vec![],
+            conditions: vec![
+                Condition {
+                    condition_type: "Ready".to_owned(),
+                    status: ready.ready,
+                    message: ready.reason.clone().unwrap_or_else(|| "its workers are heard".to_owned()),
+                    since: Some(ready.since),
+                },
+                Condition {
+                    condition_type: "Schedulable".to_owned(),
+                    status: !node.cordoned,
+                    message: if node.cordoned { "cordoned" } else { "takes new VMs" }.to_owned(),
+                    since: None,
+                },
+            ],
+        }
+    }
+}
+
+/// Something to do with a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(tag = "action", rename_all = "snake_case", deny_unknown_fields)]
+#[schema(example = json!({"action": "cordon"}))]
+pub enum NodeAction {
+    /// Places no new VMs on it; those it has stay.
+    Cordon {},
+    /// Places VMs on it again.
+    Uncordon {},
+}
+
+impl NodeAction {
+    /// The command that this action on a node is.
+    pub fn into_command(self, node: Reference) -> NodeCommand {
+        match self {
+            Self::Cordon {} => NodeCommand::Cordon { node },
+            Self::Uncordon {} => NodeCommand::Uncordon { node },
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! Law 4: a damaged log takes no writes, and reads go on.
+
+use std::{sync::Arc, time::Duration};
+
+use edgestack_engine::{Replica, ReplicaError, SubmitError, catch_up, follow_behind, verify_on_a_timer};
+use edgestack_log::{ChainHead, Damage, LogError};
+use edgestack_model::World;
+
+use crate::site::{Site, a_flavor, a_site, committed};
+
+async fn a_site_of_three() -> Site {
+    let site = a_site().await;
+    for name in ["a", "b", "c"] {
+        committed(&site.submit(a_flavor(name)).await);
+    }
+    site
+}
+
+/// Writes are refused as damaged, the world can be read, nothing more got into the log.
+async fn has_stopped(site: &Site) {
+    for name in ["x", "y"] {
+        let outcome = site.submit(a_flavor(name)).await;
+        assert!(matches!(outcome, Err(SubmitError::Damaged { .. })), "{outcome:?}");
+    }
+    assert!(site.replica.failure().is_some());
+    assert_eq!(site.replica.world().flavors.len(), 3, "reads go on");
+    assert_eq!(site.replica.head().sequence, 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cut_tail_is_found_at_the_next_write() {
+    let site = a_site_of_three().await;
+    site.log.inner.cut_tail(1);
+    has_stopped(&site).await;
+    let cut = Damage::CutTail { acknowledged: 3, last: 2 };
+    assert!(matches!(site.replica.failure(), Some(ReplicaError::Damaged(damage)) if damage == cut));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lost_commit_and_a_flipped_bit_are_found_on_the_timer() {
+    for damage in [0, 1] {
+        let site = a_site_of_three().await;
+        let every = Duration::from_secs(60);
+        tokio::spawn(verify_on_a_timer(Arc::new(site.log.clone()), site.replica.clone(), every));
+        tokio::time::sleep(every / 2).await;
+        assert!(site.replica.failure().is_none());
+        if damage == 0 {
+            assert!(site.log.inner.drop_message(2));
+        } else {
+            assert!(site.log.inner.flip_bit(2, 700));
+        }
+        let mut failed = site.replica.watch_failure();
+        tokio::time::timeout(2 * every, failed.wait_for(Option::is_some)).await.unwrap().unwrap();
+        has_stopped(&site).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_log_delivers_is_compared_with_what_was_acknowledged() {
+    let site = a_site_of_three().await;
+    // The last commit has none after it whose hash would tell.
+    assert!(site.log.inner.flip_bit(3, 700));
+    let replica = Replica::new(World::default(), ChainHead::GENESIS, None);
+    let behind = follow_behind(Arc::new(site.log.clone()), site.replica.clone(), Duration::from_secs(1));
+    tokio::spawn(behind);
+    // It begins where the replica is; what comes after is compared.
+    drop(replica);
+    let stored = edgestack_log::Log::get(&site.log, 3).await.unwrap().unwrap();
+    let differs = site.replica.apply(vec![(stored, None)]);
+    assert!(matches!(differs, Err(ReplicaError::Differs(3))), "{differs:?}");
+    has_stopped(&site).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_damaged_log_is_found_at_start() {
+    for damage in [0, 1, 2] {
+        let site = a_site_of_three().await;
+        match damage {
+            0 => assert!(site.log.inner.drop_message(2)),
+            1 => assert!(site.log.inner.flip_bit(2, 700)),
+            _ => assert!(site.log.inner.drop_message(3)),
+        }
+        let replica = Replica::new(World::default(), ChainHead::GENESIS, None);
+        let outcome = catch_up(&site.log, &replica).await;
+        assert!(replica.failure().is_some(), "damage {damage}: {outcome:?}");
+        assert!(!matches!(outcome, Err(LogError::Unavailable(_))));
+    }
+}

@@ -1,0 +1,361 @@
+//! What holds after every sequence of commands, over a small name space so that they meet.
+
+use chrono::TimeDelta;
+use proptest::{collection::vec, prelude::*};
+
+use crate::{
+    Command, Commit, Generation, Kind, World,
+    builders::*,
+    event::Fact,
+    flavor::{FlavorCommand, Shape},
+    idempotency::IdempotencyKeys,
+    image::{ImageCommand, ImageReport, ImageSource},
+    keypair::KeypairCommand,
+    node::NodeFacts,
+    placement,
+    vm::{CreateVm, RunStrategy, StoppedHow, VmCommand, VmEvent, VmReport},
+    volume::{VolumeCommand, VolumeReport},
+    world::Resource,
+};
+
+/// One move of people, workers or the scheduler; it finds its resources when it is made.
+#[derive(Clone, Debug)]
+enum Move {
+    Create { vm: u8, image: u8, flavor: u8, node: Option<u8>, strategy: u8 },
+    Wish { vm: u8, wish: u8 },
+    VmTold { nth: u8, report: u8, stale: bool },
+    VolumeTold { nth: u8, report: u8, stale: bool },
+    ImageTold { nth: u8, report: u8, stale: bool },
+    Schedule { nth: u8 },
+    Image { image: u8, wish: u8 },
+    Flavor { flavor: u8, wish: u8, vcpus: u32 },
+    Keypair { keypair: u8, wish: u8 },
+    Node { node: u8, wish: u8, vcpus: u64, ports: u16 },
+    TimePasses { seconds: i64 },
+}
+
+fn moves() -> impl Strategy<Value = Vec<Move>> {
+    let small = 0..4_u8;
+    let one = prop_oneof![
+        4 => (small.clone(), 0..2_u8, 0..2_u8, prop::option::weighted(0.2, 0..2_u8), small.clone())
+            .prop_map(|(vm, image, flavor, node, strategy)| Move::Create { vm, image, flavor, node, strategy }),
+        5 => (small.clone(), 0..9_u8).prop_map(|(vm, wish)| Move::Wish { vm, wish }),
+        8 => (small.clone(), 0..12_u8, prop::bool::weighted(0.1))
+            .prop_map(|(nth, report, stale)| Move::VmTold { nth, report, stale }),
+        4 => (small.clone(), 0..3_u8, prop::bool::weighted(0.1))
+            .prop_map(|(nth, report, stale)| Move::VolumeTold { nth, report, stale }),
+        2 => (small.clone(), 0..4_u8, prop::bool::weighted(0.1))
+            .prop_map(|(nth, report, stale)| Move::ImageTold { nth, report, stale }),
+        2 => small.clone().prop_map(|nth| Move::Schedule { nth }),
+        2 => (0..2_u8, 0..5_u8).prop_map(|(image, wish)| Move::Image { image, wish }),
+        1 => (0..2_u8, 0..3_u8, 0..4_u32).prop_map(|(flavor, wish, vcpus)| Move::Flavor { flavor, wish, vcpus }),
+        1 => (0..2_u8, 0..3_u8).prop_map(|(keypair, wish)| Move::Keypair { keypair, wish }),
+        2 => (0..2_u8, 0..5_u8, 1..6_u64, 1..5_u16)
+            .prop_map(|(node, wish, vcpus, ports)| Move::Node { node, wish, vcpus, ports }),
+        2 => (0..700_i64).prop_map(|seconds| Move::TimePasses { seconds }),
+    ];
+    vec(one, 0..80)
+}
+
+fn nth<'a, T>(all: impl ExactSizeIterator<Item = &'a T>, nth: u8) -> Option<&'a T> {
+    let mut all = all;
+    let count = all.len();
+    if count == 0 { None } else { all.nth(usize::from(nth) % count) }
+}
+
+impl Move {
+    /// The command of this move in this world, if it finds what it is about.
+    fn command(&self, site: &Site) -> Option<Command> {
+        let world = &site.world;
+        let generation = |is: Generation, stale: bool| if stale { Generation(is.0 - 1) } else { is };
+        Some(match self {
+            Self::Create { vm, image, flavor, node, strategy } => CreateVm {
+                image: format!("image-{image}").as_str().into(),
+                flavor: format!("flavor-{flavor}").as_str().into(),
+                node: node.map(|node| format!("node-{node}").as_str().into()),
+                keypair: (*strategy == 1).then(|| "keypair-0".into()),
+                run_strategy: [
+                    RunStrategy::Always,
+                    RunStrategy::RerunOnFailure,
+                    RunStrategy::Manual,
+                    RunStrategy::Halted,
+                ][usize::from(*strategy)],
+                ..a_vm(&format!("vm-{vm}"))
+            }
+            .into(),
+            Self::Wish { vm, wish } => {
+                let vm = &format!("vm-{vm}");
+                match wish {
+                    0 => start(vm).into(),
+                    1 => stop(vm, 30).into(),
+                    2 => stop(vm, 0).into(),
+                    3 => restart(vm).into(),
+                    4 => pause(vm).into(),
+                    5 => unpause(vm).into(),
+                    6 => update(vm, described("changed")).into(),
+                    _ => delete(vm).into(),
+                }
+            }
+            Self::VmTold { nth: n, report, stale } => {
+                let vm = nth(world.vms.values(), *n)?;
+                let report = match report {
+                    0..3 => VmReport::Started(site.an_instance(vm.meta.name.as_str())),
+                    3 => VmReport::Paused,
+                    4 => VmReport::Unpaused,
+                    5 => stopped(StoppedHow::Crashed),
+                    6 => stopped(StoppedHow::GuestShutdown),
+                    7 => stopped(StoppedHow::Graceful),
+                    8 => VmReport::AttemptFailed(failed("start")),
+                    9 => VmReport::SshPortTaken { port: vm.placement.as_ref().map_or(1, |place| place.ssh_port) },
+                    10 => VmReport::GuestAgentConnected { hostname: "h".into(), operating_system: "o".into() },
+                    _ => VmReport::Released,
+                };
+                VmCommand::Report { vm: vm.id, generation: generation(vm.meta.generation, *stale), report }.into()
+            }
+            Self::VolumeTold { nth: n, report, stale } => {
+                let volume = nth(world.volumes.values(), *n)?;
+                let report = match report {
+                    0 => VolumeReport::Created,
+                    1 => VolumeReport::AttemptFailed(failed("disk")),
+                    _ => VolumeReport::Removed,
+                };
+                let generation = generation(volume.meta.generation, *stale);
+                VolumeCommand::Report { volume: volume.id, generation, report }.into()
+            }
+            Self::ImageTold { nth: n, report, stale } => {
+                let image = nth(world.images.values(), *n)?;
+                let report = match report {
+                    0 => ImageReport::Imported(a_content()),
+                    1 => ImageReport::AttemptFailed(failed("import")),
+                    2 => ImageReport::Rejected(failed("import")),
+                    _ => ImageReport::Removed,
+                };
+                let generation = generation(image.meta.generation, *stale);
+                ImageCommand::Report { image: image.id, generation, report }.into()
+            }
+            Self::Schedule { nth: n } => VmCommand::Schedule { vm: nth(world.vms.values(), *n)?.id }.into(),
+            Self::Image { image, wish } => {
+                let image = &format!("image-{image}");
+                match wish {
+                    0 => an_image(image).into(),
+                    1 => an_image_of(image, a_spec(ImageSource::Upload)).into(),
+                    2 => ImageCommand::FinishUpload {
+                        image: image.as_str().into(),
+                        size_bytes: 1,
+                        sha256: "d".repeat(64),
+                    }
+                    .into(),
+                    3 => ImageCommand::Update {
+                        image: image.as_str().into(),
+                        change: described("i"),
+                        visibility: None,
+                        min_disk_gib: Some(1),
+                        min_memory_mib: None,
+                    }
+                    .into(),
+                    _ => ImageCommand::Delete { image: image.as_str().into() }.into(),
+                }
+            }
+            Self::Flavor { flavor, wish, vcpus } => {
+                let flavor = &format!("flavor-{flavor}");
+                match wish {
+                    0 => a_flavor(flavor, Shape { vcpus: *vcpus, ..a_shape() }).into(),
+                    1 => FlavorCommand::Update { flavor: flavor.as_str().into(), change: described("f") }.into(),
+                    _ => FlavorCommand::Delete { flavor: flavor.as_str().into() }.into(),
+                }
+            }
+            Self::Keypair { keypair, wish } => {
+                let keypair = &format!("keypair-{keypair}");
+                match wish {
+                    0 => a_keypair(keypair).into(),
+                    1 => KeypairCommand::Update { keypair: keypair.as_str().into(), change: described("k") }.into(),
+                    _ => KeypairCommand::Delete { keypair: keypair.as_str().into() }.into(),
+                }
+            }
+            Self::Node { node, wish, vcpus, ports } => {
+                let node = &format!("node-{node}");
+                match wish {
+                    0 => cordon(node).into(),
+                    1 => uncordon(node).into(),
+                    2 => lost(node).into(),
+                    _ => {
+                        let facts = a_node_of(*vcpus, vcpus * 600, vcpus * 6);
+                        an_inventory(node, NodeFacts { ssh_ports: (22000, 22000 + ports - 1), ..facts }).into()
+                    }
+                }
+            }
+            Self::TimePasses { .. } => return None,
+        })
+    }
+}
+
+/// A world in which most moves find something.
+fn a_small_site() -> Site {
+    let mut site = an_empty_world();
+    for number in 0..2 {
+        site.has(an_inventory(&format!("node-{number}"), a_node_of(3, 2000, 20)));
+        site.has(a_flavor(&format!("flavor-{number}"), Shape { vcpus: number + 1, ..a_shape() }));
+        site.has(an_image(&format!("image-{number}")));
+        site.has(imported(&site, &format!("image-{number}")));
+    }
+    site.has(a_keypair("keypair-0"));
+    site
+}
+
+/// Makes the moves; `seen` looks at each step with the events it led to.
+fn play(moves: &[Move], mut seen: impl FnMut(&Site, &[crate::Event])) -> Site {
+    let mut site = a_small_site();
+    for (number, one) in moves.iter().enumerate() {
+        if let Move::TimePasses { seconds } = one {
+            site.now += TimeDelta::seconds(*seconds);
+            continue;
+        }
+        let Some(command) = one.command(&site) else { continue };
+        site = site.with_key(&format!("key-{}", number % 7), &format!("{command:?}"));
+        let before = site.world.clone();
+        // `try_do` panics when an event that was decided cannot be folded.
+        match site.try_do(command) {
+            Ok(events) => seen(&site, &events),
+            Err(_) => assert_eq!(site.world, before, "a refusal changes nothing"),
+        }
+    }
+    site.key = None;
+    site
+}
+
+fn resources(world: &World) -> Vec<Resource> {
+    let mut all: Vec<Resource> = Vec::new();
+    all.extend(world.nodes.values().cloned().map(Resource::Node));
+    all.extend(world.flavors.values().cloned().map(Resource::Flavor));
+    all.extend(world.keypairs.values().cloned().map(Resource::Keypair));
+    all.extend(world.images.values().cloned().map(Resource::Image));
+    all.extend(world.volumes.values().cloned().map(Resource::Volume));
+    all.extend(world.vms.values().cloned().map(Resource::Vm));
+    all
+}
+
+fn fold<'a>(mut world: World, commits: impl IntoIterator<Item = &'a Commit>) -> World {
+    for commit in commits {
+        world.evolve(commit).unwrap();
+    }
+    world
+}
+
+/// What must hold in every world.
+fn check_world(site: &Site) {
+    let world = &site.world;
+    let placements: Vec<_> = world.vms.values().filter_map(|vm| vm.placement.as_ref()).collect();
+    for (number, one) in placements.iter().enumerate() {
+        for other in &placements[number + 1..] {
+            assert_ne!(one.mac, other.mac);
+            assert_ne!((one.node, one.ssh_port), (other.node, other.ssh_port));
+            assert_ne!(one.root_volume, other.root_volume);
+        }
+        assert!(world.nodes.contains_key(&one.node), "a place on no node");
+        assert!(world.volumes.contains_key(&one.root_volume), "a VM without its disk");
+    }
+    for volume in world.volumes.values() {
+        assert!(world.vms.contains_key(&volume.spec.vm), "a disk without its VM");
+    }
+    for vm in world.vms.values() {
+        assert!(world.images.contains_key(&vm.spec.image), "a VM without its image");
+        assert!(world.flavors.contains_key(&vm.spec.flavor), "a VM without its flavor");
+        let settled = matches!(
+            vm.state_in(world),
+            crate::vm::State::Running | crate::vm::State::Paused | crate::vm::State::Stopped
+        );
+        match vm.waiting(world) {
+            Some(waiting) => assert!(!settled && !waiting.owner.is_empty() && !waiting.reason.is_empty()),
+            None => assert!(settled, "{} is {:?} and waits for nothing", vm.meta.name, vm.state_in(world)),
+        }
+    }
+    for resource in resources(world) {
+        let (kind, meta) = (resource.kind(), resource.meta());
+        assert_eq!(world.id_of(kind, &meta.name), Some(resource.id()), "each {kind} is found by its name");
+        assert!(meta.revision <= world.sequence && meta.generation >= Generation::FIRST);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_world_that_commands_lead_to_is_sound(moves in moves()) {
+        let mut last: std::collections::BTreeMap<uuid::Uuid, Generation> = std::collections::BTreeMap::new();
+        play(&moves, |site, events| {
+            check_world(site);
+            for event in events {
+                let before = last.insert(event.resource_id, event.generation).unwrap_or_default();
+                assert!(event.generation >= before, "a generation went back");
+                if let Fact::Vm(VmEvent::VmScheduled { placement, .. }) = &event.fact {
+                    let used = placement::used(&site.world, placement.node);
+                    let has = site.world.nodes[&placement.node].facts.allocatable;
+                    assert!(
+                        used.vcpus <= has.vcpus && used.memory_mib <= has.memory_mib && used.disk_gib <= has.disk_gib,
+                        "{used:?} of {has:?}"
+                    );
+                }
+            }
+        });
+    }
+
+    #[test]
+    fn the_log_read_back_folds_to_the_same_world(moves in moves()) {
+        let site = play(&moves, |_, _| {});
+        let payloads: Vec<Vec<u8>> = site.log.iter().map(|commit| commit.encode().unwrap()).collect();
+        let commits: Vec<Commit> = payloads.iter().map(|payload| Commit::decode(payload).unwrap()).collect();
+        prop_assert_eq!(&commits, &site.log);
+        for (commit, payload) in commits.iter().zip(&payloads) {
+            prop_assert_eq!(&commit.encode().unwrap(), payload, "byte for byte");
+        }
+        prop_assert_eq!(fold(World::default(), &commits), site.world);
+    }
+
+    #[test]
+    fn a_snapshot_and_the_rest_fold_to_the_same_world(moves in moves(), cut in 0.0..1.0_f64) {
+        let site = play(&moves, |_, _| {});
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss)]
+        let cut = (site.log.len() as f64 * cut) as usize;
+        let (first, rest) = site.log.split_at(cut);
+        let half = fold(World::default(), first);
+        // As a view keeps it: through JSON.
+        let rows: Vec<Resource> = resources(&half)
+            .iter()
+            .map(|resource| serde_json::from_slice(&serde_json::to_vec(resource).unwrap()).unwrap())
+            .collect();
+        let keys = half.idempotency.iter().map(|(key, first)| (key.to_owned(), first.clone()));
+        let snapshot = World::from_parts(half.sequence, rows, IdempotencyKeys::from_rows(keys));
+        prop_assert_eq!(&snapshot, &half);
+        prop_assert_eq!(fold(snapshot, rest), site.world);
+    }
+
+    #[test]
+    fn the_same_moves_lead_to_the_same_log_byte_for_byte(moves in moves()) {
+        let log = |site: Site| site.log.iter().map(|commit| commit.encode().unwrap()).collect::<Vec<_>>();
+        prop_assert_eq!(log(play(&moves, |_, _| {})), log(play(&moves, |_, _| {})));
+    }
+
+    #[test]
+    fn removing_everything_ends_in_an_empty_world(moves in moves()) {
+        let mut site = play(&moves, |_, _| {});
+        for vm in site.world.vms.values().map(|vm| vm.meta.name.to_string()).collect::<Vec<_>>() {
+            site.has(delete(&vm));
+        }
+        site.workers_finish_removals();
+        for image in site.world.images.values().map(|image| image.meta.name.to_string()).collect::<Vec<_>>() {
+            site.has(ImageCommand::Delete { image: image.into() });
+        }
+        site.workers_finish_removals();
+        for flavor in site.world.flavors.values().map(|one| one.meta.name.to_string()).collect::<Vec<_>>() {
+            site.has(FlavorCommand::Delete { flavor: flavor.into() });
+        }
+        for keypair in site.world.keypairs.values().map(|one| one.meta.name.to_string()).collect::<Vec<_>>() {
+            site.has(KeypairCommand::Delete { keypair: keypair.into() });
+        }
+        // Nodes are told by their workers, and nobody removes them.
+        let left: Vec<Kind> = resources(&site.world).iter().map(Resource::kind).filter(|kind| *kind != Kind::Node).collect();
+        prop_assert_eq!(left, vec![]);
+        let nodes = World::from_parts(site.world.sequence, resources(&site.world), site.world.idempotency.clone());
+        prop_assert_eq!(nodes, site.world, "no name is left behind either");
+    }
+}

@@ -1,0 +1,150 @@
+//! Both drivers keep the promises of `VmDriver`.
+#![allow(clippy::unwrap_used, reason = "a test's own functions are tests, too")]
+
+use std::{
+    fs,
+    net::TcpListener,
+    os::unix::fs::{MetadataExt as _, PermissionsExt as _},
+    path::Path,
+    process::Command,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+use edgestack_model::{Id, image::DiskFormat};
+use edgestack_pool::NodeFolders;
+use edgestack_qemu::{
+    Accelerator,
+    disk_image::{Overlay, QemuImg},
+};
+use edgestack_worker_vm::driver::{QemuDriver, QemuDriverConfig, SimDriver, StartSpec, VmDriver, conformance};
+use uuid::Uuid;
+
+const QEMU: &str = "/usr/bin/qemu-system-x86_64";
+const QEMU_IMG: &str = "/usr/bin/qemu-img";
+
+#[tokio::test]
+async fn the_simulated_driver_keeps_every_promise() {
+    conformance::run(&SimDriver::new(), &a_spec(22)).await;
+}
+
+#[tokio::test]
+async fn the_qemu_driver_keeps_every_promise() {
+    let Some(node) = Node::new("the_qemu_driver_keeps_every_promise") else { return };
+    let spec = node.spec().await;
+    conformance::run(&node.driver(), &spec).await;
+}
+
+#[tokio::test]
+async fn a_process_of_an_earlier_driver_is_found_and_not_started_twice() {
+    let Some(node) = Node::new("a_process_of_an_earlier_driver_is_found_and_not_started_twice") else { return };
+    let spec = node.spec().await;
+    let first = node.driver().start(&spec).await.unwrap();
+    let again = node.driver().start(&spec).await.unwrap();
+    assert_eq!(first, again);
+    node.driver().release(spec.id).await.unwrap();
+    assert!(!node.folders.vm(spec.id).exists(), "its folder went with it");
+    assert!(node.folders.volume(spec.root_volume).exists(), "its disk stays");
+}
+
+#[tokio::test]
+async fn a_port_that_another_program_holds_is_told_apart() {
+    let Some(node) = Node::new("a_port_that_another_program_holds_is_told_apart") else { return };
+    let holder = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = holder.local_addr().unwrap().port();
+    let spec = StartSpec { ssh_port: port, ..node.spec().await };
+    let refused = node.driver().start(&spec).await;
+    assert!(matches!(refused, Err(edgestack_pool::DriverError::PortTaken(taken)) if taken == port), "{refused:?}");
+    drop(holder);
+    node.driver().start(&spec).await.unwrap();
+    node.driver().release(spec.id).await.unwrap();
+}
+
+/// A VM of 32 MiB.
+fn a_spec(ssh_port: u16) -> StartSpec {
+    let process = u128::from(std::process::id()) << 16;
+    let id = |number| Uuid::from_u128(0x0190_d2b5_0000_7000_8000_0000_0000_0000 + process + number);
+    let unique = u128::from(ssh_port) << 48;
+    StartSpec {
+        id: Id::new(id(unique + 1)),
+        name: "test".into(),
+        vcpus: 1,
+        memory_mib: 32,
+        root_volume: Id::new(id(2)),
+        image: Id::new(id(3)),
+        image_format: DiskFormat::Raw,
+        mac: "52:54:00:00:00:01".into(),
+        ssh_port,
+        public_keys: vec![],
+        user_data: None,
+    }
+}
+
+/// A node's folders in a folder of its own, and the QEMU that a failed test leaves there ended.
+struct Node {
+    folders: NodeFolders,
+    vm: Id<edgestack_model::vm::Vm>,
+    spec: StartSpec,
+    root: bool,
+    _folder: tempfile::TempDir,
+}
+
+impl Node {
+    /// `None`, after saying so, where there is no QEMU.
+    fn new(test: &str) -> Option<Self> {
+        for program in [QEMU, QEMU_IMG] {
+            if !Path::new(program).exists() {
+                println!("skipped: {test}: no {program}");
+                return None;
+            }
+        }
+        let folder = tempfile::Builder::new().prefix("vm").tempdir().unwrap();
+        // QEMU's user must reach its disks.
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o711)).unwrap();
+        let folders = NodeFolders::new(folder.path());
+        for one in [folders.images(), folders.volumes(), folders.vms()] {
+            fs::create_dir_all(&one).unwrap();
+            fs::set_permissions(&one, fs::Permissions::from_mode(0o711)).unwrap();
+        }
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let spec = a_spec(port);
+        let root = fs::metadata("/proc/self").unwrap().uid() == 0;
+        Some(Self { folders, vm: spec.id, spec, root, _folder: folder })
+    }
+
+    fn driver(&self) -> QemuDriver {
+        QemuDriver::new(QemuDriverConfig {
+            folders: self.folders.clone(),
+            qemu: QEMU.into(),
+            accelerator: Arc::new(OnceLock::from(Accelerator::Tcg { why: "tests need no more".into() })),
+            run_as: self.root.then(|| "nobody".to_owned()),
+        })
+    }
+
+    /// A VM whose disk boots one sector that idles for ever: `sti; hlt; jmp`.
+    async fn spec(&self) -> StartSpec {
+        let mut disk = vec![0; 1 << 20];
+        disk[..4].copy_from_slice(&[0xfb, 0xf4, 0xeb, 0xfd]);
+        disk[510..512].copy_from_slice(&[0x55, 0xaa]);
+        let base = self.folders.image(self.spec.image);
+        fs::write(&base, disk).unwrap();
+        let overlay = Overlay {
+            base,
+            base_format: edgestack_qemu::DiskFormat::Raw,
+            path: self.folders.volume(self.spec.root_volume),
+            size_bytes: 1 << 20,
+        };
+        QemuImg::new(Path::new(QEMU_IMG)).create_overlay(&overlay).await.unwrap();
+        self.spec.clone()
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        while let Ok(Some(instance)) = edgestack_qemu::find(&self.vm.to_string(), &self.folders.vm(self.vm)) {
+            Command::new("kill").args(["-9", &instance.pid().to_string()]).status().unwrap();
+            // A zombie isn't found, so this ends as soon as the kernel has ended the process.
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
