@@ -43,8 +43,8 @@ pub enum Failure {
         broken: Vec<BrokenPromise>,
     },
     /// Another process works on this node.
-    #[error("this node has a worker already")]
-    Worker(#[from] NodeLockError),
+    #[error("this node has such a process already")]
+    Role(#[from] NodeLockError),
     /// The API cannot listen.
     #[error("the API does not listen")]
     Api(#[from] edgestack_server::ServeError),

@@ -14,6 +14,7 @@ mod telemetry;
 mod workers;
 
 use std::{
+    path::Path,
     process::ExitCode,
     sync::{Arc, OnceLock},
     time::Duration,
@@ -24,6 +25,7 @@ use edgestack_engine::{
     Clock, CommandPort, Engine, EngineConfig, Heartbeats, SystemClock, error_chain, run_overseer, run_scheduler,
 };
 use edgestack_link::{RemotePort, hear_heartbeats, heartbeat_sender, serve_commands};
+use edgestack_pool::NodeLock;
 use edgestack_qemu::Accelerator;
 use edgestack_seal::SealingKey;
 use tokio_util::sync::CancellationToken;
@@ -68,6 +70,7 @@ async fn run(options: Options) -> Result<(), Failure> {
     let folders =
         state_folder::prepare(&options.state_dir).map_err(|(path, source)| Failure::Folder { path, source })?;
     let root = folders.root().to_owned();
+    let _roles = take_roles(&options, &root).await?;
     let node_name = options.node_name().ok_or(Failure::NoNodeName)?;
     let secrets = state_folder::secrets(&root);
     let seal = SealingKey::load_or_create(&secrets.join("sealing.key"))?;
@@ -110,18 +113,10 @@ async fn run(options: Options) -> Result<(), Failure> {
         };
         workers::start(&options, node, &driver)
     };
-    let started = tokio::select! {
-        () = signals.stop() => Ok(None),
-        locks = working => locks.map(Some),
-    };
-    let failed = match started {
-        Ok(Some(_locks)) => {
-            signals.stop().await;
-            Ok(())
-        }
-        Ok(None) => Ok(()),
-        Err(failure) => Err(failure),
-    };
+    tokio::select! {
+        () = signals.stop() => {}
+        () = working => signals.stop().await,
+    }
     tracing::info!("stopping; VMs go on without us");
     shutdown.cancel();
     if let Some(serving) = serving
@@ -130,7 +125,17 @@ async fn run(options: Options) -> Result<(), Failure> {
         tracing::warn!("some requests did not end in time");
     }
     stop(store).await;
-    failed
+    Ok(())
+}
+
+/// Each role is one process's on a node: the locks are held as long as it lives. They come first, so that whatever
+/// else a process that was killed had open is free as well.
+async fn take_roles(options: &Options, root: &Path) -> Result<Vec<NodeLock>, Failure> {
+    let mut locks = Vec::new();
+    for role in Role::ALL.into_iter().filter(|role| options.has(*role)) {
+        locks.push(NodeLock::take(root, &role.to_string()).await?);
+    }
+    Ok(locks)
 }
 
 /// Where commands go: our own engine, or another process's.

@@ -7,7 +7,7 @@ use std::{
 
 use edgestack_engine::{Clock, CommandPort, Replica};
 use edgestack_model::{Kind, Name};
-use edgestack_pool::{DriverError, NodeFolders, NodeLock, PoolConfig, Reporter};
+use edgestack_pool::{DriverError, NodeFolders, PoolConfig, Reporter};
 use edgestack_qemu::Accelerator;
 use edgestack_seal::SealingKey;
 use edgestack_worker_monitoring::{Finder, Heart, driver as node_driver, run_drift, run_heart};
@@ -15,10 +15,7 @@ use edgestack_worker_storage::{StoragePool, StoragePoolParts, driver as storage_
 use edgestack_worker_vm::driver::VmDriver;
 use edgestack_worker_vm::{VmPool, VmPoolParts, driver as vm_driver};
 
-use crate::{
-    failure::Failure,
-    options::{DriverKind, Options, Role},
-};
+use crate::options::{DriverKind, Options, Role};
 
 /// VMs worked on at once: each start forks a QEMU.
 const VM_TASKS_MAX: usize = 8;
@@ -64,17 +61,12 @@ pub fn vm_driver(
     }
 }
 
-/// Starts the pools that this process has a role for; the locks are held as long as it lives.
-///
-/// # Errors
-/// [`Failure::Worker`] when another process has one of these roles on this node.
-pub fn start(options: &Options, node: Node, driver: &Arc<dyn VmDriver>) -> Result<Vec<NodeLock>, Failure> {
-    let mut locks = Vec::new();
+/// Starts the pools that this process has a role for.
+pub fn start(options: &Options, node: Node, driver: &Arc<dyn VmDriver>) {
     let beat = Duration::from_secs(options.beat_seconds);
     let name = node.name.to_string();
     let reporter = |pool: &str| Reporter::new(node.port.clone(), pool, &name);
     if options.has(Role::WorkerStorage) {
-        locks.push(NodeLock::take(node.folders.root(), "worker.storage")?);
         let driver: Arc<dyn storage_driver::StorageDriver> = match options.driver {
             DriverKind::Simulated => Arc::new(storage_driver::SimDriver::new()),
             DriverKind::Qemu => Arc::new(storage_driver::LocalDriver::new(node.folders.clone(), &options.qemu_img)),
@@ -89,7 +81,6 @@ pub fn start(options: &Options, node: Node, driver: &Arc<dyn VmDriver>) -> Resul
         });
     }
     if options.has(Role::WorkerVm) {
-        locks.push(NodeLock::take(node.folders.root(), "worker.vm")?);
         VmPool::start(VmPoolParts {
             node: name.clone(),
             replica: node.replica.clone(),
@@ -101,14 +92,12 @@ pub fn start(options: &Options, node: Node, driver: &Arc<dyn VmDriver>) -> Resul
         });
     }
     if options.has(Role::WorkerMonitoring) {
-        locks.push(NodeLock::take(node.folders.root(), "worker.monitoring")?);
         tokio::spawn(run_drift(node.replica.clone(), vec![Arc::new(FoundVms(driver.clone()))], DRIFT_EVERY));
         let driver = node_driver(options, &node);
         let reporter = reporter("monitoring");
         let Node { name, replica, clock, beat, .. } = node;
         tokio::spawn(run_heart(Heart { node: name, replica, reporter, driver, clock, beat }));
     }
-    Ok(locks)
 }
 
 fn node_driver(options: &Options, node: &Node) -> Arc<dyn node_driver::NodeDriver> {

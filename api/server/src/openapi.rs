@@ -22,7 +22,7 @@ Every change is a commit in the site's log, and answered only when it is durable
 * **watch=true** on a list answers with server-sent events: `ADDED` for each present resource, a `BOOKMARK` when all are told, \
 then each change. With `Last-Event-ID` of the present sequence it goes on without the list; at an older one the list comes anew, \
 and what is not in it is gone.
-* Parameters whose value follows from an earlier answer (`continue`, `If-Match`, `Idempotency-Key`, `Last-Event-ID`) that make an answer \
+* Parameters whose value follows from an earlier answer (`continue`, `If-Match`, `Idempotency-Key`, `Last-Event-ID`), that make an answer \
 endless (`watch`, `follow`) or that leave everything as it is (`dry_run`) stand under `x-situational-parameters` of their operations.
 * **traceparent** (W3C) is passed on into the log when it is valid.
 * Among equal keys of a JSON map (labels) the last counts; a field of a schema that stands twice is refused.";

@@ -26,7 +26,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceExt;
 
-/// Connections at once. When all are taken accepting pauses; idle ones go within [`IDLE_TIME_MAX`].
+/// Connections at once. When all are taken accepting pauses; idle ones go within 10 s.
 pub const CONNECTIONS_MAX: usize = 2048;
 /// How long a connection may take to send a request's headers, or stay idle between two requests.
 const IDLE_TIME_MAX: Duration = Duration::from_secs(10);

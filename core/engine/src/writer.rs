@@ -84,6 +84,8 @@ struct InFlight {
     payload: Bytes,
     sent: Instant,
     ack: PendingAck,
+    /// Answers that led to no commit, decided on a world with this one: they hold once it is durable.
+    then: Vec<(Waiting, Result<Outcome, SubmitError>)>,
 }
 
 struct Writer {
@@ -256,15 +258,14 @@ impl Writer {
                 let world = Arc::new(self.world.clone());
                 return waiting.answer(Ok(Outcome::DryRun { primary, world }));
             }
-            // These two speak of commits that may still be in flight: answered only when those are durable.
             Ok(Decision::Nothing { primary }) => {
-                return self.answer_when_durable(waiting, Outcome::Unchanged { primary }).await;
+                return self.answer_when_durable(waiting, Ok(Outcome::Unchanged { primary }));
             }
             Ok(Decision::Before(first)) => {
                 let outcome = Outcome::Before { sequence: first.sequence, primary: first.primary };
-                return self.answer_when_durable(waiting, outcome).await;
+                return self.answer_when_durable(waiting, Ok(outcome));
             }
-            Err(refusal) => return waiting.answer(Err(refusal.into())),
+            Err(refusal) => return self.answer_when_durable(waiting, Err(refusal.into())),
         };
         let commit = Commit {
             id: given.commit_id,
@@ -318,22 +319,15 @@ impl Writer {
         crash_point::pass("append.sent");
         self.head = ChainHead { sequence: commit.sequence.0, hash: edgestack_log::chain::hash(&payload) };
         let commit = Arc::new(commit);
-        self.in_flight.push_back(InFlight { waiting, commit, subject, payload, sent, ack });
+        self.in_flight.push_back(InFlight { waiting, commit, subject, payload, sent, ack, then: vec![] });
     }
 
-    /// What was decided against commits in flight holds only once they are durable.
-    async fn answer_when_durable(&mut self, waiting: Waiting, outcome: Outcome) {
-        while !self.in_flight.is_empty() {
-            let ack = next_ack(&mut self.in_flight).await;
-            let failed = ack.is_err();
-            self.settle(ack).await;
-            if failed {
-                // The ground has changed: decide again.
-                self.again.push_back(waiting);
-                return;
-            }
+    /// What was decided against commits in flight holds only once they are durable; it waits for the last of them.
+    fn answer_when_durable(&mut self, waiting: Waiting, outcome: Result<Outcome, SubmitError>) {
+        match self.in_flight.back_mut() {
+            Some(last) => last.then.push((waiting, outcome)),
+            None => waiting.answer(outcome),
         }
-        waiting.answer(Ok(outcome));
     }
 
     /// The oldest append has an answer; takes along those behind it that have theirs already.
@@ -394,6 +388,13 @@ impl Writer {
                 Err(error) => Err(SubmitError::Damaged { why: error_chain(error) }),
             };
             one.waiting.answer(outcome);
+            for (waiting, outcome) in one.then {
+                let outcome = match &folded {
+                    Ok(()) => outcome,
+                    Err(error) => Err(SubmitError::Damaged { why: error_chain(error) }),
+                };
+                waiting.answer(outcome);
+            }
         }
     }
 
@@ -409,6 +410,11 @@ impl Writer {
         let why = error_chain(&error);
         let nothing_was_sent = matches!(error, AppendError::Unavailable(_));
         let mut open: Vec<(Waiting, AppendError)> = vec![(oldest.waiting, error)];
+        // The ground has changed under what was decided behind it: decided again, in the old order.
+        let decide_again = |then: Vec<(Waiting, Result<Outcome, SubmitError>)>| {
+            then.into_iter().map(|(waiting, _)| (waiting, AppendError::WrongLastSequence { actual: None }))
+        };
+        open.extend(decide_again(oldest.then));
         while let Some(one) = self.in_flight.pop_front() {
             // Those behind a failed append fail as well, by the log's promise; what they say decides how they are answered.
             let error = match one.ack.await {
@@ -416,6 +422,7 @@ impl Writer {
                 Err(error) => error,
             };
             open.push((one.waiting, error));
+            open.extend(decide_again(one.then));
         }
         let mut pause = Pause::new();
         loop {
@@ -486,11 +493,10 @@ impl Writer {
             open.into_iter().partition(|(waiting, _)| waiting.since.elapsed() > self.config.deadline);
         for (waiting, error) in late {
             let retry_after = RETRY_AFTER;
-            let answer = match error {
-                // Only this attempt was never sent; an earlier one may have been.
-                AppendError::Unavailable(_) if waiting.attempts.len() == 1 => {
-                    SubmitError::Unavailable { why: error_chain(why), retry_after }
-                }
+            // An append that could not be made was not sent, but an earlier attempt may have been.
+            let sent = waiting.attempts.len() - usize::from(matches!(error, AppendError::Unavailable(_)));
+            let answer = match sent {
+                0 => SubmitError::Unavailable { why: error_chain(why), retry_after },
                 _ => SubmitError::OutcomeUnknown { retry_after },
             };
             waiting.answer(Err(answer));

@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use edgestack_engine::{EngineConfig, Origin, Outcome, SubmitError};
-use edgestack_log::{Log as _, memory::MemoryLog};
+use edgestack_log::{
+    Append, Log as _,
+    memory::{Fault, MemoryLog},
+};
 use edgestack_model::{
     Command,
     node::{Capacity, Hypervisor, NodeCommand, NodeFacts, NodeReport},
@@ -188,4 +191,61 @@ async fn a_command_whose_turn_comes_too_late_is_told_to_try_again() {
     committed(&first);
     assert!(matches!(second, Err(SubmitError::Busy { .. })), "{second:?}");
     site.holds(&["a"]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_that_rests_on_a_commit_in_flight_waits_for_it_and_falls_with_it() {
+    let site = a_site().await;
+    site.log.inner.inject(Fault::LostBeforeStoring);
+    site.log.hold_answers();
+    let away = async {
+        settle().await;
+        site.log.set_away(true);
+        site.log.release_answers();
+    };
+    // The first never gets into the log, so its name is not taken.
+    let (first, second, ()) = tokio::join!(site.submit(a_flavor("a")), site.submit(a_flavor("a")), away);
+    assert!(matches!(first, Err(SubmitError::OutcomeUnknown { .. })), "{first:?}");
+    assert!(matches!(second, Err(SubmitError::Unavailable { .. })), "{second:?}");
+    site.log.set_away(false);
+    site.holds(&[]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_second_try_is_told_where_the_first_one_ended() {
+    let site = a_site().await;
+    site.log.hold_answers();
+    let first = tokio::spawn({
+        let site = site.clone();
+        async move { site.submit(a_flavor("first")).await }
+    });
+    settle().await;
+    // A foreign commit takes the place that ours is on its way to.
+    let before = edgestack_log::chain::hash(&site.log.inner.get(1).await.unwrap().unwrap().payload);
+    let mut foreign = site.commits().await.remove(0);
+    foreign.id = uuid::Uuid::from_u128(7);
+    foreign.sequence = foreign.sequence.next();
+    foreign.previous_hash = before.iter().map(|byte| format!("{byte:02x}")).collect();
+    foreign.events[0].name = "foreign".parse().unwrap();
+    foreign.events[0].resource_id = uuid::Uuid::from_u128(8);
+    foreign.primary.1 = foreign.events[0].resource_id;
+    site.log.inner.inject(Fault::ForeignFirst(Append {
+        expected_last_sequence: 1,
+        commit_id: foreign.id.to_string(),
+        subject: foreign.subject(),
+        payload: foreign.encode().unwrap().into(),
+    }));
+    let release = async {
+        settle().await;
+        site.log.release_answers();
+    };
+    let (ours, again, ()) = tokio::join!(
+        site.submit_as(with_key("k", "f"), a_flavor("ours")),
+        site.submit_as(with_key("k", "f"), a_flavor("ours")),
+        release
+    );
+    committed(&first.await.unwrap());
+    assert_eq!(committed(&ours).sequence.0, 3);
+    assert!(matches!(again, Ok(Outcome::Before { sequence, .. }) if sequence.0 == 3), "{again:?}");
+    site.holds(&["first", "foreign", "ours"]).await;
 }

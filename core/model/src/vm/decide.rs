@@ -22,10 +22,12 @@ pub(crate) fn decide(world: &World, given: &Given, command: &VmCommand) -> Resul
             change.description.as_deref().map_or(Ok(()), check_description)?;
             let node_selector = node_selector.clone().filter(|new| *new != vm.spec.node_selector);
             if node_selector.is_some() && vm.placement.is_some() {
-                return Err(Refusal::Invalid {
-                    field: "node_selector".into(),
-                    reason: "cannot change once the VM has a node; make a new VM with the selector you want".to_owned(),
-                });
+                return Err(wrong_state(
+                    world,
+                    vm,
+                    "change the node selector of",
+                    "it has its node; make a new VM with the selector you want",
+                ));
             }
             let change = change.clone().against(&vm.meta);
             let run_strategy = run_strategy.filter(|new| *new != vm.spec.run_strategy);

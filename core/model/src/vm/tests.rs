@@ -290,7 +290,7 @@ fn updates_change_what_they_name_and_the_same_again_is_nothing() {
     assert_eq!((vm.spec.run_strategy, vm.spec.node_selector.get("zone")), (RunStrategy::Manual, Some("x")));
     // The selector holds for the next look for a place only.
     let placed = a_vm_that_is(State::Running);
-    check(&placed, all("web"), Err("invalid-value node_selector"));
+    check(&placed, all("web"), Err("wrong-state"));
     let same_selector = VmCommand::Update {
         vm: "web".into(),
         change: MetaChange::default(),
