@@ -8,6 +8,7 @@ mod guest_access;
 mod log_store;
 mod options;
 mod signals;
+mod silent_log;
 mod site_metrics;
 mod state_folder;
 mod telemetry;
@@ -25,6 +26,7 @@ use edgestack_engine::{
     Clock, CommandPort, Engine, EngineConfig, Heartbeats, SystemClock, error_chain, run_overseer, run_scheduler,
 };
 use edgestack_link::{RemotePort, hear_heartbeats, heartbeat_sender, serve_commands};
+use edgestack_log::Log;
 use edgestack_pool::NodeLock;
 use edgestack_qemu::Accelerator;
 use edgestack_seal::SealingKey;
@@ -150,7 +152,11 @@ fn command_port(
         return Arc::new(RemotePort::new(log, replica, clock));
     }
     let config = EngineConfig::for_site(options.site.to_string());
-    let engine: Arc<dyn CommandPort> = Arc::new(Engine::start(config, log.clone(), replica.clone(), clock.clone()));
+    let appended: Arc<dyn Log> = match &store.server {
+        Some(server) => silent_log::watched(log.clone(), server.state()),
+        None => log.clone(),
+    };
+    let engine: Arc<dyn CommandPort> = Arc::new(Engine::start(config, appended, replica.clone(), clock.clone()));
     tokio::spawn(run_scheduler(replica.clone(), engine.clone(), clock.clone()));
     tokio::spawn(run_overseer(replica, engine.clone(), clock, heartbeats.clone()));
     tokio::spawn(serve_commands(log.clone(), engine.clone()));

@@ -15,6 +15,7 @@ mod error_chain;
 mod follower;
 mod heartbeat;
 mod port;
+mod queues;
 mod reconnect;
 mod replica;
 mod scheduler;

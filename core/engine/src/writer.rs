@@ -24,7 +24,7 @@ use uuid::Uuid;
 
 use crate::{
     Clock, CommandPort, Outcome, Replica, Submission, SubmitError, crash_point, error_chain, follower::catch_up,
-    reconnect::Pause,
+    queues::Queues, reconnect::Pause,
 };
 
 /// How a writer works.
@@ -58,7 +58,7 @@ pub struct Engine {
 }
 
 /// A command that waits for its turn or for its append.
-struct Waiting {
+pub(crate) struct Waiting {
     submission: Submission,
     reply: oneshot::Sender<Result<Outcome, SubmitError>>,
     since: Instant,
@@ -105,52 +105,12 @@ struct Writer {
     queues: Queues,
 }
 
-/// What people ask outranks what workers report; but reports are what makes
-/// wishes true, so they get their share also while people ask without end.
-struct Queues {
-    people: mpsc::Receiver<Waiting>,
-    workers: mpsc::Receiver<Waiting>,
-    /// People's commands taken in a row.
-    in_a_row: u32,
-}
-
-/// One report is taken after so many commands of people, at least.
-const PEOPLE_IN_A_ROW_MAX: u32 = 8;
-
-impl Queues {
-    /// The next command; `None` when all handles are gone.
-    async fn next(&mut self) -> Option<Waiting> {
-        if self.in_a_row >= PEOPLE_IN_A_ROW_MAX {
-            self.in_a_row = 0;
-            if let Ok(waiting) = self.workers.try_recv() {
-                return Some(waiting);
-            }
-        }
-        tokio::select! {
-            biased;
-            Some(waiting) = self.people.recv() => {
-                self.in_a_row += 1;
-                Some(waiting)
-            }
-            Some(waiting) = self.workers.recv() => {
-                self.in_a_row = 0;
-                Some(waiting)
-            }
-            else => None,
-        }
-    }
-
-    fn try_next(&mut self) -> Option<Waiting> {
-        self.people.try_recv().or_else(|_| self.workers.try_recv()).ok()
-    }
-}
-
 impl Engine {
     /// Starts a writer on a log and the replica that follows it. It runs until all handles are dropped.
     pub fn start(config: EngineConfig, log: Arc<dyn Log>, replica: Arc<Replica>, clock: Arc<dyn Clock>) -> Self {
         let (people, people_queue) = mpsc::channel(config.queue_max);
         let (workers, workers_queue) = mpsc::channel(config.queue_max);
-        let queues = Queues { people: people_queue, workers: workers_queue, in_a_row: 0 };
+        let queues = Queues::new(people_queue, workers_queue);
         let (world, head) = replica.snapshot();
         let writer = Writer {
             config,

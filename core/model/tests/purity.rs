@@ -39,7 +39,7 @@ fn the_model_depends_on_no_runtime_log_database_clock_or_randomness() {
 /// The names of all packages that the model is built with, neither its tests' nor other crates'. Not from `cargo
 /// metadata`: that one joins the features which all crates of the workspace ask for (uuid's `v7` brings randomness).
 fn normal_dependencies() -> BTreeSet<String> {
-    let output = Command::new(env!("CARGO"))
+    let output = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
         .args(["tree", "--package", "edgestack-model", "--edges", "normal", "--prefix", "none", "--format", "{p}"])
         .args(["--offline", "--locked"])
         .current_dir(env!("CARGO_MANIFEST_DIR"))

@@ -5,6 +5,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
     sync::Arc,
+    time::{Duration, Instant},
 };
 
 use edgestack_log::ChainHead;
@@ -31,19 +32,38 @@ pub struct Restored {
     pub head: ChainHead,
 }
 
-/// Opens the views in a folder of their own, making it if needed.
+/// How long a store may stay held by a process that is just ending.
+const HELD_AT_MOST: Duration = Duration::from_secs(3);
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
+
+/// Opens the views in a folder of their own, making it if needed. Waits a moment for a process that is just ending.
 ///
 /// # Errors
-/// An I/O error when not even a new store can be made: the disk is full or not writable.
+/// An I/O error when not even a new store can be made (the disk is full or not writable), or when another process
+/// has the store open: moving it aside would take it away from that one.
 pub fn open(folder: &Path) -> io::Result<Opened> {
-    match guarded(folder) {
-        Ok(opened) => Ok(opened),
-        Err(why) => {
-            let aside = set_aside(folder)?;
-            tracing::warn!(why, aside = %aside.display(), "the views could not be opened; they are set aside and rebuilt from the log");
-            guarded(folder).map_err(io::Error::other)
+    let begun = Instant::now();
+    loop {
+        match guarded(folder) {
+            Ok(opened) => return Ok(opened),
+            Err(why) if is_held(&why) && begun.elapsed() < HELD_AT_MOST => std::thread::sleep(LOOK_AGAIN),
+            Err(why) if is_held(&why) => {
+                let text =
+                    format!("another process has the views in {} open; stop it first: deploy/down", folder.display());
+                return Err(io::Error::new(io::ErrorKind::WouldBlock, text));
+            }
+            Err(why) => {
+                let aside = set_aside(folder)?;
+                tracing::warn!(why, aside = %aside.display(), "the views could not be opened; they are set aside and rebuilt from the log");
+                return guarded(folder).map_err(io::Error::other);
+            }
         }
     }
+}
+
+/// sled 0.34 has no kind of error for it, only these words (`src/config.rs`, `try_lock`).
+fn is_held(why: &str) -> bool {
+    why.contains("could not acquire lock")
 }
 
 fn guarded(folder: &Path) -> Result<Opened, String> {

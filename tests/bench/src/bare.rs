@@ -6,7 +6,7 @@ use async_nats::{ConnectOptions, jetstream};
 use edgestack_log::jetstream::{NatsServer, NatsServerOptions, Role};
 use futures::{StreamExt as _, stream::FuturesUnordered};
 
-use crate::{Failure, Options, stats::Stats};
+use crate::{Failure, Options};
 
 /// A bare nats-server, set as a site's own is: sync always, the same stream.
 pub struct Bare {
@@ -33,7 +33,7 @@ impl Bare {
     }
 
     /// One publish after the other.
-    pub async fn one_by_one(&self, bytes: usize, count: usize) -> Result<Stats, Failure> {
+    pub async fn one_by_one(&self, bytes: usize, count: usize) -> Result<Vec<Duration>, Failure> {
         let payload = bytes::Bytes::from(vec![b'x'; bytes]);
         let mut samples = Vec::with_capacity(count);
         for _ in 0..count {
@@ -41,7 +41,7 @@ impl Bare {
             self.context.publish("mm3.commit.bench.x", payload.clone()).await?.await?;
             samples.push(begun.elapsed());
         }
-        Ok(Stats::of(samples))
+        Ok(samples)
     }
 
     /// So many in flight at once; the rate per second.

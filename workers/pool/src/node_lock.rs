@@ -1,16 +1,22 @@
-//! One worker a node: two must never act on one resource at once. What the
-//! pools of today touch is local to the node, so a lock of its kernel is the
+//! One process a role and node: two must never act on one resource at once. What
+//! the roles of today touch is local to the node, so a lock of its kernel is the
 //! plain lease: it is held by the process and gone with it, at `kill -9` too.
 
 use std::{
     fs::{File, OpenOptions},
     io,
     path::{Path, PathBuf},
+    time::{Duration, Instant},
 };
 
 use rustix::fs::{FlockOperation, flock};
 
-/// Held as long as the pool of this name runs on this node.
+/// How long a lock may outlive its process: a child that was being started when the process was killed has its open
+/// files until it becomes the other program.
+const AFTERLIFE: Duration = Duration::from_secs(2);
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
+
+/// Held as long as a process has this role on this node.
 #[derive(Debug)]
 pub struct NodeLock {
     _file: File,
@@ -20,10 +26,10 @@ pub struct NodeLock {
 #[derive(Debug, thiserror::Error)]
 pub enum NodeLockError {
     /// Another process holds it.
-    #[error("another edgestackd runs the {pool} pool with this state folder ({path}); stop it first: deploy/down")]
+    #[error("another edgestackd has the role {role} with this state folder ({path}); stop it first: deploy/down")]
     Held {
-        /// Which pool.
-        pool: String,
+        /// Which role.
+        role: String,
         /// The lock file.
         path: PathBuf,
     },
@@ -39,17 +45,29 @@ pub enum NodeLockError {
 }
 
 impl NodeLock {
-    /// Takes the lock of a pool in a state folder.
+    /// Takes the lock of a role in a state folder; waits a moment for a process that was just killed.
     ///
     /// # Errors
     /// [`NodeLockError`].
-    pub fn take(root: &Path, pool: &str) -> Result<Self, NodeLockError> {
-        let path = root.join(format!("{pool}.lock"));
+    pub async fn take(root: &Path, role: &str) -> Result<Self, NodeLockError> {
+        let begun = Instant::now();
+        loop {
+            match Self::try_take(root, role) {
+                Err(NodeLockError::Held { .. }) if begun.elapsed() < AFTERLIFE => {
+                    tokio::time::sleep(LOOK_AGAIN).await;
+                }
+                outcome => return outcome,
+            }
+        }
+    }
+
+    fn try_take(root: &Path, role: &str) -> Result<Self, NodeLockError> {
+        let path = root.join(format!("{role}.lock"));
         let failed = |source| NodeLockError::Io { path: path.clone(), source };
         let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path).map_err(failed)?;
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => Ok(Self { _file: file }),
-            Err(rustix::io::Errno::WOULDBLOCK) => Err(NodeLockError::Held { pool: pool.to_owned(), path }),
+            Err(rustix::io::Errno::WOULDBLOCK) => Err(NodeLockError::Held { role: role.to_owned(), path }),
             Err(error) => Err(failed(error.into())),
         }
     }
@@ -59,13 +77,19 @@ impl NodeLock {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_second_worker_is_turned_away_until_the_first_is_gone() {
+    #[tokio::test]
+    async fn a_second_process_is_turned_away_until_the_first_is_gone() {
         let folder = tempfile::tempdir().unwrap();
-        let first = NodeLock::take(folder.path(), "vm").unwrap();
-        assert!(matches!(NodeLock::take(folder.path(), "vm"), Err(NodeLockError::Held { .. })));
-        assert!(NodeLock::take(folder.path(), "storage").is_ok());
+        let first = NodeLock::take(folder.path(), "worker.vm").await.unwrap();
+        assert!(matches!(NodeLock::take(folder.path(), "worker.vm").await, Err(NodeLockError::Held { .. })));
+        assert!(NodeLock::take(folder.path(), "worker.storage").await.is_ok());
+        // One that goes while the second waits.
+        let second = tokio::spawn({
+            let root = folder.path().to_owned();
+            async move { NodeLock::take(&root, "worker.vm").await }
+        });
+        tokio::task::yield_now().await;
         drop(first);
-        assert!(NodeLock::take(folder.path(), "vm").is_ok());
+        assert!(second.await.unwrap().is_ok());
     }
 }

@@ -193,3 +193,6 @@ async fn run(
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

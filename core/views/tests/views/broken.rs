@@ -9,7 +9,7 @@ use std::{
 use edgestack_views::Rows;
 
 use crate::{
-    rebuilt::copy_folder,
+    rebuilt::{copy_folder, store},
     story::{Story, shows},
 };
 
@@ -84,7 +84,7 @@ fn flipped_bytes_anywhere_lead_to_the_same_rows() {
 fn a_row_that_is_not_what_was_written_is_noticed_by_the_digest() {
     for damage in 0..3 {
         let (_folder, path, story, rows) = a_store();
-        let db = sled::open(&path).unwrap();
+        let db = store(&path);
         let state = db.open_tree("state").unwrap();
         let (key, value) = state.scan_prefix(b"r").next().unwrap().unwrap();
         match damage {
@@ -109,10 +109,20 @@ fn a_row_that_is_not_what_was_written_is_noticed_by_the_digest() {
 #[test]
 fn a_history_that_lacks_what_the_state_has_is_rebuilt() {
     let (_folder, path, story, rows) = a_store();
-    let db = sled::open(&path).unwrap();
+    let db = store(&path);
     db.drop_tree("history").unwrap();
     db.flush().unwrap();
     drop(db);
     assert!(edgestack_views::open(&path).unwrap().restored.is_none());
     heals(&path, &story, &rows, "no history");
+}
+
+#[test]
+fn a_store_that_another_process_has_open_is_left_alone() {
+    let (_folder, path, story, rows) = a_store();
+    let first = story.followed(&path, 1);
+    let second = edgestack_views::open(&path);
+    assert_eq!(second.err().map(|error| error.kind()), Some(std::io::ErrorKind::WouldBlock));
+    assert!(!path.with_file_name("views.broken").exists(), "it was moved away from under the first");
+    assert!(first.rows().unwrap() == rows);
 }

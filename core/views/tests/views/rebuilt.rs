@@ -72,8 +72,8 @@ fn a_history_that_is_ahead_of_the_state_is_no_harm() {
     drop(story.followed_to(&path, 1, 12));
     drop(story.followed_to(&ahead, 1, 15));
     // Killed between the two writes of a batch: the history has it, the state has not.
-    let db = sled::open(&path).unwrap();
-    for row in sled::open(&ahead).unwrap().open_tree("history").unwrap().iter() {
+    let db = store(&path);
+    for row in store(&ahead).open_tree("history").unwrap().iter() {
         let (key, value) = row.unwrap();
         db.open_tree("history").unwrap().insert(key, value).unwrap();
     }
@@ -94,6 +94,18 @@ fn fold(story: &Story, last: usize) -> edgestack_model::World {
         world.evolve(&edgestack_model::Commit::decode(&stored.payload).unwrap()).unwrap();
     }
     world
+}
+
+/// The store itself; its threads let it go a moment after the views are dropped.
+pub fn store(path: &Path) -> sled::Db {
+    let begun = std::time::Instant::now();
+    loop {
+        match sled::open(path) {
+            Ok(db) => return db,
+            Err(error) if begun.elapsed() > std::time::Duration::from_secs(5) => panic!("{error}"),
+            Err(_) => std::thread::sleep(std::time::Duration::from_millis(10)),
+        }
+    }
 }
 
 pub fn copy_folder(from: &Path, to: &Path) {

@@ -1,0 +1,30 @@
+//! What the end-to-end tests share: a site of real processes in a folder of its own.
+//!
+//! * [`Site`]: one state folder, its daemons, its client, and their end whatever happens.
+//! * [`Api`]: MM3 over HTTP as any client would speak it.
+//! * [`processes`]: what the kernel says runs, which no report of ours can embellish.
+//! * [`eventually`]: awaits a condition with a deadline, and says what was seen last.
+//! * [`Guest`]: a Debian guest over SSH.
+//!
+//! The programs come from `EDGESTACK_BIN_DIR`, or from the target folder that this test was built in.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "this crate is tests: a panic is how it fails")]
+
+mod api;
+mod daemon;
+mod deadline;
+mod disks;
+mod guest;
+mod machine;
+mod ports;
+pub mod processes;
+mod site;
+mod spare;
+mod vms;
+
+pub use api::{Api, PREFIXES, Reply};
+pub use daemon::Daemon;
+pub use deadline::{PATIENCE, eventually};
+pub use disks::{POWERS_OFF, SPEAKS, TINY, write_boot_disk};
+pub use guest::Guest;
+pub use machine::{edgectl, edgestackd, guest_image, nats_server, qemu};
+pub use site::{Site, SiteOptions};

@@ -1,0 +1,26 @@
+//! A whole site in one thread and in simulated time, driven by one seed.
+//!
+//! Real are the engine, the replica, the views, the scheduler, the overseer and the vm, storage and monitoring pools.
+//! Simulated are the log, the drivers and the clock (law 12), and what is around them: clients that wish and try again,
+//! guests that die, nodes that are cut off, a log that loses answers or is away, and the control plane itself, which
+//! is killed at any await and started anew from the log, while the drivers' world goes on.
+//!
+//! * [`run`]: one seed, from the first command to the last check;
+//! * [`checkers`]: what must hold, one law a file.
+
+#![allow(clippy::unwrap_used, reason = "this crate is a test: what fails ends it")]
+
+pub mod checkers;
+mod clients;
+mod clock;
+mod control_plane;
+mod crash;
+mod faults;
+mod log;
+mod outside;
+mod random;
+mod run;
+mod storage_driver;
+mod vm_driver;
+
+pub use run::{Report, Violation, run};

@@ -1,0 +1,77 @@
+//! The simulated storage driver, with time, failures and crashes.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use edgestack_model::{
+    Id,
+    image::{DiskFormat, Image, ImageContent, ImageSource},
+    volume::Volume,
+};
+use edgestack_pool::DriverError;
+use edgestack_worker_storage::driver::{RootDisk, StorageDriver};
+
+use crate::outside::{Node, Outside};
+
+/// A node's driver as one control plane sees it.
+pub struct SlowStorageDriver {
+    pub node: Node,
+    pub outside: Arc<Outside>,
+}
+
+impl SlowStorageDriver {
+    async fn begin(&self, doing: &str) -> Result<(), DriverError> {
+        self.outside.crash.pass().await;
+        tokio::time::sleep(self.outside.random.millis(1, 200)).await;
+        self.outside.crash.pass().await;
+        if self.outside.faulty() && self.outside.random.per_mille(60) {
+            return Err(DriverError::retry_with_fix(format!("simulated: no space to {doing}"), "free space"));
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl StorageDriver for SlowStorageDriver {
+    fn is_simulated(&self) -> bool {
+        true
+    }
+
+    async fn import_image(
+        &self,
+        id: Id<Image>,
+        format: DiskFormat,
+        source: &ImageSource,
+    ) -> Result<ImageContent, DriverError> {
+        self.begin("import").await?;
+        if self.outside.faulty() && self.outside.random.per_mille(20) {
+            return Err(DriverError::never("simulated: it is no image", "give another"));
+        }
+        let outcome = self.node.disks.import_image(id, format, source).await;
+        self.outside.crash.pass().await;
+        outcome
+    }
+
+    async fn remove_image(&self, id: Id<Image>) -> Result<(), DriverError> {
+        self.begin("remove").await?;
+        let outcome = self.node.disks.remove_image(id).await;
+        self.outside.crash.pass().await;
+        outcome
+    }
+
+    async fn create_root_disk(&self, disk: RootDisk) -> Result<(), DriverError> {
+        self.begin("make a disk").await?;
+        let outcome = self.node.disks.create_root_disk(disk).await;
+        self.node.volumes.lock().unwrap().insert(disk.volume);
+        self.outside.crash.pass().await;
+        outcome
+    }
+
+    async fn remove_volume(&self, id: Id<Volume>) -> Result<(), DriverError> {
+        self.begin("remove a disk").await?;
+        let outcome = self.node.disks.remove_volume(id).await;
+        self.node.volumes.lock().unwrap().remove(&id);
+        self.outside.crash.pass().await;
+        outcome
+    }
+}

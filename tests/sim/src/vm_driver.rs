@@ -1,0 +1,165 @@
+//! The simulated vm driver, with time, failures, crashes, and a watch over its callers.
+
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use edgestack_model::{Id, vm::Vm};
+use edgestack_pool::DriverError;
+use edgestack_worker_vm::driver::{GuestFacts, GuestLogin, Observed, Process, StartSpec, VmDriver};
+use futures::stream::BoxStream;
+
+use crate::outside::{Node, Outside};
+
+/// A node's driver as one control plane sees it.
+pub struct SlowVmDriver {
+    pub node: Node,
+    pub outside: Arc<Outside>,
+}
+
+/// A call that changes something: one at a time for each VM (law 7).
+struct Busy<'a> {
+    driver: &'a SlowVmDriver,
+    id: Id<Vm>,
+}
+
+impl Drop for Busy<'_> {
+    fn drop(&mut self) {
+        // Dropped at a crash as well: the process that was doing it is gone.
+        self.driver.node.busy.lock().unwrap().remove(&self.id);
+    }
+}
+
+impl SlowVmDriver {
+    async fn begin(&self, id: Id<Vm>, doing: &'static str) -> Result<Busy<'_>, DriverError> {
+        self.outside.crash.pass().await;
+        if let Some(other) = self.node.busy.lock().unwrap().insert(id, doing) {
+            self.outside.violations.add(format!("two workers at VM {id} at once: {other} and {doing}"));
+        }
+        let busy = Busy { driver: self, id };
+        tokio::time::sleep(self.outside.random.millis(1, 80)).await;
+        self.outside.crash.pass().await;
+        if self.outside.faulty() && self.outside.random.per_mille(60) {
+            return Err(DriverError::retry_with_fix(format!("simulated: {doing} failed"), "wait"));
+        }
+        Ok(busy)
+    }
+
+    /// After what was done, before the caller learns of it.
+    async fn done<T>(&self, busy: Busy<'_>, outcome: Result<T, DriverError>) -> Result<T, DriverError> {
+        self.outside.crash.pass().await;
+        drop(busy);
+        outcome
+    }
+
+    /// Never two processes for one VM, wherever they are.
+    async fn check_alone(&self, id: Id<Vm>) {
+        for other in self.outside.nodes.iter().filter(|other| other.name != self.node.name) {
+            if !matches!(other.machines.observe(id).await, Ok(Observed::Absent { .. })) {
+                let (here, there) = (&self.node.name, &other.name);
+                self.outside.violations.add(format!("VM {id} runs on {here} and on {there}"));
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl VmDriver for SlowVmDriver {
+    fn is_simulated(&self) -> bool {
+        true
+    }
+
+    async fn observe(&self, id: Id<Vm>) -> Result<Observed, DriverError> {
+        if self.outside.faulty() && self.outside.random.per_mille(10) {
+            return Err(DriverError::retry("simulated: it cannot be seen"));
+        }
+        self.node.machines.observe(id).await
+    }
+
+    async fn start(&self, spec: &StartSpec) -> Result<Process, DriverError> {
+        let busy = self.begin(spec.id, "start").await?;
+        if !self.node.volumes.lock().unwrap().contains(&spec.root_volume) {
+            self.outside.violations.add(format!("VM {} was started without its disk", spec.id));
+        }
+        if self.outside.faulty() && self.outside.random.per_mille(20) {
+            return Err(DriverError::PortTaken(spec.ssh_port));
+        }
+        let before = self.node.machines.observe(spec.id).await?;
+        let started = self.node.machines.start(spec).await;
+        if let (Observed::Running(process) | Observed::Paused(process), Ok(started)) = (&before, &started)
+            && process != started
+        {
+            self.outside.violations.add(format!("VM {} was started beside its process {}", spec.id, process.pid));
+        }
+        self.check_alone(spec.id).await;
+        self.done(busy, started).await
+    }
+
+    async fn pause(&self, id: Id<Vm>) -> Result<(), DriverError> {
+        let busy = self.begin(id, "pause").await?;
+        let outcome = self.node.machines.pause(id).await;
+        self.done(busy, outcome).await
+    }
+
+    async fn resume(&self, id: Id<Vm>) -> Result<(), DriverError> {
+        let busy = self.begin(id, "resume").await?;
+        let outcome = self.node.machines.resume(id).await;
+        self.done(busy, outcome).await
+    }
+
+    async fn press_power_button(&self, id: Id<Vm>) -> Result<(), DriverError> {
+        let busy = self.begin(id, "press").await?;
+        // Some guests are deaf to it, for good or this time.
+        let deaf = self.outside.random.per_mille(400);
+        let outcome = if deaf { Ok(()) } else { self.node.machines.press_power_button(id).await };
+        self.done(busy, outcome).await
+    }
+
+    async fn end(&self, id: Id<Vm>) -> Result<(), DriverError> {
+        let busy = self.begin(id, "end").await?;
+        let outcome = self.node.machines.end(id).await;
+        self.done(busy, outcome).await
+    }
+
+    async fn release(&self, id: Id<Vm>) -> Result<(), DriverError> {
+        let busy = self.begin(id, "release").await?;
+        let outcome = self.node.machines.release(id).await;
+        self.done(busy, outcome).await
+    }
+
+    fn watch(&self, id: Id<Vm>, wake: Arc<dyn Fn(Id<Vm>) + Send + Sync>) {
+        // Now and then the watch is missed, and the beat has to see it.
+        if !self.outside.faulty() || !self.outside.random.per_mille(200) {
+            self.node.machines.watch(id, wake);
+        }
+    }
+
+    async fn list(&self) -> Result<Vec<Id<Vm>>, DriverError> {
+        self.node.machines.list().await
+    }
+
+    async fn guest_facts(&self, id: Id<Vm>, deadline: Duration) -> Result<GuestFacts, DriverError> {
+        if self.outside.random.per_mille(500) {
+            tokio::time::sleep(deadline).await;
+            return Err(DriverError::retry("simulated: the agent does not answer"));
+        }
+        self.node.machines.guest_facts(id, deadline).await
+    }
+
+    async fn guest_logins(&self, id: Id<Vm>) -> Result<Vec<GuestLogin>, DriverError> {
+        self.node.machines.guest_logins(id).await
+    }
+
+    async fn console(
+        &self,
+        id: Id<Vm>,
+        tail_bytes: u64,
+        follow: bool,
+    ) -> Result<BoxStream<'static, std::io::Result<Bytes>>, DriverError> {
+        self.node.machines.console(id, tail_bytes, follow).await
+    }
+
+    async fn upkeep(&self, id: Id<Vm>) -> Result<(), DriverError> {
+        self.node.machines.upkeep(id).await
+    }
+}
