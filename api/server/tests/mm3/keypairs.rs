@@ -40,10 +40,6 @@ async fn a_generated_private_key_is_in_its_first_answer_only() {
 
 #[tokio::test]
 async fn an_rsa_key_can_be_generated() {
-    if cfg!(debug_assertions) {
-        println!("skipped: an_rsa_key_can_be_generated: without optimization it takes half a minute of a core");
-        return;
-    }
     let site = Site::new().await;
     let create = json!({"name": "old", "type": "rsa"});
     let made = site.call("POST", "/keypairs", Some(create)).await.expect(201).json();

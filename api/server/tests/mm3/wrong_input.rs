@@ -202,7 +202,8 @@ async fn fields_of_updates_and_actions() {
         check(&site, "PUT", path, json!({"colour": "red"}), "colour").await;
     }
     check(&site, "PATCH", "/vms/web", json!({"run_strategy": "x"}), "run_strategy").await;
-    check(&site, "PATCH", "/vms/web", json!({"node_selector": {"a": "b"}}), "node_selector").await;
+    let reply = site.call("PATCH", "/vms/web", Some(json!({"node_selector": {"a": "b"}}))).await;
+    assert_eq!((reply.status.as_u16(), reply.json()["code"].clone()), (409, json!("wrong-state")), "it has its node");
     check(&site, "PATCH", "/images/debian", json!({"visibility": "x"}), "visibility").await;
     check(&site, "PATCH", "/images/debian", json!({"min_disk_gib": 70000}), "min_disk_gib").await;
     check(&site, "PATCH", "/images/debian", json!({"min_memory_mib": -1}), "min_memory_mib").await;
