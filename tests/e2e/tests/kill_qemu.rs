@@ -92,6 +92,13 @@ async fn a_killed_vm_of_a_person_stays_stopped_with_the_reason() {
     // A person's start works at once.
     site.api().act("a", &json!({"action": "start"})).await.accepted();
     site.await_vm("a", "running").await;
+
+    // Removed after one more such end, it leaves nothing either: no control group that nobody emptied.
+    kill(&site, "a").await;
+    site.await_vm("a", "stopped").await;
+    site.api().delete("vms/a").await.accepted();
+    site.await_no_vm("a").await;
+    site.await_nothing_left(&[vm["id"].as_str().unwrap()]).await;
 }
 
 #[tokio::test]

@@ -25,4 +25,6 @@ pub mod seed;
 pub use accelerator::{Accelerator, probe_accelerator};
 pub use command_line::{arguments, supports_direct_io};
 pub use machine::{Backing, Disk, DiskFormat, HostForward, InvalidMachine, Limits, Machine, Nic};
-pub use process::{Change, EndError, Ended, Instance, LaunchError, Layout, end, find, grant_read, launch, watch};
+pub use process::{
+    Change, EndError, Ended, Instance, LaunchError, Layout, clear_away, end, find, grant_read, launch, watch,
+};

@@ -9,7 +9,7 @@ mod owner;
 mod watch;
 
 pub use bounds::Containment;
-pub use end::{EndError, Ended, end};
+pub use end::{EndError, Ended, clear_away, end};
 pub use find::{FindError, Record, arguments_hash, find};
 pub use identity::boot_id;
 pub use launch::{LaunchError, launch};

@@ -120,7 +120,7 @@ pub enum AfterStop {
     StartsAgainAfter {
         /// What went wrong, how often, and when it starts.
         failure: Failure,
-        /// Crashes in a row, this one counted.
+        /// Crashes, and stops soon after a start, in a row; this one counted.
         crashes: u32,
     },
 }

@@ -6,7 +6,7 @@ use chrono::TimeDelta;
 use super::{AfterStop, GuestAgent, RunStrategy, StoppedHow, Target, Vm, VmEvent, VmReport, decide::fact, deletion};
 use crate::{Event, Given, World, placement, waiting::FailedAttempt};
 
-/// A run of this length is a good one: a crash after it counts as the first.
+/// A run of this length is a good one: a stop after it counts as the first.
 const GOOD_RUN: TimeDelta = TimeDelta::minutes(10);
 
 pub(super) fn decide(world: &World, given: &Given, vm: &Vm, report: &VmReport) -> Vec<Event> {
@@ -85,14 +85,22 @@ fn after_stop(given: &Given, vm: &Vm, how: StoppedHow, detail: &str) -> AfterSto
     if !starts_again {
         return AfterStop::StaysStopped;
     }
-    if how != StoppedHow::Crashed {
-        return AfterStop::StartsAgain;
-    }
     let ran = vm.power.instance().map_or(TimeDelta::zero(), |instance| given.time - instance.started_at);
+    let reason = match how {
+        StoppedHow::HostRestarted => return AfterStop::StartsAgain,
+        StoppedHow::GuestShutdown | StoppedHow::Graceful | StoppedHow::Forced if ran >= GOOD_RUN => {
+            return AfterStop::StartsAgain;
+        }
+        // A guest that powers off as soon as it runs would be started without end, two commits each time.
+        StoppedHow::GuestShutdown | StoppedHow::Graceful | StoppedHow::Forced => {
+            format!("it stopped soon after its start: {detail}")
+        }
+        StoppedHow::Crashed => format!("it crashed: {detail}"),
+    };
     let crashes = if ran >= GOOD_RUN { 1 } else { vm.crashes.saturating_add(1) };
     let failed = FailedAttempt {
         step: "run".to_owned(),
-        reason: format!("it crashed: {detail}"),
+        reason,
         fix: Some(format!("edgectl show-vm-logs {name}; edgectl stop-vm {name} to leave it down", name = vm.meta.name)),
     };
     let mut failure = failed.after(None, given.time);

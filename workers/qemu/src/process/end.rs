@@ -1,14 +1,15 @@
 //! Ending a machine's QEMU: by the guest's own shutdown, by QEMU's `quit`, by a kill.
 
 use std::io;
+use std::path::Path;
 use std::time::Duration;
 
 use futures::FutureExt as _;
 use tokio::time::{Instant, interval, timeout, timeout_at};
 
-use super::Instance;
-use super::find::{find, read_record};
+use super::find::{Record, find, read_record};
 use super::launch::lock;
+use super::{Instance, Layout};
 use crate::durable::remove_if_there;
 use crate::qmp::{QmpError, RunState};
 
@@ -63,8 +64,16 @@ pub enum EndError {
 /// Safe to repeat, and to call at once with a graceful one under way: the harder one wins.
 pub async fn end(instance: &Instance, graceful: Option<Duration>) -> Result<Ended, EndError> {
     let ended = end_process(instance, graceful).await?;
-    clear_away(instance).await;
+    clear(&instance.id, &instance.layout, instance.record.as_ref()).await;
     Ok(ended)
+}
+
+/// Removes what machine `id` left in its folder and outside when it ended, by whomever: its sockets, its record, its
+/// control groups. Does nothing while it runs or is being launched, or where there is no such folder.
+pub async fn clear_away(id: &str, directory: &Path) {
+    if directory.exists() {
+        clear(id, &Layout::new(directory), None).await;
+    }
 }
 
 async fn end_process(instance: &Instance, graceful: Option<Duration>) -> Result<Ended, EndError> {
@@ -154,17 +163,16 @@ async fn ask_guest(instance: &Instance) -> Result<(), QmpError> {
 
 /// Removes what an ended QEMU leaves behind, unless a new one already runs there. What can't be removed is overwritten
 /// by the next launch, so it is only told.
-async fn clear_away(instance: &Instance) {
-    let layout = &instance.layout;
+async fn clear(id: &str, layout: &Layout, known: Option<&Record>) {
     let until = Instant::now() + Duration::from_secs(1);
-    let Ok(_lock) = lock(layout, &instance.id, until).await else {
-        tracing::debug!(id = %instance.id, "a new launch is under way, nothing is cleared away");
+    let Ok(_lock) = lock(layout, id, until).await else {
+        tracing::debug!(id, "a new launch is under way, nothing is cleared away");
         return;
     };
-    if !matches!(find(&instance.id, &layout.directory), Ok(None)) {
+    if !matches!(find(id, &layout.directory), Ok(None)) {
         return;
     }
-    let record = read_record(layout).or_else(|| instance.record.clone());
+    let record = read_record(layout).or_else(|| known.cloned());
     if let Some(record) = record {
         record.containment.remove().await;
     }

@@ -225,7 +225,11 @@ impl VmDriver for QemuDriver {
     async fn end(&self, id: Id<Vm>) -> Result<(), DriverError> {
         match self.find(id)? {
             Some(instance) => edgestack_qemu::end(&instance, None).await.map(drop).map_err(|error| retry(&error)),
-            None => Ok(()),
+            None => {
+                // Killed by others, it left what its end would have removed.
+                edgestack_qemu::clear_away(&id.to_string(), &self.config.folders.vm(id)).await;
+                Ok(())
+            }
         }
     }
 

@@ -44,8 +44,9 @@ fn after_stop(run_strategy: RunStrategy, how: StoppedHow) -> Option<AfterStop> {
     use StoppedHow::*;
     match (run_strategy, how) {
         (RunStrategy::Always | RunStrategy::RerunOnFailure, Crashed) => None,
-        (RunStrategy::Always, Graceful | Forced | GuestShutdown | HostRestarted) => Some(AfterStop::StartsAgain),
-        (RunStrategy::RerunOnFailure, HostRestarted) => Some(AfterStop::StartsAgain),
+        // The runs here are short ones.
+        (RunStrategy::Always, Graceful | Forced | GuestShutdown) => None,
+        (RunStrategy::Always | RunStrategy::RerunOnFailure, HostRestarted) => Some(AfterStop::StartsAgain),
         (RunStrategy::RerunOnFailure, Graceful | Forced | GuestShutdown) => Some(AfterStop::StaysStopped),
         (RunStrategy::Manual | RunStrategy::Halted, _) => Some(AfterStop::StaysStopped),
     }
