@@ -64,16 +64,6 @@ daemon_is_current() {
         [ "$(process_environment "$1" EDGESTACK_NATS_SERVER)" = "$EDGESTACK_NATS_SERVER" ]
 }
 
-# ensure_vm_user: QEMU processes of a root daemon run as this user, who owns nothing else.
-ensure_vm_user() {
-    if ! getent passwd edgestack-vm >/dev/null; then
-        useradd --system --user-group --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin edgestack-vm
-    fi
-    if getent group kvm >/dev/null && [[ " $(id --name --groups edgestack-vm) " != *" kvm "* ]]; then
-        usermod --append --groups kvm edgestack-vm
-    fi
-}
-
 # start_service: leaves a current daemon alone, replaces another one, and waits until it answers.
 # VMs are not the daemon's children, so a restart does not touch them.
 start_service() {
