@@ -5,8 +5,10 @@
 //! that is in flight, reads the log (law 5), answers those whose commit turns
 //! out to be stored, rewinds its world to the replica's, and decides the others
 //! again, in their old order and under new commit ids: an id names one
-//! sequence of bytes for ever, and whichever attempt of a command was stored
-//! first fences the others off, because all expected the same last sequence.
+//! sequence of bytes for ever, and of the attempts at one place the first that
+//! is stored fences the others off, because all expected the same last sequence.
+//! A command that was sent once and is not appended again may still take
+//! effect, and is answered so (ADR 0002).
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 

@@ -6,6 +6,8 @@
 //!   so it carries a digest of its rows, and is not believed when that differs.
 //! * `history`: every event of every resource, the deleted ones too, with who and why.
 //!
+//! Folded commits queue and are written by the first who reads (ADR 0016).
+//!
 //! Nothing here is a source of truth: delete the folder and it comes back the
 //! same. Whatever sled does (errors, panics, a file cut short) means: set the
 //! folder aside and rebuild from the log.
