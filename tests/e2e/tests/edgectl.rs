@@ -139,3 +139,35 @@ async fn edgectl_tells_failures_apart_by_its_exit_code() {
     assert_eq!(String::from_utf8_lossy(&output.stderr).trim().lines().count(), 1, "{output:?}");
     cli.works("remove-vm deaf --wait");
 }
+
+#[tokio::test]
+async fn an_uploaded_image_makes_vms_and_leaves_nothing() {
+    let Some(site) = Site::start("an_uploaded_image_makes_vms_and_leaves_nothing").await else { return };
+    site.add_tiny().await;
+    let cli = Cli { site: &site };
+    let file = site.folder().join("upload.raw");
+    edgestack_e2e::write_boot_disk(&file, edgestack_e2e::TINY);
+
+    cli.works(&format!("create-image sent --file {} --format raw", file.display()));
+    let image = cli.json("show-image sent -o json");
+    assert_eq!((&image["state"], &image["size_bytes"]), (&"active".into(), &(1 << 20).into()), "{image}");
+    cli.works("create-vm a --image sent --flavor tiny");
+    let refused = cli.fails("remove-image sent", 1);
+    assert!(refused.contains("in use by vm \"a\""), "{refused}");
+    cli.works("remove-vm a");
+    cli.works("remove-image sent");
+
+    // What is no disk of the declared kind is told so.
+    std::fs::write(&file, "no disk").expect("a file");
+    let refused = cli.fails(&format!("create-image bad --file {} --format qcow2", file.display()), 1);
+    assert!(refused.contains("not qcow2 as declared"), "{refused}");
+    cli.works("remove-image bad");
+    let id = image["id"].as_str().expect("an id");
+    let left: Vec<_> = ["images", "uploads"]
+        .iter()
+        .flat_map(|folder| std::fs::read_dir(site.state().join(folder)).expect("a folder"))
+        .map(|entry| entry.expect("an entry").file_name().into_string().expect("a name"))
+        .collect();
+    let uploads = std::fs::read_dir(site.state().join("uploads")).expect("a folder").count();
+    assert!(uploads == 0 && !left.iter().any(|name| name.starts_with(id)), "{left:?}");
+}
