@@ -39,6 +39,10 @@ use crate::{
     signals::Signals,
 };
 
+/// sled frees in its own threads what others allocated, which glibc's arenas serialize (ADR 0019).
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// How long requests in flight, and then nats-server, may take when the daemon stops.
 const STOP_PATIENCE: Duration = Duration::from_secs(10);
 

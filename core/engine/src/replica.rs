@@ -7,6 +7,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard},
 };
 
+use bytes::Bytes;
 use edgestack_log::{ChainHead, Damage, StoredCommit, chain};
 use edgestack_model::{Commit, DecodeError, Kind, Sequence, World, world::Impossible, world::Resource};
 use tokio::sync::{broadcast, watch};
@@ -17,6 +18,8 @@ use uuid::Uuid;
 pub struct Applied {
     /// The commit.
     pub commit: Arc<Commit>,
+    /// Its bytes as the log has them.
+    pub payload: Bytes,
     /// Each touched resource before and after.
     pub changes: Vec<Change>,
     /// Idempotency keys that are no longer remembered.
@@ -239,7 +242,7 @@ impl Replica {
             inner.recent.pop_front();
         }
         inner.recent.push_back((head, commit.id));
-        Ok(Some(Applied { commit, changes, forgotten: touched.forgotten }))
+        Ok(Some(Applied { commit, payload: stored.payload.clone(), changes, forgotten: touched.forgotten }))
     }
 }
 

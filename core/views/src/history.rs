@@ -1,17 +1,19 @@
 //! The history view: every event under its resource's id, oldest first.
 //!
-//! Keys begin with a letter for the table: `h` id sequence index → row, `g` kind
-//! name NUL sequence → id of a resource that once had the name, `p` → position.
-//! A volume's events stand under its VM's id too: they are part of its story.
+//! Keys begin with a letter for the table: `c` sequence → the commit as the log
+//! has it, `h` id sequence index → nothing (one for each event of the resource),
+//! `g` kind name → id of the last resource that had the name and is gone, `p` →
+//! position. So an event is stored once, unparsed, and an old one is upcast when
+//! it is read. A volume's events stand under its VM's id too: they are part of
+//! its story.
 
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use edgestack_engine::Applied;
 use edgestack_log::ChainHead;
-use edgestack_model::{Actor, Kind, Sequence, event::EventRecord, world::Resource};
-use serde::{Deserialize, Serialize};
-use sled::{Batch, Tree};
+use edgestack_model::{Actor, Commit, Kind, Sequence, event::EventRecord, world::Resource};
+use sled::{Batch, IVec, Tree};
 use uuid::Uuid;
 
 use crate::ViewError;
@@ -19,7 +21,7 @@ use crate::ViewError;
 const POSITION: &[u8] = b"p";
 
 /// One event with its commit's envelope.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HistoryRow {
     /// The commit.
     pub sequence: Sequence,
@@ -75,8 +77,7 @@ impl History {
     }
 
     pub(crate) fn last_of_name(&self, kind: Kind, name: &str) -> Result<Option<Uuid>, ViewError> {
-        let last = self.tree.scan_prefix(name_prefix(kind, name)).next_back().transpose()?;
-        Ok(last.and_then(|(_, id)| Uuid::from_slice(&id).ok()))
+        Ok(self.tree.get(gone_key(kind, name))?.and_then(|id| Uuid::from_slice(&id).ok()))
     }
 
     pub(crate) fn events(
@@ -87,28 +88,39 @@ impl History {
         let prefix = event_prefix(id);
         let mut from = event_key(id, after.0, after.1);
         from.push(0);
+        let tree = self.tree.clone();
+        let mut last: Option<Commit> = None;
         self.tree
             .range(from..)
             .take_while(move |row| row.as_ref().map_or(true, |(key, _)| key.starts_with(&prefix)))
-            .map(|row| Ok(serde_json::from_slice(&row?.1)?))
+            .map(move |row| {
+                let (sequence, index) = place_of(&row?.0).ok_or(ViewError::Incomplete)?;
+                // Events of one commit stand side by side; it is decoded once.
+                let commit = match last.take() {
+                    Some(commit) if commit.sequence == sequence => commit,
+                    Some(_) | None => read_commit(&tree, sequence)?,
+                };
+                let row = HistoryRow::of(&commit, index);
+                last = Some(commit);
+                row
+            })
     }
 
     pub(crate) fn project(&self, applied: &[Arc<Applied>], head: &ChainHead) -> Result<(), ViewError> {
         let position = self.position()?;
         let mut batch = Batch::default();
         for one in applied.iter().filter(|one| one.commit.sequence.0 > position) {
-            for (row, event) in rows_of(one)?.into_iter().zip(&one.commit.events) {
-                let value = serde_json::to_vec(&row)?;
-                batch.insert(event_key(event.resource_id, row.sequence, row.index), value.clone());
+            let sequence = one.commit.sequence;
+            batch.insert(commit_key(sequence), IVec::from(&one.payload[..]));
+            for (index, event) in (0_u32..).zip(&one.commit.events) {
+                batch.insert(event_key(event.resource_id, sequence, index), IVec::default());
                 if let Some(owner) = owner_of(one, event.fact.kind(), event.resource_id) {
-                    batch.insert(event_key(owner, row.sequence, row.index), value);
+                    batch.insert(event_key(owner, sequence, index), IVec::default());
                 }
-                if event.generation == edgestack_model::Generation::FIRST && row.event.event_type.ends_with("Created")
-                    || row.event.event_type.ends_with("Registered")
-                {
-                    let mut key = name_prefix(event.fact.kind(), event.name.as_str());
-                    key.extend_from_slice(&row.sequence.0.to_be_bytes());
-                    batch.insert(key, event.resource_id.as_bytes().to_vec());
+            }
+            for gone in one.changes.iter().filter(|change| change.after.is_none()) {
+                if let Some(before) = &gone.before {
+                    batch.insert(gone_key(gone.kind, before.meta().name.as_str()), gone.id.as_bytes().to_vec());
                 }
             }
         }
@@ -118,27 +130,29 @@ impl History {
     }
 }
 
-/// The rows of a commit's events.
-pub(crate) fn rows_of(applied: &Applied) -> Result<Vec<HistoryRow>, ViewError> {
-    let commit = &applied.commit;
-    (0_u32..)
-        .zip(&commit.events)
-        .map(|(index, event)| {
-            Ok(HistoryRow {
-                sequence: commit.sequence,
-                index,
-                time: commit.time,
-                actor: commit.actor.clone(),
-                command: commit.command.clone(),
-                commit_id: commit.id,
-                correlation_id: commit.correlation_id,
-                causation_id: commit.causation_id,
-                reason: commit.reason.clone(),
-                message: event.describe(),
-                event: event.to_record()?,
-            })
+impl HistoryRow {
+    fn of(commit: &Commit, index: u32) -> Result<Self, ViewError> {
+        let event =
+            usize::try_from(index).ok().and_then(|index| commit.events.get(index)).ok_or(ViewError::Incomplete)?;
+        Ok(Self {
+            sequence: commit.sequence,
+            index,
+            time: commit.time,
+            actor: commit.actor.clone(),
+            command: commit.command.clone(),
+            commit_id: commit.id,
+            correlation_id: commit.correlation_id,
+            causation_id: commit.causation_id,
+            reason: commit.reason.clone(),
+            message: event.describe(),
+            event: event.to_record()?,
         })
-        .collect()
+    }
+}
+
+fn read_commit(tree: &Tree, sequence: Sequence) -> Result<Commit, ViewError> {
+    let payload = tree.get(commit_key(sequence))?.ok_or(ViewError::Incomplete)?;
+    Ok(Commit::decode(&payload)?)
 }
 
 fn owner_of(applied: &Applied, kind: Kind, id: Uuid) -> Option<Uuid> {
@@ -165,9 +179,21 @@ fn event_key(id: Uuid, sequence: Sequence, index: u32) -> Vec<u8> {
     key
 }
 
-fn name_prefix(kind: Kind, name: &str) -> Vec<u8> {
+/// Sequence and index at the end of an event's key.
+fn place_of(key: &[u8]) -> Option<(Sequence, u32)> {
+    let (rest, index) = key.split_last_chunk::<4>()?;
+    let (_, sequence) = rest.split_last_chunk::<8>()?;
+    Some((Sequence(u64::from_be_bytes(*sequence)), u32::from_be_bytes(*index)))
+}
+
+fn commit_key(sequence: Sequence) -> Vec<u8> {
+    let mut key = vec![b'c'];
+    key.extend_from_slice(&sequence.0.to_be_bytes());
+    key
+}
+
+fn gone_key(kind: Kind, name: &str) -> Vec<u8> {
     let mut key = vec![b'g', kind as u8];
     key.extend_from_slice(name.as_bytes());
-    key.push(0);
     key
 }

@@ -42,6 +42,16 @@ pub enum ViewError {
         "a row of the view is not readable; stop edgestackd, delete the views folder, start it again: it is rebuilt from the log"
     )]
     Row(#[from] serde_json::Error),
+    /// A commit in the history does not decode.
+    #[error(
+        "a commit in the history view is not readable; stop edgestackd, delete the views folder, start it again: it is rebuilt from the log"
+    )]
+    Commit(#[from] edgestack_model::DecodeError),
+    /// A row leads to another that is not there.
+    #[error(
+        "the history view is incomplete; stop edgestackd, delete the views folder, start it again: it is rebuilt from the log"
+    )]
+    Incomplete,
 }
 
 /// Rows as they are stored: key and value of each.

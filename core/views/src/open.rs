@@ -32,6 +32,9 @@ pub struct Restored {
     pub head: ChainHead,
 }
 
+/// Views in a form that is no longer written; the new ones are built from the log.
+const OLD_TREES: [&str; 1] = ["history"];
+
 /// How long a store may stay held by a process that is just ending.
 const HELD_AT_MOST: Duration = Duration::from_secs(3);
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
@@ -82,8 +85,11 @@ fn read(folder: &Path) -> Result<Opened, ViewError> {
         .mode(sled::Mode::LowSpace)
         .flush_every_ms(Some(1000))
         .open()?;
+    for old in db.tree_names().iter().filter(|name| OLD_TREES.iter().any(|old| old.as_bytes() == &name[..])) {
+        db.drop_tree(old)?;
+    }
     let state = State::new(db.open_tree("state")?);
-    let history = History::new(db.open_tree("history")?);
+    let history = History::new(db.open_tree("history-2")?);
     let restored = match state.restore()? {
         // The history must not lack what the state has: commits are not read again from before the state's place.
         Some((world, head)) if history.position()? >= head.sequence => Some(Restored { world, head }),

@@ -4,7 +4,7 @@
 //! → id, `i` actor NUL key → remembered request, `p` → position and digest.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
 };
 
@@ -173,7 +173,12 @@ impl State {
         let mut rows = Rows { tree: &self.tree, batch: Batch::default(), digest: *digest, pending: HashMap::new() };
         // Only what is left after the last commit is written; what is gone goes first, since its name may be another's by now.
         let mut last: BTreeMap<(Kind, Uuid), &Resource> = BTreeMap::new();
+        // What none of these commits made has rows from before.
+        let mut made: HashSet<(Kind, Uuid)> = HashSet::new();
         for change in applied.iter().flat_map(|one| &one.changes) {
+            if change.before.is_none() {
+                made.insert((change.kind, change.id));
+            }
             match (&change.before, &change.after) {
                 (_, Some(after)) => drop(last.insert((change.kind, change.id), after)),
                 (before, None) => {
@@ -186,8 +191,14 @@ impl State {
             }
         }
         for ((kind, id), resource) in last {
-            rows.insert(name_key(kind, resource.meta().name.as_str()), id.as_bytes().to_vec())?;
-            rows.insert(resource_key(kind, id), serde_json::to_vec(resource)?)?;
+            let (key, value) = (resource_key(kind, id), serde_json::to_vec(resource)?);
+            if made.contains(&(kind, id)) {
+                rows.insert_new(name_key(kind, resource.meta().name.as_str()), id.as_bytes().to_vec());
+                rows.insert_new(key, value);
+            } else {
+                // Names never change, so the row of the name stays.
+                rows.insert(key, value)?;
+            }
         }
         for one in applied {
             project_idempotency(&mut rows, one)?;
@@ -231,6 +242,12 @@ impl Rows<'_> {
         self.batch.insert(key.clone(), value.clone());
         self.pending.insert(key, Some(value));
         Ok(())
+    }
+
+    /// A row that is in no store yet, and is touched once; most rows are such ones.
+    fn insert_new(&mut self, key: Vec<u8>, value: Vec<u8>) {
+        self.digest.add(&key, &value);
+        self.batch.insert(key, value);
     }
 
     fn remove(&mut self, key: Vec<u8>) -> Result<(), ViewError> {

@@ -37,16 +37,26 @@ pub async fn measure(options: &Options) -> Result<(), Failure> {
         ratio(http_stats.median(), bare_stats.median())
     );
     let (mut bare_rates, mut http_rates) = (Vec::new(), Vec::new());
+    let (mut done, before) = (0.0, site.cpu()?);
     for round in 0..ROUNDS {
         bare_rates.push(bare.pipelined(COMMIT_BYTES, 2 * CLIENTS, ROUND_TIME).await?);
-        http_rates.push(many_clients(&site, round).await?);
+        let rate = many_clients(&site, round).await?;
+        done += rate * ROUND_TIME.as_secs_f64();
+        http_rates.push(rate);
     }
+    let after = site.cpu()?;
     let mut ratios: Vec<f64> = http_rates.iter().zip(&bare_rates).map(|(http, bare)| http / bare).collect();
     println!(
         "| the same, {CLIENTS} clients | {:.0}/s | | {:.0}/s (bare, pipelined) | {:.2} | ≥ 0.7 |",
         middle(&mut http_rates),
         middle(&mut bare_rates),
         middle(&mut ratios)
+    );
+    let each = |time: Duration| time.as_secs_f64() * 1e6 / done;
+    println!(
+        "| CPU time of each of these, daemon + nats-server | {:.0} + {:.0} µs | | | | |",
+        each(after.0 - before.0),
+        each(after.1 - before.1)
     );
     bare.stop().await;
     Ok(())

@@ -11,6 +11,9 @@ use crate::Failure;
 /// Where all objects are.
 pub const PREFIX: &str = "/edgetron/resources/kubevirt";
 
+/// Room for one read, bytes: most answers come in one.
+const READ_BYTES: usize = 8 << 10;
+
 /// One kept connection.
 pub struct Client {
     stream: TcpStream,
@@ -61,12 +64,10 @@ impl Client {
     }
 
     async fn read_more(&mut self) -> Result<(), Failure> {
-        let mut piece = [0_u8; 64 << 10];
-        let read = self.stream.read(&mut piece).await?;
-        if read == 0 {
+        self.buffer.reserve(READ_BYTES);
+        if self.stream.read_buf(&mut self.buffer).await? == 0 {
             return Err("the connection was closed".into());
         }
-        self.buffer.extend_from_slice(&piece[..read]);
         Ok(())
     }
 }

@@ -6,6 +6,7 @@
 
 mod bare;
 mod commands;
+mod fold;
 mod http;
 mod qemu;
 mod site;
@@ -16,6 +17,10 @@ mod vms;
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::Parser;
+
+/// As the daemon has it.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 /// Why a measurement ended early.
 pub type Failure = Box<dyn std::error::Error + Send + Sync>;
@@ -31,11 +36,14 @@ pub struct Options {
     #[arg(long, env = "EDGESTACK_NATS_SERVER", default_value = "nats-server")]
     pub nats_server: PathBuf,
     /// Only these measurements.
-    #[arg(long, value_delimiter = ',', default_values_t = ["commands".to_owned(), "vms".to_owned(), "qemu".to_owned()])]
+    #[arg(long, value_delimiter = ',', default_values_t = ["commands".to_owned(), "fold".to_owned(), "vms".to_owned(), "qemu".to_owned()])]
     pub only: Vec<String>,
     /// VMs in the log for the measurements of reads, memory and start.
     #[arg(long, default_value_t = 1000)]
     pub vms: usize,
+    /// Commits in the log for the measurement of folding.
+    #[arg(long, default_value_t = 20_000)]
+    pub commits: usize,
 }
 
 #[tokio::main]
@@ -46,9 +54,10 @@ async fn main() -> ExitCode {
     for name in &options.only {
         let measured = match name.as_str() {
             "commands" => commands::measure(&options).await,
+            "fold" => fold::measure(&options),
             "vms" => vms::measure(&options).await,
             "qemu" => qemu::measure(&options).await,
-            other => Err(format!("there is no measurement {other:?}; there are commands, vms, qemu").into()),
+            other => Err(format!("there is no measurement {other:?}; there are commands, fold, vms, qemu").into()),
         };
         if let Err(error) = measured {
             eprintln!("edgestack-bench: {name}: {error}");

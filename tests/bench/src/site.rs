@@ -80,6 +80,12 @@ impl Site {
         Ok((rss_mib(daemon)?, rss_mib(self.nats_pid()?)?))
     }
 
+    /// CPU time of daemon and nats-server since they started.
+    pub fn cpu(&self) -> Result<(Duration, Duration), Failure> {
+        let daemon = self.daemon.id().ok_or("the daemon has ended")?;
+        Ok((cpu_time(daemon)?, cpu_time(self.nats_pid()?)?))
+    }
+
     fn nats_pid(&self) -> Result<u32, Failure> {
         let text = std::fs::read_to_string(self.folder.path().join("nats/nats-server.pid"))?;
         Ok(text.trim().parse()?)
@@ -163,6 +169,14 @@ fn kill(pid: u32) {
 }
 
 /// Source: proc_pid_status(5), `VmRSS`, kB.
+/// proc(5), `stat`: fields 14 and 15 are user and system time in clock ticks, counted behind the name in brackets.
+fn cpu_time(pid: u32) -> Result<Duration, Failure> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    let fields = stat.rsplit_once(") ").ok_or("stat has no name")?.1;
+    let ticks: u64 = fields.split(' ').skip(11).take(2).map(|field| field.parse().unwrap_or(0_u64)).sum();
+    Ok(Duration::from_millis(ticks * 1000 / rustix::param::clock_ticks_per_second()))
+}
+
 fn rss_mib(pid: u32) -> Result<u64, Failure> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
     let kib = status

@@ -110,11 +110,23 @@ fn a_row_that_is_not_what_was_written_is_noticed_by_the_digest() {
 fn a_history_that_lacks_what_the_state_has_is_rebuilt() {
     let (_folder, path, story, rows) = a_store();
     let db = store(&path);
-    db.drop_tree("history").unwrap();
+    assert!(db.drop_tree("history-2").unwrap());
     db.flush().unwrap();
     drop(db);
     assert!(edgestack_views::open(&path).unwrap().restored.is_none());
     heals(&path, &story, &rows, "no history");
+}
+
+#[test]
+fn a_history_in_an_older_form_is_dropped_and_the_views_are_rebuilt() {
+    let (_folder, path, story, rows) = a_store();
+    let db = store(&path);
+    db.drop_tree("history-2").unwrap();
+    db.open_tree("history").unwrap().insert(b"h", b"as it was stored once").unwrap();
+    db.flush().unwrap();
+    drop(db);
+    heals(&path, &story, &rows, "an older form");
+    assert!(!store(&path).tree_names().iter().any(|name| name.as_ref() == b"history"), "it takes room for nothing");
 }
 
 #[test]
