@@ -164,7 +164,7 @@ async fn a_history_is_told_and_then_followed_without_repeating() {
     }
     child.kill().await.unwrap();
     let follow = server.asked().into_iter().find(|a| a.path.ends_with("follow=true")).unwrap();
-    assert_eq!(follow.header("last-event-id"), Some("15"));
+    assert_eq!(follow.header("last-event-id"), Some("15.0"));
 }
 
 #[tokio::test]
