@@ -232,7 +232,16 @@ impl Client {
     /// # Errors
     /// See [`ClientError`].
     pub async fn get(&self, url: Url) -> Result<String, ClientError> {
+        self.get_as(url, "application/json").await
+    }
+
+    /// Reads a document in one of the forms that the server has it in.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn get_as(&self, url: Url, accept: &'static str) -> Result<String, ClientError> {
         let mut request = self.request(Method::GET, url.clone());
+        request.headers_mut().insert(ACCEPT, HeaderValue::from_static(accept));
         *request.timeout_mut() = Some(REQUEST_TIMEOUT);
         let response = self.send(request).await?;
         body(&url, response).await
