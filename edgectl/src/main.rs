@@ -22,6 +22,7 @@ mod node;
 mod output;
 mod progress;
 mod resource;
+mod trust;
 mod version;
 mod vm;
 mod vm_sheet;

@@ -111,7 +111,7 @@ async fn a_config_file_that_others_can_read_is_warned_of() {
         command.env("XDG_CONFIG_HOME", folder.path());
         let ran = run(command).await.expect(0);
         assert_eq!(ran.err.contains("chmod 600"), warned, "{}", ran.err);
-        assert_eq!(squeezed(&ran.out), r#"{"url":"http://h:1","token":"t","nats_url":"nats://n"}"#);
+        assert_eq!(squeezed(&ran.out), r#"{"url":"http://h:1","token":"t","nats_url":"nats://n","ca_file":null}"#);
     }
 }
 
