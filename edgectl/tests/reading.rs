@@ -79,10 +79,9 @@ async fn json_of_one_resource_is_the_apis_with_fields_unknown_here() {
 
 #[tokio::test]
 async fn a_refusal_is_one_line_and_exit_code_1() {
-    let server =
-        Canned::start(|_, _| problem(404, "not-found", "vm \"x\" does not exist; see the list: GET vms")).await;
+    let server = Canned::start(|_, _| problem(404, "not-found", "vm \"x\" does not exist; see the list of vms")).await;
     let ran = server.run(&["show-vm", "x"]).await.expect(1);
-    assert_eq!((ran.out.as_str(), ran.err.as_str()), ("", "edgectl: vm \"x\" does not exist; see the list: GET vms\n"));
+    assert_eq!((ran.out.as_str(), ran.err.as_str()), ("", "edgectl: vm \"x\" does not exist; see the list of vms\n"));
 }
 
 #[tokio::test]
