@@ -18,7 +18,13 @@ use reqwest::{
 use tokio::io::AsyncReadExt;
 use uuid::Uuid;
 
-use crate::{cli::ChangeArgs, config::ConfigError, config::Effective, failure::Failure, output};
+use crate::{
+    cli::ChangeArgs,
+    config::{ConfigError, Effective, Setting},
+    failure::Failure,
+    output,
+    trust::{self, Untrusted},
+};
 
 /// Where the objects live.
 pub const PREFIX: &str = "edgetron/resources/kubevirt";
@@ -51,6 +57,9 @@ pub enum ClientError {
         #[source]
         source: reqwest::Error,
     },
+    /// There is a connection, and the site behind it cannot be trusted.
+    #[error(transparent)]
+    Untrusted(#[from] Untrusted),
     /// No answer in time.
     #[error("{url} did not answer within {} s; see what the server is doing: its log, or GET /readyz", REQUEST_TIMEOUT.as_secs())]
     Slow {
@@ -65,6 +74,12 @@ pub enum ClientError {
         /// Why.
         #[source]
         source: reqwest::Error,
+    },
+    /// What came back is no HTTP.
+    #[error("what answers at {url} does not speak HTTP; if the site has a certificate, its URL begins with https://")]
+    NotHttp {
+        /// What was asked.
+        url: String,
     },
     /// An error without a problem document.
     #[error("{url} answered {status} and no problem document; is this EdgeStack's API?{hint}")]
@@ -107,6 +122,8 @@ impl ClientError {
             Self::Refused { problem, .. } => Some(problem.status),
             Self::NotOurs { status, .. } => Some(status.as_u16()),
             Self::Unreachable { .. }
+            | Self::Untrusted(_)
+            | Self::NotHttp { .. }
             | Self::Slow { .. }
             | Self::Broken { .. }
             | Self::File { .. }
@@ -121,7 +138,11 @@ impl ClientError {
         match self {
             Self::Refused { retry_after, .. } | Self::NotOurs { retry_after, .. } => *retry_after,
             Self::Slow { .. } | Self::Broken { .. } => Some(Duration::from_secs(1)),
-            Self::Unreachable { .. } | Self::File { .. } | Self::Header { .. } => None,
+            Self::Unreachable { .. }
+            | Self::Untrusted(_)
+            | Self::NotHttp { .. }
+            | Self::File { .. }
+            | Self::Header { .. } => None,
         }
     }
 }
@@ -174,6 +195,7 @@ pub struct Client {
     base: Url,
     authorization: HeaderValue,
     token_from: String,
+    ca_file: Option<Setting>,
 }
 
 impl Client {
@@ -198,8 +220,11 @@ impl Client {
             // A proxy's loopback is not ours.
             builder = builder.no_proxy();
         }
+        if let Some(ca_file) = config.ca_file.as_ref().filter(|_| base.scheme() == "https") {
+            builder = trust::only(builder, ca_file)?;
+        }
         let http = builder.build().map_err(|source| ClientError::Unreachable { url: url.value.clone(), source })?;
-        Ok(Self { http, base, authorization, token_from: token.from.clone() })
+        Ok(Self { http, base, authorization, token_from: token.from.clone(), ca_file: config.ca_file.clone() })
     }
 
     /// The URL of path segments under the API's prefix, each a name or id as the user typed it.
@@ -232,7 +257,16 @@ impl Client {
     /// # Errors
     /// See [`ClientError`].
     pub async fn get(&self, url: Url) -> Result<String, ClientError> {
+        self.get_as(url, "application/json").await
+    }
+
+    /// Reads a document in one of the forms that the server has it in.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn get_as(&self, url: Url, accept: &'static str) -> Result<String, ClientError> {
         let mut request = self.request(Method::GET, url.clone());
+        request.headers_mut().insert(ACCEPT, HeaderValue::from_static(accept));
         *request.timeout_mut() = Some(REQUEST_TIMEOUT);
         let response = self.send(request).await?;
         body(&url, response).await
@@ -357,11 +391,12 @@ impl Client {
     }
 
     fn transport(&self, url: &Url, error: reqwest::Error) -> ClientError {
+        let site = || self.base.as_str().trim_end_matches('/').to_owned();
+        if let Some(why) = trust::why_not(&error) {
+            return Untrusted::new(site(), why, self.ca_file.as_ref()).into();
+        }
         if error.is_connect() {
-            return ClientError::Unreachable {
-                url: self.base.as_str().trim_end_matches('/').to_owned(),
-                source: error,
-            };
+            return ClientError::Unreachable { url: site(), source: error };
         }
         broken(url, error)
     }
@@ -406,7 +441,20 @@ pub fn retry_after(headers: &HeaderMap) -> Option<Duration> {
 /// A stream's or body's failure.
 pub fn broken(url: &Url, error: reqwest::Error) -> ClientError {
     let url = shown(url);
-    if error.is_timeout() { ClientError::Slow { url } } else { ClientError::Broken { url, source: error } }
+    if error.is_timeout() {
+        ClientError::Slow { url }
+    } else if is_no_http(&error) {
+        ClientError::NotHttp { url }
+    } else {
+        ClientError::Broken { url, source: error }
+    }
+}
+
+/// Whether the answer could not be parsed, as when TLS answers what is not TLS.
+fn is_no_http(error: &reqwest::Error) -> bool {
+    std::iter::successors(std::error::Error::source(error), |cause| cause.source())
+        .filter_map(|cause| cause.downcast_ref::<hyper::Error>())
+        .any(hyper::Error::is_parse)
 }
 
 async fn body(url: &Url, response: Response) -> Result<String, ClientError> {

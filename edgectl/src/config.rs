@@ -24,12 +24,16 @@ pub struct TargetArgs {
     /// A file that holds the API token, over EDGESTACK_TOKEN and the config file.
     #[arg(long, global = true, value_name = "FILE", help_heading = "Site", value_hint = clap::ValueHint::FilePath)]
     pub token_file: Option<PathBuf>,
+    /// The certificate (PEM) of the site's own CA, which counts instead of the public ones; over EDGESTACK_CA_FILE
+    /// and the config file.
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Site", value_hint = clap::ValueHint::FilePath)]
+    pub ca_file: Option<PathBuf>,
 }
 
 /// `edgectl config …`
 #[derive(Debug, Subcommand)]
 pub enum ConfigCommand {
-    /// Shows the site's URL, token and NATS URL in effect, and where each comes from.
+    /// Shows the site's URL, token, NATS URL and CA file in effect, and where each comes from.
     #[command(after_help = "Example:\n  edgectl config view -o json")]
     View(OutputArgs),
 }
@@ -73,6 +77,27 @@ pub enum ConfigError {
         #[source]
         source: serde_json::Error,
     },
+    /// The CA file cannot be read.
+    #[error("cannot read the CA file {path} (from {from}); name the right one with --ca-file or EDGESTACK_CA_FILE")]
+    CaUnreadable {
+        /// Which.
+        path: String,
+        /// `--ca-file`, `EDGESTACK_CA_FILE`, or the config file's path.
+        from: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The CA file is of another kind.
+    #[error(
+        "the CA file {path} (from {from}) holds no certificate; it must be PEM text with -----BEGIN CERTIFICATE-----, from the site or its CA"
+    )]
+    CaWithoutCertificate {
+        /// Which.
+        path: String,
+        /// From where.
+        from: String,
+    },
     /// Not http(s).
     #[error("{url:?} (from {from}) is not an http:// or https:// URL")]
     Url {
@@ -88,7 +113,7 @@ pub enum ConfigError {
 pub struct Setting {
     /// Its value.
     pub value: String,
-    /// `--url`, `EDGESTACK_URL`, or the file's path.
+    /// `--url`, `EDGESTACK_URL` and the like, or the config file's path.
     pub from: String,
 }
 
@@ -101,16 +126,19 @@ pub struct Effective {
     pub token: Option<Setting>,
     /// The site's NATS.
     pub nats_url: Option<Setting>,
+    /// The path of the CA's certificate; the public CAs count if absent.
+    pub ca_file: Option<Setting>,
     /// Where the config file is or would be.
     pub path: PathBuf,
 }
 
-/// The config file, as `deploy/quickstart` writes it. Further fields are others' business.
+/// The config file, as `edgestackd` writes it (`client.json`) and `deploy/quickstart` copies it. Further fields are others' business.
 #[derive(Debug, Default, Deserialize)]
 struct FileContent {
     url: Option<String>,
     token: Option<String>,
     nats_url: Option<String>,
+    ca_file: Option<String>,
 }
 
 /// Environment variables by name; a parameter so that tests need not change the process's own.
@@ -141,6 +169,7 @@ impl Effective {
             }),
             None => None,
         };
+        let ca_flag = target.ca_file.as_ref().map(|file| file.display().to_string());
         Ok(Self {
             url: of(target.url.clone(), "--url")
                 .or_else(|| of(env("EDGESTACK_URL"), "EDGESTACK_URL"))
@@ -149,6 +178,9 @@ impl Effective {
                 .or_else(|| of(env("EDGESTACK_TOKEN"), "EDGESTACK_TOKEN"))
                 .or_else(|| of(file.token, &path_text)),
             nats_url: of(file.nats_url, &path_text),
+            ca_file: of(ca_flag, "--ca-file")
+                .or_else(|| of(env("EDGESTACK_CA_FILE"), "EDGESTACK_CA_FILE"))
+                .or_else(|| of(file.ca_file.map(|ca| beside(&path, &ca)), &path_text)),
             path,
         })
     }
@@ -166,6 +198,11 @@ impl Effective {
             (Some(_), None) => Err(incomplete("token", "EDGESTACK_TOKEN")),
         }
     }
+}
+
+/// A path that stands in a file means one from that file's folder, wherever edgectl is run.
+fn beside(file: &Path, path: &str) -> String {
+    file.parent().map_or_else(|| path.to_owned(), |folder| folder.join(path).display().to_string())
 }
 
 /// Source of the place: XDG Base Directory Specification.
@@ -207,7 +244,7 @@ pub fn run(command: &ConfigCommand, target: &TargetArgs) -> Result<(), Failure> 
     }
     let (raw, people) = shown(&effective)?;
     match args.output {
-        Format::Name => output::print("url\ntoken\nnats_url\n"),
+        Format::Name => output::print("url\ntoken\nnats_url\nca_file\n"),
         format => output::print_document(format, &raw, "", |view: View| {
             Ok(output::table(&["SETTING", "VALUE", "FROM"], people, view.colour))
         }),
@@ -220,6 +257,7 @@ struct Shown<'a> {
     url: Option<&'a str>,
     token: Option<&'a str>,
     nats_url: Option<&'a str>,
+    ca_file: Option<&'a str>,
 }
 
 fn shown(effective: &Effective) -> Result<(String, Vec<Vec<Cell>>), Failure> {
@@ -230,6 +268,7 @@ fn shown(effective: &Effective) -> Result<(String, Vec<Vec<Cell>>), Failure> {
         url: value(&effective.url),
         token: value(&effective.token),
         nats_url: value(&effective.nats_url),
+        ca_file: value(&effective.ca_file),
     })?;
     let row = |key: &str, setting: &Option<Setting>, hide: fn(&str) -> String| {
         let (value, from) = match setting {
@@ -242,6 +281,7 @@ fn shown(effective: &Effective) -> Result<(String, Vec<Vec<Cell>>), Failure> {
         row("url", &effective.url, without_password),
         row("token", &effective.token, |_| "(hidden; -o json shows it)".to_owned()),
         row("nats_url", &effective.nats_url, without_password),
+        row("ca_file", &effective.ca_file, str::to_owned),
     ];
     Ok((raw, people))
 }
@@ -290,13 +330,34 @@ mod tests {
         assert_eq!((value(&env.url), value(&env.token)), (Some("http://e"), Some("te")));
         let token_file = folder.path().join("token");
         fs::write(&token_file, "tt\n").unwrap();
-        let flags = TargetArgs { url: Some("http://flag".to_owned()), token_file: Some(token_file) };
+        let flags = TargetArgs { url: Some("http://flag".to_owned()), token_file: Some(token_file), ca_file: None };
         let all = load(folder.path(), &vars, &flags);
         assert_eq!((value(&all.url), value(&all.token)), (Some("http://flag"), Some("tt")));
         let (raw, people) = shown(&file).unwrap();
         assert!(raw.contains("\"token\":\"tf\""), "{raw}");
         let table = output::table(&["A", "B", "C"], people, false);
         assert!(!table.contains("tf") && !table.contains("secret"), "{table}");
+    }
+
+    #[test]
+    fn the_ca_file_comes_from_flag_environment_or_beside_the_config_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("edgestack/config.json");
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        let none = TargetArgs::default();
+        let beside = folder.path().join("edgestack/ca.pem").display().to_string();
+        for (written, meant) in [("ca.pem", beside.as_str()), ("/etc/ca.pem", "/etc/ca.pem")] {
+            fs::write(&path, format!(r#"{{"url":"https://f","token":"t","ca_file":"{written}"}}"#)).unwrap();
+            assert_eq!(value(&load(folder.path(), &[], &none).ca_file), Some(meant));
+        }
+        let vars = [("EDGESTACK_CA_FILE", "e.pem")];
+        assert_eq!(value(&load(folder.path(), &vars, &none).ca_file), Some("e.pem"));
+        let flag = TargetArgs { ca_file: Some("f.pem".into()), ..none };
+        let flagged = load(folder.path(), &vars, &flag);
+        assert_eq!(flagged.ca_file, Some(Setting { value: "f.pem".to_owned(), from: "--ca-file".to_owned() }));
+        let (raw, people) = shown(&flagged).unwrap();
+        assert!(raw.contains(r#""ca_file":"f.pem""#), "{raw}");
+        assert!(output::table(&["A", "B", "C"], people, false).contains("--ca-file"));
     }
 
     #[test]

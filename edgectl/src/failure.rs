@@ -44,9 +44,6 @@ pub enum Failure {
     /// An answer that this edgectl cannot read.
     #[error("the server's answer is not understood; is edgectl older than the server? -o json shows it as it is")]
     Unreadable(#[from] serde_json::Error),
-    /// Text that is no YAML.
-    #[error("the server's answer is not YAML")]
-    Yaml(#[from] serde_norway::Error),
     /// Standard output is gone or full.
     #[error("cannot write to standard output")]
     Output(#[source] io::Error),
@@ -65,7 +62,6 @@ impl Failure {
             | Self::Some { .. }
             | Self::File { .. }
             | Self::Unreadable(_)
-            | Self::Yaml(_)
             | Self::Output(_) => 1,
         }
     }

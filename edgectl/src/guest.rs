@@ -53,15 +53,18 @@ pub async fn logs(client: &Client, args: &LogsArgs) -> Result<(), Failure> {
     }
 }
 
-/// `show-vm-manifest`: YAML, as the server sends it.
+/// `show-vm-manifest`: YAML or JSON, as the server sends it.
 ///
 /// # Errors
 /// The server's, or output's.
 pub async fn manifest(client: &Client, args: &ShowArgs) -> Result<(), Failure> {
-    let yaml = client.get(part(client, &args.of.name, "manifest")).await?;
-    match args.output.output {
-        Format::Table | Format::Wide | Format::Yaml => output::print(&yaml),
-        Format::Json => output::print(&json::from_yaml(&yaml)?),
+    let url = part(client, &args.of.name, "manifest");
+    let format = args.output.output;
+    let accept = if format == Format::Json { "application/json" } else { "application/yaml" };
+    let text = client.get_as(url, accept).await?;
+    match format {
+        Format::Table | Format::Wide | Format::Yaml => output::print(&text),
+        Format::Json => output::print(&json::pretty(&text)),
         Format::Name => output::print(&format!("{}\n", args.of.name)),
     }
 }

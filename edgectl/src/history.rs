@@ -80,7 +80,8 @@ async fn follow(
         print_event(&mut history, &event, raw.get(), format, &view)?;
     }
     let url = client.url(segments, &[("follow", "true")]);
-    let mut stream = Stream::new(client, url, (told_up_to > 0).then(|| told_up_to.to_string()));
+    // A history's ids are SEQUENCE.INDEX, and the list doesn't tell the index.
+    let mut stream = Stream::new(client, url, (told_up_to > 0).then(|| format!("{told_up_to}.0")));
     // A commit's events share its sequence and come together; those of the commits
     // told from the list may come a second time.
     loop {

@@ -356,7 +356,7 @@ impl Shown for Image {
     }
 
     fn sheet(&self, view: &View) -> Sheet {
-        let mut sheet = resource::sheet_of(&self.meta, Some(&self.state), view);
+        let mut sheet = resource::sheet_of(&self.meta, Some(Cell::state(&self.state)), view);
         if let Some(waiting) = &self.waiting {
             vm_sheet::waiting_section(&mut sheet, waiting, view);
         }

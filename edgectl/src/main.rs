@@ -22,6 +22,7 @@ mod node;
 mod output;
 mod progress;
 mod resource;
+mod trust;
 mod version;
 mod vm;
 mod vm_sheet;
@@ -31,7 +32,10 @@ mod watch;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{
+    Parser,
+    error::{ContextKind, ContextValue},
+};
 
 use crate::{
     cli::{Cli, Command},
@@ -44,7 +48,8 @@ fn main() -> ExitCode {
     completion::answer_if_asked();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) => {
+        Err(mut error) => {
+            suggest_few(&mut error);
             // Help into a closed pipe is read enough.
             let _ = error.print();
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
@@ -67,6 +72,14 @@ fn main() -> ExitCode {
             }
             ExitCode::from(code)
         }
+    }
+}
+
+/// Of a command that doesn't exist clap suggests every other that shares a word, the nearest last.
+fn suggest_few(error: &mut clap::Error) {
+    if let Some(ContextValue::Strings(all)) = error.get(ContextKind::SuggestedSubcommand) {
+        let nearest = all.iter().rev().take(3).cloned().collect();
+        error.insert(ContextKind::SuggestedSubcommand, ContextValue::Strings(nearest));
     }
 }
 

@@ -117,8 +117,7 @@ impl Shown for Node {
     }
 
     fn sheet(&self, view: &View) -> Sheet {
-        let mut sheet = resource::sheet_of(&self.meta, None, view);
-        sheet.pair("state", state(self));
+        let mut sheet = resource::sheet_of(&self.meta, Some(state(self)), view);
         sheet.section("System");
         sheet.pair("addresses", self.addresses.join(", "));
         sheet.pair("architecture", self.architecture.as_str());

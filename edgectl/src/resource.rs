@@ -38,10 +38,10 @@ pub trait Shown: DeserializeOwned {
 }
 
 /// The sheet's head, the same for every kind.
-pub fn sheet_of(meta: &Meta, state: Option<&str>, view: &View) -> Sheet {
+pub fn sheet_of(meta: &Meta, state: Option<Cell>, view: &View) -> Sheet {
     let mut sheet = Sheet::default();
     sheet.pair("name", meta.name.as_str());
-    sheet.pair_if("state", state.map(Cell::state));
+    sheet.pair_if("state", state);
     sheet.pair("id", meta.id.to_string());
     if !meta.description.is_empty() {
         sheet.pair("description", meta.description.as_str());

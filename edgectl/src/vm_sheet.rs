@@ -59,7 +59,7 @@ impl Shown for Vm {
     }
 
     fn sheet(&self, view: &View) -> Sheet {
-        let mut sheet = resource::sheet_of(&self.meta, Some(&self.state), view);
+        let mut sheet = resource::sheet_of(&self.meta, Some(Cell::state(&self.state)), view);
         sheet.pair("shall be", self.target.as_str());
         if self.simulated {
             sheet.pair("simulated", node::simulated_note());

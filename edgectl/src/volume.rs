@@ -69,7 +69,7 @@ impl Shown for Volume {
     }
 
     fn sheet(&self, view: &View) -> Sheet {
-        let mut sheet = resource::sheet_of(&self.meta, Some(&self.state), view);
+        let mut sheet = resource::sheet_of(&self.meta, Some(Cell::state(&self.state)), view);
         sheet.section("Disk");
         sheet.pair("size", format!("{} GiB", self.size_gib));
         sheet.pair("vm id", self.vm_id.to_string());

@@ -1,6 +1,6 @@
 //! The API role: MM3 over HTTP on this process's views.
 
-use std::sync::Arc;
+use std::{net::SocketAddr, sync::Arc};
 
 use edgestack_engine::CommandPort;
 use edgestack_log::{
@@ -17,7 +17,13 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    client_file, failure::Failure, guest_access::DriverGuests, log_store::LogStore, options::Options, site_metrics,
+    certificate,
+    client_file::{self, Reach},
+    failure::Failure,
+    guest_access::DriverGuests,
+    log_store::LogStore,
+    options::Options,
+    site_metrics,
 };
 
 /// What the API is made of besides the log.
@@ -37,7 +43,7 @@ pub struct Parts {
 /// Listens, tells clients where (`client.json`), and serves until the token is cancelled.
 ///
 /// # Errors
-/// [`Failure::Api`] when the address is not to be had, [`Failure::Folder`] when `client.json` cannot be written.
+/// [`Failure::Api`] when the address is not to be had, [`Failure::Certificate`] when the TLS files are no such, [`Failure::Folder`] when `client.json` cannot be written.
 pub async fn serve(
     options: &Options,
     parts: Parts,
@@ -49,10 +55,10 @@ pub async fn serve(
     let Parts { port, views, seal, token, driver } = parts;
     let tls = options.tls_cert.clone().zip(options.tls_key.clone());
     let tls = tls.map(|(certificates, key)| TlsFiles { certificates, key });
-    let scheme = if tls.is_some() { "https" } else { "http" };
     let listener = Listener::bind(options.listen, tls.as_ref()).await?;
     let root = folders.root();
-    client_file::write(root, scheme, listener.address(), &token, &store.credentials)
+    let reach = reach(options, listener.address())?;
+    client_file::write(root, &reach, &token, &store.credentials)
         .map_err(|source| Failure::Folder { path: root.join("client.json"), source })?;
     let state = AppState {
         port,
@@ -77,6 +83,25 @@ pub async fn serve(
     };
     tracing::info!(address = %listener.address(), "the API listens");
     Ok(tokio::spawn(listener.serve(edgestack_server::app(state), shutdown)))
+}
+
+/// How clients on this machine reach the API, and whom they must trust for it.
+fn reach(options: &Options, address: SocketAddr) -> Result<Reach, Failure> {
+    let address = client_file::reachable(address);
+    let Some(certificates) = &options.tls_cert else {
+        return Ok(Reach { url: format!("http://{address}"), ca_file: None });
+    };
+    let chain = certificate::read(certificates)?;
+    let host = certificate::host(&chain, address);
+    let url = format!("https://{host}:{}", address.port());
+    let Some(ca_file) = &options.tls_ca else { return Ok(Reach { url, ca_file: None }) };
+    let ca = certificate::read(ca_file)?;
+    // No reason not to serve: others may trust more, and an old certificate is still better than a site without API.
+    if let Err(why) = certificate::check(&chain, &ca, &host) {
+        tracing::error!(%url, ca_file = %ca_file.display(), error = %why, "clients that trust --tls-ca will refuse the certificate in --tls-cert; get one that this CA has signed for this host");
+    }
+    let absolute = std::path::absolute(ca_file).map_err(|source| Failure::Folder { path: ca_file.clone(), source })?;
+    Ok(Reach { url, ca_file: Some(absolute) })
 }
 
 /// Whether commands can be taken: the log must answer, and our own nats-server be up.

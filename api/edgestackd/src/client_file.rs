@@ -5,7 +5,7 @@ use std::{
     io::Write as _,
     net::{IpAddr, SocketAddr},
     os::unix::fs::OpenOptionsExt as _,
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use edgestack_log::jetstream::{Credentials, Role};
@@ -28,20 +28,36 @@ pub fn token(secrets: &Path) -> Result<String, SealError> {
     }
 }
 
-/// Writes `client.json` (0600): `url`, `token`, `nats_url` (a user who may only read).
+/// How clients on this machine reach the API.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reach {
+    /// `http://…` or `https://…`.
+    pub url: String,
+    /// The CA that they need for it, an absolute path; none for a public one.
+    pub ca_file: Option<PathBuf>,
+}
+
+/// The address that reaches a listener from this machine.
+pub fn reachable(address: SocketAddr) -> SocketAddr {
+    match address.ip() {
+        ip if ip.is_unspecified() => SocketAddr::new(IpAddr::from([127, 0, 0, 1]), address.port()),
+        ip => SocketAddr::new(ip, address.port()),
+    }
+}
+
+/// Writes `client.json` (0600): `url`, `token`, `nats_url` (a user who may only read), and `ca_file` where one is needed.
 ///
 /// # Errors
 /// An I/O error.
-pub fn write(root: &Path, scheme: &str, address: SocketAddr, token: &str, nats: &Credentials) -> io::Result<()> {
-    let reachable = match address.ip() {
-        ip if ip.is_unspecified() => SocketAddr::new(IpAddr::from([127, 0, 0, 1]), address.port()),
-        ip => SocketAddr::new(ip, address.port()),
-    };
-    let content = serde_json::json!({
-        "url": format!("{scheme}://{reachable}"),
+pub fn write(root: &Path, reach: &Reach, token: &str, nats: &Credentials) -> io::Result<()> {
+    let mut content = serde_json::json!({
+        "url": reach.url,
         "token": token,
         "nats_url": nats.url(Role::Auditor),
     });
+    if let Some(ca_file) = &reach.ca_file {
+        content["ca_file"] = ca_file.display().to_string().into();
+    }
     let path = root.join("client.json");
     let draft = root.join("client.json.draft");
     let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&draft)?;

@@ -48,6 +48,15 @@ pub enum Failure {
     /// The API cannot listen.
     #[error("the API does not listen")]
     Api(#[from] edgestack_server::ServeError),
+    /// The certificate of the API, or its CA's, cannot be used.
+    #[error("{path} is not a readable PEM file with a certificate; see --tls-cert and --tls-ca")]
+    Certificate {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: rustls::pki_types::pem::Error,
+    },
     /// A signal handler or the like.
     #[error("the operating system refused {what}")]
     System {

@@ -2,6 +2,7 @@
 
 mod accelerator;
 mod api;
+mod certificate;
 mod client_file;
 mod failure;
 mod guest_access;

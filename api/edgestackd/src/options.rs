@@ -37,6 +37,10 @@ pub struct Options {
     #[arg(long, requires = "tls_cert")]
     pub tls_key: Option<PathBuf>,
 
+    /// The certificate of the CA that signed it, in PEM, for edgectl on this machine to trust; none for a public CA.
+    #[arg(long, requires = "tls_cert")]
+    pub tls_ca: Option<PathBuf>,
+
     /// What this process does.
     #[arg(long, value_delimiter = ',', default_values_t = Role::ALL)]
     pub roles: Vec<Role>,

@@ -39,7 +39,6 @@ mod upload;
 mod vms;
 mod volumes;
 mod watch;
-mod yaml;
 
 pub use auth::Tokens;
 pub use guest::{GuestAccess, GuestError};

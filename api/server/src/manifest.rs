@@ -23,6 +23,7 @@ use edgestack_model::{
     volume::Volume,
     world::Resource,
 };
+use edgestack_wire::yaml;
 use serde_json::{Map, Value, json};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
@@ -33,7 +34,6 @@ use crate::{
     query::Parameters,
     shown::Surroundings,
     state::Site,
-    yaml,
 };
 
 /// How long a guest may take to shut down, seconds: the API's default of `stop`.

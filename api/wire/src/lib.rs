@@ -18,6 +18,7 @@ pub mod problem;
 pub mod vm;
 pub mod vm_show;
 pub mod volume;
+pub mod yaml;
 
 pub use invalid::Invalid;
 pub use problem::Problem;

@@ -12,7 +12,7 @@ use crate::{Generation, Kind, Name, Sequence};
 #[serde(tag = "refused", rename_all = "kebab-case")]
 pub enum Refusal {
     /// The command's own resource does not exist.
-    #[error("{kind} \"{name}\" does not exist; see the list: GET {plural}", plural = kind.plural())]
+    #[error("{kind} \"{name}\" does not exist; see the list of {plural}", plural = kind.plural())]
     NotFound {
         /// Of what kind.
         kind: Kind,

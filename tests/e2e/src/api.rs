@@ -1,6 +1,6 @@
 //! MM3 over HTTP.
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use reqwest::{Method, header::HeaderMap};
 use serde_json::Value;
@@ -12,7 +12,7 @@ pub const PREFIXES: [&str; 2] = ["/edgetron/resources/kubevirt", "/edgetron/reso
 #[derive(Clone, Debug)]
 pub struct Api {
     http: reqwest::Client,
-    /// `http://127.0.0.1:PORT`.
+    /// `http://127.0.0.1:PORT`, or what the certificate is for.
     pub url: String,
     /// The token of the admin.
     pub token: String,
@@ -58,7 +58,17 @@ impl Reply {
 impl Api {
     /// A client.
     pub fn new(url: &str, token: &str) -> Self {
-        let http = reqwest::Client::builder().timeout(Duration::from_secs(40)).build().expect("a client");
+        Self::trusting(url, token, None)
+    }
+
+    /// A client that trusts the CA of a file.
+    pub fn trusting(url: &str, token: &str, ca_file: Option<&Path>) -> Self {
+        let mut http = reqwest::Client::builder().timeout(Duration::from_secs(40));
+        if let Some(file) = ca_file {
+            let pem = std::fs::read(file).expect("the CA's certificate");
+            http = http.add_root_certificate(reqwest::Certificate::from_pem(&pem).expect("PEM"));
+        }
+        let http = http.build().expect("a client");
         Self { http, url: url.to_owned(), token: token.to_owned() }
     }
 

@@ -61,7 +61,12 @@ impl Site {
 
     /// A site with real VMs, running and with a node that is ready; or `None` after saying what this machine lacks.
     pub async fn start(test: &str) -> Option<Self> {
-        let mut site = Self::prepare(test, SiteOptions::default())?;
+        Self::start_with(test, vec![]).await
+    }
+
+    /// The same, with further arguments of its daemon.
+    pub async fn start_with(test: &str, arguments: Vec<String>) -> Option<Self> {
+        let mut site = Self::prepare(test, SiteOptions { simulated: false, arguments })?;
         site.recall_probe();
         site.up().await;
         site.await_node().await;
@@ -185,7 +190,7 @@ impl Site {
         .await?;
         let client: Value = serde_json::from_slice(&came).expect("JSON");
         let text = |field: &str| client[field].as_str().expect("a text").to_owned();
-        self.api = Some(Api::new(&text("url"), &text("token")));
+        self.api = Some(Api::trusting(&text("url"), &text("token"), client["ca_file"].as_str().map(Path::new)));
         Ok(())
     }
 

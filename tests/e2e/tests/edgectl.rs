@@ -70,7 +70,9 @@ async fn edgectl_leads_a_vm_through_its_life() {
     let events = cli.works("show-vm-events a");
     assert!(events.contains("VmCreated") && events.contains("VmStarted"), "{events}");
     let manifest = cli.works("show-vm-manifest a");
-    assert!(manifest.contains("kind: VirtualMachine"), "{manifest}");
+    let manifest: Value = serde_norway::from_str(&manifest).expect("YAML");
+    assert_eq!(edgestack_kubevirt::complaints(&manifest), Vec::<String>::new(), "{manifest}");
+    assert_eq!(cli.json("show-vm-manifest a -o json"), manifest);
     assert!(cli.works("list-nodes").contains("n1"));
 
     for (line, state) in [

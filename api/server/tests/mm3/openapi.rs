@@ -105,3 +105,41 @@ async fn the_docs_page_needs_nothing_from_elsewhere() {
         assert!(!text.contains(outside), "the page asks for {outside}");
     }
 }
+
+/// `/docs` renders paragraphs, lists that begin with `* `, `**bold**` and `code`; anything else would show its marks.
+#[tokio::test]
+async fn descriptions_use_only_the_markdown_that_the_docs_page_renders() {
+    let site = Site::new().await;
+    let document = document(&site).await;
+    let mut texts = Vec::new();
+    descriptions(&document, &mut texts);
+    assert!(texts.len() > 200, "only {} descriptions", texts.len());
+    for text in texts {
+        assert_eq!(text.matches('`').count() % 2, 0, "a mark without its other half: {text}");
+        let prose: String = text.split('`').step_by(2).collect();
+        assert_eq!(prose.matches("**").count() % 2, 0, "a mark without its other half: {text}");
+        for unknown in ["](", "[`", "![", "***", "__", "```"] {
+            assert!(!prose.contains(unknown), "{unknown:?} is not rendered: {text}");
+        }
+        for line in text.lines() {
+            let heads = ["#", "- ", "+ ", "> ", "|", "    "].iter().any(|mark| line.starts_with(mark));
+            assert!(!heads, "{line:?} is not rendered as what it is: {text}");
+        }
+        for block in text.split("\n\n").filter(|block| block.contains("\n* ")) {
+            assert!(block.starts_with("* "), "a list needs an empty line before it: {text}");
+        }
+    }
+}
+
+fn descriptions(value: &Value, found: &mut Vec<String>) {
+    match value {
+        Value::Object(map) => {
+            if let Some(Value::String(text)) = map.get("description") {
+                found.push(text.clone());
+            }
+            map.values().for_each(|value| descriptions(value, found));
+        }
+        Value::Array(list) => list.iter().for_each(|value| descriptions(value, found)),
+        _ => {}
+    }
+}
