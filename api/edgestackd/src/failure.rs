@@ -48,6 +48,20 @@ pub enum Failure {
     /// The API cannot listen.
     #[error("the API does not listen")]
     Api(#[from] edgestack_server::ServeError),
+    /// The second copy of the log cannot be opened.
+    #[error("the archive of the log cannot be opened")]
+    Archive(#[from] edgestack_archive::ArchiveError),
+    /// Log and archive are both whole, and two different logs.
+    #[error(
+        "the log and its archive in {} are two different logs from about commit {sequence} on, and both are whole; if the log is the right one move the archive away, if the archive is, move the nats folder's jetstream away; then start again",
+        folder.display()
+    )]
+    ForeignLog {
+        /// About where.
+        sequence: u64,
+        /// The archive's.
+        folder: PathBuf,
+    },
     /// The certificate of the API, or its CA's, cannot be used.
     #[error("{path} is not a readable PEM file with a certificate; see --tls-cert and --tls-ca")]
     Certificate {

@@ -2,7 +2,7 @@
 
 use std::{path::Path, sync::Arc, time::Duration};
 
-use edgestack_engine::{Replica, catch_up, follow, follow_behind, verify_on_a_timer};
+use edgestack_engine::{Replica, catch_up, follow, follow_behind, mend_when_repaired, verify_on_a_timer};
 use edgestack_log::{
     ChainHead, Log, LogError,
     jetstream::{
@@ -12,16 +12,23 @@ use edgestack_log::{
 use edgestack_model::World;
 use edgestack_views::Views;
 
-use crate::{failure::Failure, options::Options, options::Role, state_folder};
+use crate::{
+    archiving::{self, Repairer},
+    failure::Failure,
+    options::{Options, Role},
+    state_folder,
+};
 
-/// How often the whole log is verified.
-const VERIFY_EVERY: Duration = Duration::from_secs(600);
+/// The least rest between two readings of the whole log.
+const VERIFY_EVERY: Duration = Duration::from_secs(60);
+/// How often a process that cannot repair the log looks whether another has.
+const LOOK_FOR_REPAIR: Duration = Duration::from_secs(2);
 /// How far behind its own writer an engine's process reads the log back.
 const FOLLOW_BEHIND: Duration = Duration::from_millis(250);
 /// How often views are written that nobody reads.
 const SETTLE_EVERY: Duration = Duration::from_millis(50);
 /// One machine, one copy; a site of three servers is another issue.
-const REPLICAS: usize = 1;
+pub const REPLICAS: usize = 1;
 
 /// What a process has of the log.
 pub struct LogStore {
@@ -69,6 +76,15 @@ pub async fn open(options: &Options, root: &Path) -> Result<LogStore, Failure> {
         }
     }
     let log = Arc::new(log);
+    let repairer = if options.has(Role::Engine) {
+        let archive = archiving::open(&state_folder::archive(root)).await?;
+        let store = server.as_ref().map(NatsServer::store_keeper);
+        let repairer = Repairer { archive, log: log.clone(), store };
+        repairer.check_at_start().await?;
+        Some(repairer)
+    } else {
+        None
+    };
     let (views, restored) = match views {
         Some(opening) => match opening.await {
             Ok(Ok(opened)) => (Some(opened.views), opened.restored),
@@ -89,8 +105,14 @@ pub async fn open(options: &Options, root: &Path) -> Result<LogStore, Failure> {
     let from = head.sequence;
     let replica = Replica::new(world, head, views.as_ref().map(Views::projection));
     match catch_up(&*log, &replica).await {
-        // Law 4: the alarm is raised and writes are refused; what was folded before is still to be read.
-        Ok(()) | Err(LogError::Damaged(_)) => {}
+        Ok(()) => {}
+        // Law 4: the alarm is raised. Where it can't be repaired writes are refused, and what was folded before is still
+        // to be read.
+        Err(LogError::Damaged(_)) => {
+            if let Some(repairer) = &repairer {
+                repairer.try_to_mend(&replica).await;
+            }
+        }
         Err(error) => return Err(error.into()),
     }
     tracing::info!(from, seq = replica.head().sequence, "folded the log");
@@ -102,6 +124,14 @@ pub async fn open(options: &Options, root: &Path) -> Result<LogStore, Failure> {
         tokio::spawn(follow_behind(shared.clone(), replica.clone(), FOLLOW_BEHIND));
     } else {
         tokio::spawn(follow(shared.clone(), replica.clone()));
+    }
+    match &repairer {
+        Some(repairer) if repairer.store.is_some() => archiving::start(repairer, &replica),
+        Some(repairer) => {
+            archiving::start(repairer, &replica);
+            tokio::spawn(mend_when_repaired(shared.clone(), replica.clone(), LOOK_FOR_REPAIR));
+        }
+        None => drop(tokio::spawn(mend_when_repaired(shared.clone(), replica.clone(), LOOK_FOR_REPAIR))),
     }
     tokio::spawn(verify_on_a_timer(shared, replica.clone(), VERIFY_EVERY));
     Ok(LogStore { server, credentials, log, views, replica })

@@ -2,6 +2,7 @@
 
 mod accelerator;
 mod api;
+mod archiving;
 mod certificate;
 mod client_file;
 mod failure;

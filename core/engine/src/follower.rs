@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use edgestack_log::{ChainHead, Damage, Log, LogError};
 use futures::StreamExt;
 
-use crate::{Replica, error_chain, reconnect::Pause};
+use crate::{Replica, ReplicaError, error_chain, reconnect::Pause};
 
 /// Commits asked for at once.
 const BATCH: usize = 512;
@@ -37,6 +37,7 @@ pub async fn catch_up(log: &dyn Log, replica: &Replica) -> Result<(), LogError> 
 
 /// Law 4: as many messages as sequences, and no acknowledged one missing at the end.
 async fn check_extent(log: &dyn Log, replica: &Replica) -> Result<(), LogError> {
+    // Taken first: what is folded meanwhile may be beyond what the log says.
     let folded = replica.head().sequence;
     let head = log.head().await?;
     let expected = (head.last_sequence + 1).saturating_sub(head.first_sequence.max(1));
@@ -53,10 +54,12 @@ async fn check_extent(log: &dyn Log, replica: &Replica) -> Result<(), LogError> 
 }
 
 /// Follows the log for ever: what other writers append arrives this way, and
-/// what our own writer appended is compared with what the log delivers.
+/// what our own writer appended is compared with what the log delivers. While the
+/// log is damaged it waits for the repair.
 pub async fn follow(log: Arc<dyn Log>, replica: Arc<Replica>) {
     let mut pause = Pause::new();
     loop {
+        replica.wait_until_whole().await;
         match log.follow(replica.head().sequence + 1).await {
             Ok(mut commits) => {
                 pause = Pause::new();
@@ -64,12 +67,12 @@ pub async fn follow(log: Arc<dyn Log>, replica: Arc<Replica>) {
                     match commits.next().await {
                         Some(Ok(stored)) => {
                             if replica.apply(vec![(stored, None)]).is_err() {
-                                return;
+                                break;
                             }
                         }
                         Some(Err(LogError::Damaged(damage))) => {
                             replica.fail(damage.into());
-                            return;
+                            break;
                         }
                         Some(Err(error)) => {
                             tracing::warn!(error = error_chain(&error), "following the log was interrupted");
@@ -87,38 +90,51 @@ pub async fn follow(log: Arc<dyn Log>, replica: Arc<Replica>) {
 
 /// Follows the log in a process whose own writer feeds the replica: reads, a
 /// moment behind, what has been stored, so that what the log delivers is compared
-/// with what was acknowledged, and what another writer appended is folded.
+/// with what was acknowledged, and what another writer appended is folded. On each
+/// beat the log's own word on its extent is compared too, so that writes stop soon
+/// after it has lost something.
 pub async fn follow_behind(log: Arc<dyn Log>, replica: Arc<Replica>, every: Duration) {
     let mut checked = replica.head().sequence;
     loop {
         tokio::time::sleep(every).await;
-        loop {
-            match log.read(checked + 1, BATCH).await {
-                Ok(batch) => {
-                    let Some(last) = batch.last().map(|stored| stored.sequence) else { break };
-                    if replica.apply(batch.into_iter().map(|stored| (stored, None)).collect()).is_err() {
-                        return;
-                    }
-                    checked = last;
-                }
-                Err(LogError::Damaged(damage)) => {
-                    replica.fail(damage.into());
-                    return;
-                }
-                Err(error) => {
-                    tracing::debug!(error = error_chain(&error), "the log cannot be read now");
-                    break;
-                }
-            }
+        if replica.failure().is_some() {
+            replica.wait_until_whole().await;
+            checked = replica.head().sequence;
+        }
+        match read_behind(&*log, &replica, &mut checked).await {
+            // Damage has raised the alarm already.
+            Ok(()) | Err(LogError::Damaged(_)) => {}
+            Err(error) => tracing::debug!(error = error_chain(&error), "the log cannot be read now"),
         }
     }
 }
 
-/// Law 4 on a timer: reads the whole log and checks chain and count, at once and then each `every`.
-pub async fn verify_on_a_timer(log: Arc<dyn Log>, replica: Arc<Replica>, every: Duration) {
-    let mut failed = replica.watch_failure();
+async fn read_behind(log: &dyn Log, replica: &Replica, checked: &mut u64) -> Result<(), LogError> {
     loop {
-        let upto = replica.head();
+        let batch = match log.read(*checked + 1, BATCH).await {
+            Ok(batch) => batch,
+            Err(LogError::Damaged(damage)) => {
+                replica.fail(damage.clone().into());
+                return Err(LogError::Damaged(damage));
+            }
+            Err(error) => return Err(error),
+        };
+        let Some(last) = batch.last().map(|stored| stored.sequence) else {
+            return check_extent(log, replica).await;
+        };
+        if replica.apply(batch.into_iter().map(|stored| (stored, None)).collect()).is_err() {
+            return Ok(());
+        }
+        *checked = last;
+    }
+}
+
+/// Law 4 on a timer: reads the whole log and checks chain and count, at once and then again and again. Between two
+/// rounds it rests `rest` at least, and so long that it takes a hundredth of a core at most.
+pub async fn verify_on_a_timer(log: Arc<dyn Log>, replica: Arc<Replica>, rest: Duration) {
+    loop {
+        replica.wait_until_whole().await;
+        let (upto, repairs) = (replica.head(), replica.repairs());
         let begun = std::time::Instant::now();
         match verify_up_to(&*log, upto).await {
             Ok(()) => tracing::debug!(
@@ -126,13 +142,26 @@ pub async fn verify_on_a_timer(log: Arc<dyn Log>, replica: Arc<Replica>, every: 
                 elapsed_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
                 "the log is whole"
             ),
+            // It was read while it was being repaired: that says nothing.
+            Err(LogError::Damaged(_)) if replica.repairs() != repairs => continue,
             Err(LogError::Damaged(damage)) => replica.fail(damage.into()),
             Err(error) => tracing::warn!(error = error_chain(&error), "the log could not be verified now"),
         }
-        tokio::select! {
-            () = tokio::time::sleep(every) => {}
-            // Once failed there is nothing more to find out.
-            _ = failed.wait_for(Option::is_some) => return,
+        tokio::time::sleep(rest.max(begun.elapsed() * 100)).await;
+    }
+}
+
+/// In a process that cannot repair the log: looks whether another has, and lets folding go on then.
+pub async fn mend_when_repaired(log: Arc<dyn Log>, replica: Arc<Replica>, every: Duration) {
+    let mut failed = replica.watch_failure();
+    loop {
+        if failed.wait_for(|why| why.as_ref().is_some_and(ReplicaError::is_damage)).await.is_err() {
+            return;
+        }
+        tokio::time::sleep(every).await;
+        match verify_up_to(&*log, replica.head()).await {
+            Ok(()) => replica.mend(),
+            Err(error) => tracing::debug!(error = error_chain(&error), "the log is not repaired yet"),
         }
     }
 }

@@ -4,7 +4,10 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard},
+    sync::{
+        Arc, Mutex, PoisonError, RwLock, RwLockReadGuard,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use bytes::Bytes;
@@ -63,6 +66,17 @@ pub enum ReplicaError {
     Differs(u64),
 }
 
+impl ReplicaError {
+    /// Whether the log lost or changed something, so that a repaired one would do; no repair helps against commits
+    /// that this program cannot read or fold.
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Self::Damaged(_) | Self::Differs(_) => true,
+            Self::Undecodable(_) | Self::Impossible(_) => false,
+        }
+    }
+}
+
 /// How many of the last commits are remembered by hash, to compare what the log delivers with what was acknowledged,
 /// and by id, to know a commit again whose outcome was unknown.
 const RECENT_MAX: usize = 8192;
@@ -74,6 +88,8 @@ pub struct Replica {
     head: watch::Sender<ChainHead>,
     feed: broadcast::Sender<Arc<Applied>>,
     failed: watch::Sender<Option<ReplicaError>>,
+    /// Counts repairs of the log: what was read of it before one says nothing of it after.
+    repairs: AtomicU64,
 }
 
 struct Inner {
@@ -92,6 +108,7 @@ impl Replica {
             head: watch::Sender::new(head),
             feed,
             failed: watch::Sender::new(None),
+            repairs: AtomicU64::new(0),
         })
     }
 
@@ -133,7 +150,7 @@ impl Replica {
         self.failed.subscribe()
     }
 
-    /// Stops folding for good: something outside found the log damaged.
+    /// Stops folding until [`Self::mend`]: something outside found the log damaged.
     pub fn fail(&self, error: ReplicaError) {
         self.failed.send_if_modified(|failed| {
             if failed.is_some() {
@@ -141,11 +158,31 @@ impl Replica {
             }
             tracing::error!(
                 error = crate::error_chain(&error),
-                "ALARM: the log is damaged; writes have stopped, reads go on; keep the nats folder as it is and restore the log from a copy"
+                "ALARM: the log is damaged; writes have stopped, reads go on"
             );
             *failed = Some(error);
             true
         });
+    }
+
+    /// Folding goes on: the log was repaired, and verified up to what is folded here.
+    pub fn mend(&self) {
+        self.repairs.fetch_add(1, Ordering::SeqCst);
+        if self.failed.send_replace(None).is_some() {
+            tracing::warn!(seq = self.head().sequence, "the log is whole again; writes go on");
+        }
+    }
+
+    /// How often the log was repaired since this replica follows it.
+    pub fn repairs(&self) -> u64 {
+        self.repairs.load(Ordering::SeqCst)
+    }
+
+    /// Waits until folding may go on.
+    pub async fn wait_until_whole(&self) {
+        let mut failed = self.failed.subscribe();
+        // The sender lives in `self`, so this ends only with the condition.
+        let _ = failed.wait_for(Option::is_none).await;
     }
 
     /// Where one of these commits is, if it was folded lately.
@@ -164,7 +201,7 @@ impl Replica {
     /// Folds stored commits, oldest first. Those folded already are only compared with what was folded.
     ///
     /// # Errors
-    /// [`ReplicaError`]; nothing is folded any more after it.
+    /// [`ReplicaError`]; nothing is folded any more after it, until [`Self::mend`].
     pub fn apply(&self, batch: Vec<(StoredCommit, Option<Arc<Commit>>)>) -> Result<(), ReplicaError> {
         if let Some(error) = self.failure() {
             return Err(error);

@@ -401,7 +401,10 @@ impl Writer {
         if let Some(error) = self.replica.failure() {
             let why = error_chain(&error);
             for (waiting, _) in open {
-                waiting.answer(Err(SubmitError::Damaged { why: why.clone() }));
+                // What was sent may be stored, and be among what a repair brings back.
+                let unknown = SubmitError::OutcomeUnknown { retry_after: RETRY_AFTER };
+                let was_sent = !waiting.attempts.is_empty();
+                waiting.answer(Err(if was_sent { unknown } else { SubmitError::Damaged { why: why.clone() } }));
             }
             return;
         }

@@ -183,6 +183,18 @@ impl ChainHead {
     }
 }
 
+/// The head on which a commit says that it chains.
+///
+/// # Errors
+/// [`Damage::Undecodable`].
+pub fn before(commit: &StoredCommit) -> Result<ChainHead, Damage> {
+    let envelope = Envelope::read(commit)?;
+    let mut hash = [0; 32];
+    hex::decode_to_slice(&envelope.previous_hash, &mut hash)
+        .map_err(|error| Damage::Undecodable { sequence: commit.sequence, why: error.to_string() })?;
+    Ok(ChainHead { sequence: commit.sequence.saturating_sub(1), hash })
+}
+
 impl LogHead {
     /// Compares the log's count of messages with its own sequences.
     ///

@@ -27,7 +27,7 @@ use futures::stream::BoxStream;
 
 pub use credentials::{Credentials, CredentialsError, Role, sender};
 pub use promise::{BrokenPromise, PromiseError, read_promise};
-pub use server::{NatsServer, NatsServerOptions, ServerError};
+pub use server::{NatsServer, NatsServerOptions, ServerError, StoreKeeper};
 pub use stream::{ACCEPTED_SUBJECTS, MAX_MESSAGE_BYTES, STORED_SUBJECTS, STREAM};
 pub use supervisor::ServerState;
 

@@ -8,11 +8,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::fs::{FlockOperation, flock};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
 use super::credentials::{Credentials, CredentialsError, Role, write_private};
-use super::supervisor::{Plan, ServerState, Watched, running_with, supervise};
+use super::supervisor::{Order, Plan, ServerState, Watched, running_with, supervise};
 use super::{JetStreamLog, Options, nats_conf};
 use crate::LogError;
 
@@ -111,7 +111,7 @@ pub enum ServerError {
 pub struct NatsServer {
     credentials: Credentials,
     state: watch::Receiver<ServerState>,
-    stop: oneshot::Sender<Duration>,
+    orders: mpsc::Sender<Order>,
     supervisor: JoinHandle<()>,
     /// Keeps a second daemon out of the folder; the kernel lets go of it when we die.
     _lock: File,
@@ -155,9 +155,9 @@ impl NatsServer {
         let first = ServerState::Starting { pid: adopted.as_ref().map_or(0, |adopted| adopted.pid) };
         let plan = Plan { binary: options.binary, dir, credentials: credentials.clone() };
         let (tell, state) = watch::channel(first);
-        let (stop, stopped) = oneshot::channel();
-        let supervisor = tokio::spawn(supervise(plan, adopted, tell, stopped));
-        let server = Self { credentials, state, stop, supervisor, _lock: lock };
+        let (orders, ordered) = mpsc::channel(1);
+        let supervisor = tokio::spawn(supervise(plan, adopted, tell, ordered));
+        let server = Self { credentials, state, orders, supervisor, _lock: lock };
         server.first_start(options.ready_timeout).await
     }
 
@@ -208,12 +208,46 @@ impl NatsServer {
         JetStreamLog::connect(Options::new(self.credentials.url(role), role)).await
     }
 
+    /// Who may put the store aside, without holding the server.
+    pub fn store_keeper(&self) -> StoreKeeper {
+        StoreKeeper { orders: self.orders.downgrade(), state: self.state.clone() }
+    }
+
     /// Asks it to stop, and kills it when `patience` is over. Returns when it has ended.
     pub async fn stop(self, patience: Duration) {
         // A supervisor that has ended has nothing to stop.
-        let _ = self.stop.send(patience);
+        let _ = self.orders.send(Order::Stop(patience)).await;
         if let Err(error) = self.supervisor.await {
             tracing::error!(%error, "the supervisor of nats-server failed");
+        }
+    }
+}
+
+/// Replaces a server's store; it doesn't keep the server running.
+#[derive(Debug, Clone)]
+pub struct StoreKeeper {
+    orders: mpsc::WeakSender<Order>,
+    state: watch::Receiver<ServerState>,
+}
+
+impl StoreKeeper {
+    /// Stops the server, renames its store to `jetstream.damaged` (one is kept, for whoever wants to look) and starts
+    /// the server with an empty one. Returns where the old store is, once the server answers.
+    ///
+    /// # Errors
+    /// An I/O error when the server cannot be stopped or the folder not be renamed, or the server is being stopped.
+    pub async fn replace(&self) -> io::Result<PathBuf> {
+        let stopping = || io::Error::other("nats-server is being stopped");
+        let (reply, replaced) = oneshot::channel();
+        let orders = self.orders.upgrade().ok_or_else(stopping)?;
+        orders.send(Order::ReplaceStore(reply)).await.map_err(|_| stopping())?;
+        drop(orders);
+        let aside = replaced.await.map_err(|_| stopping())??;
+        let mut state = self.state.clone();
+        let answers = state.wait_for(|state| matches!(state, ServerState::Running { .. } | ServerState::Stopped));
+        match answers.await.as_deref() {
+            Ok(ServerState::Running { .. }) => Ok(aside),
+            Ok(_) | Err(_) => Err(stopping()),
         }
     }
 }

@@ -16,13 +16,15 @@ use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncBufReadExt, BufReader, Interest};
 use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::credentials::Credentials;
 
 /// First and longest wait before another start.
 const FIRST_WAIT: Duration = Duration::from_millis(50);
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
+/// How long a server may take to stop before its store is replaced.
+const REPLACE_PATIENCE: Duration = Duration::from_secs(5);
 /// A server that starts gives no event when it listens, so it is asked.
 const READY_POLL: Duration = Duration::from_millis(5);
 
@@ -187,12 +189,20 @@ fn runs_with(pid: u32, config_path: &Path) -> bool {
         && file.uid() == rustix::process::geteuid().as_raw()
 }
 
-/// Runs until `stop` says how patient to be when stopping; if nobody is left to say it, the server is left running.
+/// What the supervisor is asked to do.
+pub(super) enum Order {
+    /// Stop the server, this patiently, and end.
+    Stop(Duration),
+    /// Put the server's store aside and start it with an empty one; answers where the old one is.
+    ReplaceStore(oneshot::Sender<io::Result<PathBuf>>),
+}
+
+/// Runs until it is told to stop; if nobody is left to tell it anything, the server is left running.
 pub(super) async fn supervise(
     plan: Plan,
     mut adopted: Option<Watched>,
     tell: watch::Sender<ServerState>,
-    mut stop: oneshot::Receiver<Duration>,
+    mut orders: mpsc::Receiver<Order>,
 ) {
     let (mut attempt, mut restarts) = (0_u32, 0_u64);
     loop {
@@ -205,11 +215,21 @@ pub(super) async fn supervise(
             Ok(mut server) => {
                 tell.send_replace(ServerState::Starting { pid: server.pid });
                 let watching = watch_over(&plan, &mut server, &tell, restarts);
-                let Some(end) = until_stopped(watching, &mut stop).await else {
+                let Some(end) = until_ordered(watching, &mut orders).await else {
                     return;
                 };
                 match end {
-                    Watch::Stop(patience) => {
+                    Watch::Ordered(Order::ReplaceStore(reply)) => {
+                        let put_aside = match server.stop(REPLACE_PATIENCE).await {
+                            Ok(()) => put_store_aside(&plan),
+                            Err(error) => Err(error),
+                        };
+                        tell.send_replace(ServerState::Starting { pid: 0 });
+                        // Who asked may be gone; the server is started all the same.
+                        let _ = reply.send(put_aside);
+                        continue;
+                    }
+                    Watch::Ordered(Order::Stop(patience)) => {
                         if let Err(error) = server.stop(patience).await {
                             tracing::error!(%error, "can't stop nats-server; stop it by hand");
                         }
@@ -231,9 +251,12 @@ pub(super) async fn supervise(
         let wait = (FIRST_WAIT * 2_u32.saturating_pow(attempt - 1)).min(LONGEST_WAIT);
         tracing::warn!(why, attempt, wait_ms = wait.as_millis() as u64, "nats-server is started again");
         tell.send_replace(ServerState::Restarting { attempt, why, next_at: now() + wait });
-        match until_stopped(tokio::time::sleep(wait), &mut stop).await {
+        match until_ordered(tokio::time::sleep(wait), &mut orders).await {
             Some(Watch::Ended(())) => {}
-            Some(Watch::Stop(_)) => {
+            Some(Watch::Ordered(Order::ReplaceStore(reply))) => {
+                let _ = reply.send(put_store_aside(&plan));
+            }
+            Some(Watch::Ordered(Order::Stop(_))) => {
                 tell.send_replace(ServerState::Stopped);
                 return;
             }
@@ -254,14 +277,30 @@ fn take_or_start(plan: &Plan) -> io::Result<Watched> {
 
 enum Watch<T> {
     Ended(T),
-    Stop(Duration),
+    Ordered(Order),
 }
 
-async fn until_stopped<T>(work: impl Future<Output = T>, stop: &mut oneshot::Receiver<Duration>) -> Option<Watch<T>> {
+async fn until_ordered<T>(work: impl Future<Output = T>, orders: &mut mpsc::Receiver<Order>) -> Option<Watch<T>> {
     tokio::select! {
         done = work => Some(Watch::Ended(done)),
-        patience = stop => patience.ok().map(Watch::Stop),
+        order = orders.recv() => order.map(Watch::Ordered),
     }
+}
+
+/// Renames the store of a server that doesn't run; the last one put aside before makes room.
+fn put_store_aside(plan: &Plan) -> io::Result<PathBuf> {
+    let (store, aside) = (plan.dir.join("jetstream"), plan.dir.join("jetstream.damaged"));
+    match fs::remove_dir_all(&aside) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
+    match fs::rename(&store, &aside) {
+        // A store that is gone altogether leaves nothing to keep.
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
+    File::open(&plan.dir)?.sync_all()?;
+    Ok(aside)
 }
 
 /// How a server ended.

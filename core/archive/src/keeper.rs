@@ -1,0 +1,133 @@
+//! Keeps the archive at the heels of the log.
+//!
+//! What the replica folds is archived at once, many commits in one write where many come together; so the archive is
+//! behind by the time of one synced write. What it missed (while it could not be written, or before this start) it
+//! reads from the log.
+
+use std::{sync::Arc, time::Duration};
+
+use edgestack_engine::{Applied, Replica, error_chain};
+use edgestack_log::{Damage, Log, LogError, StoredCommit};
+use tokio::sync::broadcast::{
+    Receiver,
+    error::{RecvError, TryRecvError},
+};
+
+use crate::{Archive, ArchiveError};
+
+/// Commits in one write.
+const BATCH: usize = 512;
+/// How long after a failure the next try comes; a full disk gives no event when there is room again.
+const TRY_AGAIN: Duration = Duration::from_secs(1);
+
+/// Why the archive does not follow.
+#[derive(Debug, thiserror::Error)]
+pub enum KeepError {
+    /// The archive itself.
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
+    /// What is to be archived cannot be read.
+    #[error("the log cannot be read for the archive")]
+    Log(#[from] LogError),
+}
+
+impl From<Damage> for KeepError {
+    fn from(damage: Damage) -> Self {
+        Self::Log(damage.into())
+    }
+}
+
+/// Archives what the replica folds, for ever.
+pub async fn keep(archive: Arc<Archive>, log: Arc<dyn Log>, replica: Arc<Replica>) {
+    let mut trouble = false;
+    loop {
+        // Listening comes before reading, so that nothing falls in between.
+        let mut feed = replica.subscribe();
+        let ended = match catch_up(&archive, &*log, &replica).await {
+            Ok(()) => {
+                if std::mem::take(&mut trouble) {
+                    tracing::info!("the archive follows the log again");
+                }
+                follow(&archive, &mut feed).await
+            }
+            Err(error) => Err(error),
+        };
+        match ended {
+            Ok(Feed::Lagged) => {}
+            Ok(Feed::Closed) => return,
+            Err(error) => {
+                if !std::mem::replace(&mut trouble, true) {
+                    tracing::error!(
+                        error = error_chain(&error),
+                        "the archive does not follow the log: there is one copy of what is written now; it is tried each second"
+                    );
+                }
+                tokio::time::sleep(TRY_AGAIN).await;
+            }
+        }
+    }
+}
+
+/// Archives what the log has and the archive lacks, up to what the replica has folded.
+///
+/// # Errors
+/// [`KeepError`].
+pub async fn catch_up(archive: &Archive, log: &dyn Log, replica: &Replica) -> Result<(), KeepError> {
+    loop {
+        let archived = archive.head().await.sequence;
+        let missing = replica.head().sequence.saturating_sub(archived);
+        if missing == 0 {
+            return Ok(());
+        }
+        let batch = log.read(archived + 1, usize::try_from(missing).unwrap_or(BATCH).min(BATCH)).await?;
+        if batch.is_empty() {
+            return Ok(());
+        }
+        archive.append(&batch).await?;
+        tell(archive.head().await.sequence);
+    }
+}
+
+enum Feed {
+    Lagged,
+    Closed,
+}
+
+async fn follow(archive: &Archive, feed: &mut Receiver<Arc<Applied>>) -> Result<Feed, KeepError> {
+    loop {
+        let mut batch = match feed.recv().await {
+            Ok(applied) => vec![stored(&applied)],
+            Err(RecvError::Lagged(_)) => return Ok(Feed::Lagged),
+            Err(RecvError::Closed) => return Ok(Feed::Closed),
+        };
+        let ended = loop {
+            match feed.try_recv() {
+                Ok(applied) => batch.push(stored(&applied)),
+                Err(TryRecvError::Empty) => break None,
+                Err(TryRecvError::Lagged(_)) => break Some(Feed::Lagged),
+                Err(TryRecvError::Closed) => break Some(Feed::Closed),
+            }
+            if batch.len() == BATCH {
+                break None;
+            }
+        };
+        archive.append(&batch).await?;
+        tell(archive.head().await.sequence);
+        if let Some(ended) = ended {
+            return Ok(ended);
+        }
+    }
+}
+
+fn stored(applied: &Applied) -> StoredCommit {
+    StoredCommit {
+        sequence: applied.commit.sequence.0,
+        subject: applied.commit.subject(),
+        payload: applied.payload.clone(),
+    }
+}
+
+#[allow(clippy::cast_precision_loss)] // A gauge is a float; sequences stay far below 2^52.
+fn tell(sequence: u64) {
+    metrics::gauge!("edgestack_archive_sequence").set(sequence as f64);
+}

@@ -1,0 +1,222 @@
+//! Law 4: JetStream's files damaged, cut or gone, while it is stopped and while it runs: writes stop, the log is repaired
+//! from the archive by itself, nothing acknowledged is lost. And the other way round.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test's own functions are tests, too")]
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    os::unix::fs::FileExt as _,
+    path::{Path, PathBuf},
+};
+
+use edgestack_e2e::{PATIENCE, Site, eventually};
+use serde_json::{Value, json};
+
+/// Each has some 800 bytes; enough of them that damage in the middle is not in the last.
+const FLAVORS: usize = 120;
+
+fn a_flavor(name: &str) -> Value {
+    json!({"name": name, "vcpus": 1, "memory_mib": 32, "disk_gib": 1})
+}
+
+async fn a_site(test: &str) -> Option<Site> {
+    let site = Site::start_simulated(test).await?;
+    for number in 0..FLAVORS {
+        site.api().post("flavors", &a_flavor(&format!("f{number}"))).await.expect(201);
+    }
+    await_archived(&site).await;
+    Some(site)
+}
+
+/// Waits until the archive has what is folded now.
+async fn await_archived(site: &Site) {
+    eventually("all is archived", PATIENCE, async || {
+        let metrics = site.api().look("/metrics").await.map_err(|error| error.to_string())?.text;
+        let value = |name: &str| {
+            let line = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+            line.and_then(|value| value.parse::<f64>().ok()).ok_or_else(|| format!("no {name}"))
+        };
+        let (archived, folded) = (value("edgestack_archive_sequence")?, value("edgestack_log_sequence")?);
+        if archived >= folded { Ok(()) } else { Err(format!("{archived} of {folded}")) }
+    })
+    .await;
+}
+
+async fn names(site: &Site) -> BTreeSet<String> {
+    let list = site.api().get("flavors?limit=1000").await;
+    list["items"].as_array().unwrap().iter().map(|item| item["name"].as_str().unwrap().to_owned()).collect()
+}
+
+/// JetStream's files of messages.
+fn blocks(site: &Site) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut folders = vec![site.state().join("nats/jetstream")];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
+            let path = entry.path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|end| end == "blk") {
+                found.push(path);
+            }
+        }
+    }
+    found.sort();
+    assert!(!found.is_empty(), "JetStream has no block files");
+    found
+}
+
+fn flip_in_the_middle(path: &Path) {
+    let file = fs::OpenOptions::new().read(true).write(true).open(path).unwrap();
+    let at = file.metadata().unwrap().len() / 2;
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, at).unwrap();
+    file.write_all_at(&[byte[0] ^ 4], at).unwrap();
+}
+
+fn cut_in_half(path: &Path) {
+    let file = fs::OpenOptions::new().write(true).open(path).unwrap();
+    file.set_len(file.metadata().unwrap().len() / 2).unwrap();
+}
+
+/// All that was acknowledged is there, in the log too, and more can be written.
+async fn is_whole(site: &Site, more: &str) {
+    site.await_ready().await;
+    let mut expected: BTreeSet<String> = (0..FLAVORS).map(|number| format!("f{number}")).collect();
+    assert!(expected.is_subset(&names(site).await), "something acknowledged is lost");
+    site.api().post("flavors", &a_flavor(more)).await.expect(201);
+    expected.insert(more.to_owned());
+    await_archived(site).await;
+    // From the log alone.
+    let mut rebuilt = names(site).await;
+    rebuilt.retain(|name| expected.contains(name));
+    assert_eq!(rebuilt, expected);
+}
+
+#[tokio::test]
+async fn a_log_damaged_while_stopped_is_repaired_at_the_next_start() {
+    let Some(mut site) = a_site("a_log_damaged_while_stopped_is_repaired_at_the_next_start").await else { return };
+    for round in 0..8 {
+        site.daemon.as_mut().unwrap().stop().await;
+        let stream = site.state().join("nats/jetstream");
+        let what = match round {
+            0 => {
+                fs::remove_dir_all(&stream).unwrap();
+                "the whole store gone"
+            }
+            1 => {
+                blocks(&site).iter().for_each(|block| flip_in_the_middle(block));
+                "a bit flipped"
+            }
+            2 => {
+                blocks(&site).iter().for_each(|block| cut_in_half(block));
+                "a block cut in half"
+            }
+            3 => {
+                blocks(&site).iter().for_each(|block| fs::remove_file(block).unwrap());
+                "the blocks gone"
+            }
+            4 => {
+                blocks(&site).iter().for_each(|block| fs::write(block, b"").unwrap());
+                "the blocks emptied"
+            }
+            5 => {
+                // JetStream's own notes of what it has; it makes them anew.
+                for block in blocks(&site) {
+                    let folder = block.parent().unwrap();
+                    fs::remove_file(folder.join("index.db")).unwrap_or_default();
+                }
+                "the index gone"
+            }
+            6 => {
+                blocks(&site).iter().for_each(|block| flip_in_the_middle(block));
+                fs::remove_dir_all(site.state().join("views")).unwrap();
+                "a bit flipped, and no views"
+            }
+            _ => {
+                fs::remove_dir_all(&stream).unwrap();
+                fs::remove_dir_all(site.state().join("views")).unwrap();
+                "store and views gone"
+            }
+        };
+        println!("{what}");
+        site.up().await;
+        is_whole(&site, &format!("stopped-{round}")).await;
+        // Once more from nothing but the log.
+        site.daemon.as_mut().unwrap().stop().await;
+        fs::remove_dir_all(site.state().join("views")).unwrap();
+        site.up().await;
+        is_whole(&site, &format!("again-{round}")).await;
+    }
+}
+
+#[tokio::test]
+async fn a_log_that_loses_commits_while_it_runs_is_repaired_while_it_runs() {
+    let Some(site) = a_site("a_log_that_loses_commits_while_it_runs_is_repaired_while_it_runs").await else { return };
+    for round in 0..3 {
+        let before = repairs(&site).await;
+        let damage = [flip_in_the_middle, cut_in_half, |path: &Path| fs::remove_file(path).unwrap()][round];
+        blocks(&site).iter().for_each(|block| damage(block));
+        // A server that holds its blocks in memory reads them again when it is started again.
+        site.kill_nats();
+        eventually("the log is repaired", PATIENCE, async || {
+            let now = repairs(&site).await;
+            if now > before { Ok(()) } else { Err(format!("{now} repairs")) }
+        })
+        .await;
+        is_whole(&site, &format!("running-{round}")).await;
+    }
+    assert!(site.state().join("nats/jetstream.damaged").exists(), "the damaged store is kept");
+}
+
+async fn repairs(site: &Site) -> u64 {
+    let metrics = site.api().look("/metrics").await.unwrap().text;
+    let line = metrics.lines().find_map(|line| line.strip_prefix("edgestack_log_repairs_total "));
+    line.map_or(0, |value| value.parse().unwrap())
+}
+
+#[tokio::test]
+async fn an_archive_that_is_damaged_or_gone_comes_again_from_the_log() {
+    let Some(mut site) = a_site("an_archive_that_is_damaged_or_gone_comes_again_from_the_log").await else { return };
+    let open = |site: &Site| {
+        let folder = fs::read_dir(site.state().join("archive/open")).unwrap();
+        let mut files = folder.map(|entry| entry.unwrap().path());
+        files.find(|path| path.extension().is_some_and(|end| end == "ndjson")).unwrap()
+    };
+    let whole = fs::read(open(&site)).unwrap();
+    for round in 0..3 {
+        site.daemon.as_mut().unwrap().stop().await;
+        match round {
+            0 => flip_in_the_middle(&open(&site)),
+            1 => cut_in_half(&open(&site)),
+            _ => fs::remove_dir_all(site.state().join("archive")).unwrap(),
+        }
+        site.up().await;
+        await_archived(&site).await;
+        let lines = |bytes: &[u8]| -> Vec<Vec<u8>> {
+            let lines = bytes.split(|byte| *byte == b'\n').filter(|line| line.starts_with(br#"{"version""#));
+            lines.map(<[u8]>::to_vec).collect()
+        };
+        let now = fs::read(open(&site)).unwrap();
+        assert!(lines(&now).starts_with(&lines(&whole)), "the same commits as before");
+        is_whole(&site, &format!("archive-{round}")).await;
+    }
+}
+
+#[tokio::test]
+async fn two_logs_that_are_both_whole_are_left_to_a_person() {
+    let Some(mut site) = a_site("two_logs_that_are_both_whole_are_left_to_a_person").await else { return };
+    let Some(mut other) = a_site("two_logs_that_are_both_whole_are_left_to_a_person").await else { return };
+    site.daemon.as_mut().unwrap().stop().await;
+    other.daemon.as_mut().unwrap().stop().await;
+    let archive = site.state().join("archive");
+    fs::rename(&archive, site.state().join("archive.own")).unwrap();
+    fs::rename(other.state().join("archive"), &archive).unwrap();
+    assert!(!site.try_up_with(&[]).await, "it must not choose by itself");
+    let log = site.daemon.as_ref().unwrap().log();
+    assert!(log.contains("two different logs"), "{log}");
+    // What it says helps.
+    fs::remove_dir_all(&archive).unwrap();
+    site.up().await;
+    is_whole(&site, "chosen").await;
+}
