@@ -107,6 +107,7 @@ async fn run(options: Options) -> Result<(), Failure> {
             name: node_name.clone(),
             folders: folders.clone(),
             replica: store.replica.clone(),
+            log: store.log.clone(),
             port,
             clock,
             seal,

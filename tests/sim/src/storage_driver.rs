@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use edgestack_model::{
     Id,
     image::{DiskFormat, Image, ImageContent, ImageSource},
+    orphan::Artifact,
     volume::Volume,
 };
 use edgestack_pool::DriverError;
@@ -73,5 +74,16 @@ impl StorageDriver for SlowStorageDriver {
         self.node.volumes.lock().unwrap().remove(&id);
         self.outside.crash.pass().await;
         outcome
+    }
+
+    async fn artifacts(&self) -> Result<Vec<Artifact>, DriverError> {
+        self.outside.crash.pass().await;
+        if self.outside.faulty() && self.outside.random.per_mille(50) {
+            return Err(DriverError::retry("simulated: the folders cannot be read"));
+        }
+        let artifacts = self.node.disks.artifacts().await;
+        // What was listed is old by the time it is looked at.
+        tokio::time::sleep(self.outside.random.millis(1, 400)).await;
+        artifacts
     }
 }

@@ -6,6 +6,7 @@ mod node;
 use edgestack_model::{
     Id,
     image::{DiskFormat, ImageSource},
+    orphan::{Artifact, ArtifactKind},
 };
 use edgestack_worker_storage::driver::{RootDisk, SimDriver, StorageDriver as _, conformance};
 use node::Node;
@@ -29,8 +30,40 @@ async fn the_simulated_driver_keeps_every_promise() {
 async fn the_local_driver_keeps_every_promise() {
     let Some(node) = Node::new("the_local_driver_keeps_every_promise") else { return };
     let source = node.file("disk.raw", &vec![7; 1 << 20]);
+    let foreign = node.litter();
     conformance::run(&node.driver(), a_disk(), &source).await;
-    assert_eq!(node.kept(), Vec::<String>::new(), "everything went");
+    assert_eq!(node.kept(), foreign, "all of ours went, and nothing else");
+}
+
+#[tokio::test]
+async fn what_carries_an_id_of_ours_is_told_with_its_place_and_not_touched() {
+    let Some(node) = Node::new("what_carries_an_id_of_ours_is_told_with_its_place_and_not_touched") else { return };
+    node.litter();
+    let id = |number: u128| Uuid::from_u128(number);
+    let places = [
+        format!("images/{}", id(1)),
+        format!("images/{}.blank-10", id(1)),
+        format!("images/{}.draft", id(2)),
+        format!("uploads/{}", id(3)),
+        format!("uploads/{}.part", id(4)),
+        format!("volumes/{}.draft", id(5)),
+        format!("volumes/{}.qcow2", id(5)),
+    ];
+    for place in &places {
+        std::fs::write(node.folders.root().join(place), "x").unwrap();
+    }
+    let before = node.kept();
+    let found = node.driver().artifacts().await.unwrap();
+    let expect = [
+        (ArtifactKind::Volume, 5, &places[6]),
+        (ArtifactKind::Image, 1, &places[0]),
+        (ArtifactKind::Image, 2, &places[2]),
+        (ArtifactKind::Upload, 3, &places[3]),
+        (ArtifactKind::UnfinishedUpload, 4, &places[4]),
+    ];
+    let expect = expect.map(|(kind, number, place)| Artifact { kind, id: id(number), place: place.clone() });
+    assert_eq!(found, expect);
+    assert_eq!(node.kept(), before);
 }
 
 #[tokio::test]

@@ -72,7 +72,7 @@ fn waits_for_room(vm: &Vm) -> bool {
 
 async fn check_nothing_else(outside: &Outside, world: &World) -> Result<(), String> {
     for node in &outside.nodes {
-        for id in node.machines.list().await.map_err(|error| error.to_string())? {
+        for id in node.machines.list() {
             if !world.vms.contains_key(&id) {
                 return Err(format!("something of VM {id} is left on {}", node.name));
             }

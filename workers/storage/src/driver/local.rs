@@ -17,6 +17,7 @@ use edgestack_engine::error_chain;
 use edgestack_model::{
     Id,
     image::{DiskFormat, Image, ImageContent, ImageSource},
+    orphan::{Artifact, upload_named},
     volume::Volume,
 };
 use edgestack_pool::{DriverError, NodeFolders};
@@ -183,6 +184,20 @@ impl StorageDriver for LocalDriver {
         blocking(move || {
             remove_if_there(&draft_of(&path))?;
             remove_if_there(&path)
+        })
+        .await
+    }
+
+    async fn artifacts(&self) -> Result<Vec<Artifact>, DriverError> {
+        let folders = self.folders.clone();
+        blocking(move || {
+            let names =
+                |folder: PathBuf| NodeFolders::names_in(&folder).map_err(|error| cannot("look into", &folder, &error));
+            let mut found = super::named::Found::default();
+            names(folders.volumes())?.iter().for_each(|name| found.add(super::named::volume(name)));
+            names(folders.images())?.iter().for_each(|name| found.add(super::named::image(name)));
+            names(folders.uploads())?.iter().for_each(|name| found.add(upload_named(name)));
+            Ok(found.artifacts())
         })
         .await
     }
