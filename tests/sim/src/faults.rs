@@ -15,7 +15,7 @@ pub async fn run_faults(outside: Arc<Outside>) {
     loop {
         tokio::time::sleep(random.millis(300, 6000)).await;
         let node = random.one_of(&outside.nodes);
-        match random.below(10) {
+        match random.below(12) {
             // A guest dies, or shuts itself down.
             0..6 => {
                 let machines = node.machines.list();
@@ -37,6 +37,9 @@ pub async fn run_faults(outside: Arc<Outside>) {
                     node.machines.crash(id);
                 }
             }
+            // Something is left there that no log knows, or is cleared away.
+            9 => outside.plant(node).await,
+            10 => outside.clear_away(node).await,
             // The log is away for a while.
             _ => {
                 outside.log.away.store(true, Ordering::Relaxed);

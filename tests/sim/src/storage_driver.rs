@@ -6,10 +6,11 @@ use async_trait::async_trait;
 use edgestack_model::{
     Id,
     image::{DiskFormat, Image, ImageContent, ImageSource},
-    orphan::Artifact,
+    orphan::{Artifact, ArtifactKind},
     volume::Volume,
 };
 use edgestack_pool::DriverError;
+use edgestack_worker_monitoring::Finder;
 use edgestack_worker_storage::driver::{RootDisk, StorageDriver};
 
 use crate::outside::{Node, Outside};
@@ -85,5 +86,16 @@ impl StorageDriver for SlowStorageDriver {
         // What was listed is old by the time it is looked at.
         tokio::time::sleep(self.outside.random.millis(1, 400)).await;
         artifacts
+    }
+}
+
+#[async_trait]
+impl Finder for SlowStorageDriver {
+    fn looks_for(&self) -> &'static [ArtifactKind] {
+        &[ArtifactKind::Volume, ArtifactKind::Image, ArtifactKind::Upload, ArtifactKind::UnfinishedUpload]
+    }
+
+    async fn found(&self) -> Result<Vec<Artifact>, DriverError> {
+        self.artifacts().await
     }
 }

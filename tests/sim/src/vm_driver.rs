@@ -4,8 +4,13 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use edgestack_model::{Id, orphan::Artifact, vm::Vm};
+use edgestack_model::{
+    Id,
+    orphan::{Artifact, ArtifactKind},
+    vm::Vm,
+};
 use edgestack_pool::DriverError;
+use edgestack_worker_monitoring::Finder;
 use edgestack_worker_vm::driver::{GuestFacts, GuestLogin, Observed, Process, StartSpec, VmDriver};
 use futures::stream::BoxStream;
 
@@ -168,5 +173,16 @@ impl VmDriver for SlowVmDriver {
 
     async fn upkeep(&self, id: Id<Vm>) -> Result<(), DriverError> {
         self.node.machines.upkeep(id).await
+    }
+}
+
+#[async_trait]
+impl Finder for SlowVmDriver {
+    fn looks_for(&self) -> &'static [ArtifactKind] {
+        &[ArtifactKind::VmFolder, ArtifactKind::VmProcess]
+    }
+
+    async fn found(&self) -> Result<Vec<Artifact>, DriverError> {
+        self.artifacts().await
     }
 }

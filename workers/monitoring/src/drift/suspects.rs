@@ -56,3 +56,67 @@ pub(super) fn orphans_among(world: &World, node: Id<Node>, seen: BTreeSet<Artifa
 fn is_orphan(world: &World, node: Id<Node>, artifact: &Artifact) -> bool {
     standing(world, node, artifact) == Standing::Unknown
 }
+
+#[cfg(test)]
+mod tests {
+    use edgestack_model::{Sequence, orphan::ArtifactKind};
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn orphans(numbers: &[u128]) -> BTreeSet<Artifact> {
+        let of = |number: &u128| {
+            let id = Uuid::from_u128(*number);
+            Artifact { kind: ArtifactKind::Volume, id, place: format!("volumes/{id}.qcow2") }
+        };
+        numbers.iter().map(of).collect()
+    }
+
+    fn world_at(sequence: u64) -> World {
+        let mut world = World::default();
+        world.sequence = Sequence(sequence);
+        world
+    }
+
+    fn node() -> Id<Node> {
+        Id::new(Uuid::from_u128(9))
+    }
+
+    #[test]
+    fn only_a_world_as_new_as_the_look_confirms_what_it_saw() {
+        let mut suspects = Suspects::default();
+        suspects.take(&orphans(&[1]), &[], &BTreeSet::new(), 7);
+        assert!(suspects.want_another_look());
+        assert_eq!(suspects.confirmed_by(&world_at(6), node()), BTreeSet::new());
+        assert_eq!(suspects.confirmed_by(&world_at(7), node()), orphans(&[1]));
+        // It lagged at the second look, so that one counts as the first.
+        suspects.take(&orphans(&[1]), &[], &BTreeSet::new(), 20);
+        assert_eq!(suspects.confirmed_by(&world_at(19), node()), BTreeSet::new());
+        assert_eq!(suspects.confirmed_by(&world_at(20), node()), orphans(&[1]));
+    }
+
+    #[test]
+    fn what_was_not_there_in_between_begins_anew() {
+        let mut suspects = Suspects::default();
+        suspects.take(&orphans(&[1, 2]), &[], &BTreeSet::new(), 1);
+        let confirmed = suspects.confirmed_by(&world_at(1), node());
+        suspects.take(&orphans(&[2]), &[], &confirmed, 5);
+        assert!(!suspects.want_another_look(), "it is certain");
+        suspects.take(&orphans(&[1, 2]), &[], &suspects.confirmed_by(&world_at(5), node()).clone(), 6);
+        assert!(suspects.want_another_look());
+        assert_eq!(suspects.confirmed_by(&world_at(5), node()), orphans(&[2]), "as its report may have failed");
+        assert_eq!(suspects.confirmed_by(&world_at(6), node()), orphans(&[1, 2]));
+    }
+
+    #[test]
+    fn what_is_listed_is_no_suspect() {
+        let mut suspects = Suspects::default();
+        let listed: Vec<Orphan> = orphans(&[1])
+            .into_iter()
+            .map(|artifact| Orphan { artifact, since: chrono::DateTime::UNIX_EPOCH })
+            .collect();
+        suspects.take(&orphans(&[1]), &listed, &BTreeSet::new(), 1);
+        assert!(!suspects.want_another_look());
+        assert_eq!(suspects.confirmed_by(&world_at(9), node()), BTreeSet::new());
+    }
+}
