@@ -2,14 +2,13 @@
 //!
 //! The bytes go to `<image id>.part`; once whole they are synced and renamed to
 //! `<image id>`, and only then the command says so. Killed at any line this
-//! leaves at most a `.part` (the next upload writes over it) or a whole file of a
-//! queued image (the next upload replaces it).
+//! leaves at most a `.part` (swept at the next start, see `upload_folder.rs`) or a
+//! whole file of a queued image (the next upload replaces it).
 
 use std::{
-    collections::BTreeSet,
     io,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
     time::Duration,
 };
 
@@ -29,7 +28,6 @@ use edgestack_model::{
 use edgestack_wire as wire;
 use sha2::{Digest, Sha256};
 use tokio::{fs, io::AsyncWriteExt};
-use uuid::Uuid;
 
 use crate::{
     answer::{Success, answer},
@@ -88,7 +86,7 @@ pub(crate) async fn upload_image(State(site): State<Arc<Site>>, request: Request
         let outcome = change.submit(&site, Command::Image(command)).await?;
         return answer::<wire::image::Image>(&site, outcome, Success::WorkFollows);
     }
-    let _turn = Turn::take(&site, image.id.uuid()).ok_or_else(|| {
+    let _turn = site.app.running_uploads.begin(image.id.uuid()).ok_or_else(|| {
         Failure::new(
             &codes::UPLOAD_IN_PROGRESS,
             format!("another upload to image \"{}\" is under way; wait for its end", image.meta.name),
@@ -167,29 +165,6 @@ fn check_still_queued(site: &Site, image: &Image) -> Result<(), Failure> {
     }
 }
 
-/// The right to upload to one image, while it lives.
-struct Turn {
-    site: Arc<Site>,
-    image: Uuid,
-}
-
-impl Turn {
-    fn take(site: &Arc<Site>, image: Uuid) -> Option<Self> {
-        lock(&site.uploading).insert(image).then(|| Self { site: site.clone(), image })
-    }
-}
-
-impl Drop for Turn {
-    fn drop(&mut self) {
-        lock(&self.site.uploading).remove(&self.image);
-    }
-}
-
-fn lock(uploading: &Mutex<BTreeSet<Uuid>>) -> MutexGuard<'_, BTreeSet<Uuid>> {
-    // A set stays whole whatever panics beside it.
-    uploading.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 /// A file that goes when the upload breaks off, also when its client just vanishes.
 struct Part {
     path: PathBuf,
@@ -199,7 +174,7 @@ struct Part {
 impl Drop for Part {
     fn drop(&mut self) {
         if !self.whole {
-            // There may be none yet; one that stays is written over by the next upload.
+            // There may be none yet; one that stays is swept.
             let _ = std::fs::remove_file(&self.path);
         }
     }
@@ -244,7 +219,7 @@ async fn remove(path: &Path) {
     if let Err(error) = fs::remove_file(path).await
         && error.kind() != io::ErrorKind::NotFound
     {
-        tracing::warn!(path = %path.display(), %error, "the upload of a removed image stays behind; remove it by hand");
+        tracing::warn!(path = %path.display(), %error, "the upload of a removed image stays behind; the sweep tries again");
     }
 }
 

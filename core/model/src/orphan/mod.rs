@@ -20,7 +20,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-pub use policy::{Standing, Treatment, standing, treatment};
+pub use policy::{Standing, Treatment, standing, standing_of_upload, treatment};
 
 /// How many orphans a node lists; the others are counted.
 pub const ORPHANS_MAX: usize = 256;

@@ -1,7 +1,11 @@
 //! What the log says of an artifact, and what is done with it.
 
 use super::{Artifact, ArtifactKind};
-use crate::{Id, World, image::ImageState, node::Node};
+use crate::{
+    Id, World,
+    image::{Image, ImageState},
+    node::Node,
+};
 
 /// What the log says of the resource whose id an artifact carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,14 +33,19 @@ pub fn standing(world: &World, node: Id<Node>, artifact: &Artifact) -> Standing 
             .is_some_and(|placement| placement.node == node),
         ArtifactKind::Volume => world.volumes.get(&Id::new(artifact.id)).is_some_and(|volume| volume.spec.node == node),
         ArtifactKind::Image | ArtifactKind::UnfinishedUpload => world.images.contains_key(&Id::new(artifact.id)),
-        ArtifactKind::Upload => match world.images.get(&Id::new(artifact.id)).map(|image| image.state) {
-            None => false,
-            Some(ImageState::Active) => return Standing::Spent("its image has its content already"),
-            Some(ImageState::Failed) => return Standing::Spent("its image was rejected, and takes no other content"),
-            Some(ImageState::Queued | ImageState::Importing | ImageState::Deleting) => true,
-        },
+        ArtifactKind::Upload => return standing_of_upload(world, Id::new(artifact.id)),
     };
     if needed { Standing::Needed } else { Standing::Unknown }
+}
+
+/// [`standing`] of a whole upload, which no node's name has a part in.
+pub fn standing_of_upload(world: &World, image: Id<Image>) -> Standing {
+    match world.images.get(&image).map(|image| image.state) {
+        None => Standing::Unknown,
+        Some(ImageState::Active) => Standing::Spent("its image has its content already"),
+        Some(ImageState::Failed) => Standing::Spent("its image was rejected, and takes no other content"),
+        Some(ImageState::Queued | ImageState::Importing | ImageState::Deleting) => Standing::Needed,
+    }
 }
 
 /// What is done with an artifact.
