@@ -36,6 +36,7 @@ use crate::{
     codes, list,
     problem::{Answer, Failure},
     state::Site,
+    upload_folder,
 };
 
 /// Bytes gathered before they are written: few system calls, little memory.
@@ -96,7 +97,7 @@ pub(crate) async fn upload_image(State(site): State<Arc<Site>>, request: Request
     // The one before us may have finished between the check and our turn.
     check_still_queued(&site, &image)?;
     let target = site.app.uploads.join(image.id.to_string());
-    let (size_bytes, sha256) = store(&target, body, limit).await?;
+    let Stored { size_bytes, sha256, _file } = store(&target, body, limit).await?;
     let submission = Submission { command: Command::Image(finish(size_bytes, sha256)), origin: change.origin };
     match site.app.port.submit(submission).await {
         Ok(outcome) => answer::<wire::image::Image>(&site, outcome, Success::WorkFollows),
@@ -180,12 +181,20 @@ impl Drop for Part {
     }
 }
 
-/// Writes the body to `target`, whole and synced or not at all; its length and SHA-256.
-async fn store(target: &Path, mut body: Body, limit: u64) -> Result<(u64, String), Failure> {
+/// What was stored.
+struct Stored {
+    size_bytes: u64,
+    sha256: String,
+    /// Locked, so that nobody takes it for an orphan before the log has heard of it.
+    _file: fs::File,
+}
+
+/// Writes the body to `target`, whole and synced or not at all.
+async fn store(target: &Path, mut body: Body, limit: u64) -> Result<Stored, Failure> {
     let folder = target.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(folder).await.map_err(not_stored)?;
     let mut part = Part { path: target.with_extension("part"), whole: false };
-    let mut file = fs::File::create(&part.path).await.map_err(not_stored)?;
+    let mut file = upload_folder::create_locked(&part.path).await.map_err(not_stored)?;
     file.set_max_buf_size(WRITE_BYTES);
     let mut hasher = Sha256::new();
     let mut size_bytes = 0_u64;
@@ -212,7 +221,7 @@ async fn store(target: &Path, mut body: Body, limit: u64) -> Result<(u64, String
     part.whole = true;
     let folder = fs::File::open(folder).await.map_err(not_stored)?;
     folder.sync_all().await.map_err(not_stored)?;
-    Ok((size_bytes, hex::encode(hasher.finalize())))
+    Ok(Stored { size_bytes, sha256: hex::encode(hasher.finalize()), _file: file })
 }
 
 async fn remove(path: &Path) {

@@ -4,15 +4,18 @@
 //! What is removed is for the model to say ([`orphan::treatment`]): a `.part` that
 //! no upload of this process writes, and a whole upload that nothing will come for.
 //! A crash between a removal and its report loses the report, never more.
+//! A file is locked while an upload has it, for those who look from elsewhere.
 
 use std::{
     collections::BTreeSet,
+    fs::TryLockError,
     io,
+    path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use edgestack_engine::{Clock as _, Origin, Submission, SystemClock, error_chain};
+use edgestack_engine::{Clock as _, Origin, Submission, SubmitError, SystemClock, error_chain};
 use edgestack_model::{
     Actor, Command, Id, Kind, Name, Sequence,
     node::{NodeCommand, NodeReport, RemovedLeftover},
@@ -28,6 +31,9 @@ use crate::AppState;
 const TELL_AGAIN: Duration = Duration::from_secs(2);
 /// Removals that wait to be told; older ones are told in the daemon's log alone.
 const UNTOLD_MAX: usize = 256;
+
+/// How often a file that was just made is tried to be locked, with 1 ms between.
+const LOCK_ATTEMPTS: u32 = 100;
 
 /// The images to which an upload runs in this process. Clones share it.
 #[derive(Clone, Debug, Default)]
@@ -57,6 +63,25 @@ impl Drop for Turn {
     }
 }
 
+/// Makes a file that is locked as long as it is open: by that the node's search for orphans, which may be another
+/// process, sees that it is being written. The lock is gone with the process, at `kill -9` too; flock(2).
+pub(crate) async fn create_locked(path: &Path) -> io::Result<fs::File> {
+    let path = path.to_owned();
+    let create = move || {
+        let file = std::fs::File::create(path)?;
+        for _ in 0..LOCK_ATTEMPTS {
+            match file.try_lock() {
+                // Somebody looks just now.
+                Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(1)),
+                // Where files cannot be locked the upload is worth more than the lock.
+                Ok(()) | Err(TryLockError::Error(_)) => break,
+            }
+        }
+        Ok(file)
+    };
+    tokio::task::spawn_blocking(create).await.map_err(io::Error::other)?.map(fs::File::from_std)
+}
+
 /// Removes what uploads left behind, and tells the log.
 pub struct UploadSweep {
     app: AppState,
@@ -80,8 +105,12 @@ impl UploadSweep {
     /// Tells, and sweeps on a beat, until the process ends.
     pub async fn run(mut self, every: Duration) {
         loop {
-            self.tell().await;
-            let pause = if self.untold.is_empty() { every } else { every.min(TELL_AGAIN) };
+            let pause = match self.tell().await {
+                Ok(()) => every,
+                // The node is not registered yet, or under another name: no haste brings it nearer.
+                Err(SubmitError::Refused(_)) => every,
+                Err(_) => every.min(TELL_AGAIN),
+            };
             tokio::select! {
                 () = self.app.shutdown.cancelled() => return,
                 () = tokio::time::sleep(pause) => {}
@@ -148,7 +177,7 @@ impl UploadSweep {
         self.untold.push(RemovedLeftover { artifact, reason: reason.to_owned() });
     }
 
-    async fn tell(&mut self) {
+    async fn tell(&mut self) -> Result<(), SubmitError> {
         while !self.untold.is_empty() {
             let leftovers: Vec<_> = self.untold.iter().take(CHANGES_MAX).cloned().collect();
             let told = leftovers.len();
@@ -160,13 +189,12 @@ impl UploadSweep {
             };
             let origin = Origin::of(actor, SystemClock.new_id(), None);
             let command = Command::Node(NodeCommand::Report(report));
-            if let Err(error) = self.app.port.submit(Submission { command, origin }).await {
-                // At the very first start the node registers itself a moment later.
-                tracing::debug!(error = error_chain(&error), "a removal cannot be told now; it is repeated");
-                return;
-            }
+            self.app.port.submit(Submission { command, origin }).await.inspect_err(|error| {
+                tracing::debug!(error = error_chain(error), "a removal cannot be told now; it is repeated");
+            })?;
             self.untold.drain(..told);
         }
+        Ok(())
     }
 }
 

@@ -1,12 +1,36 @@
 //! The daemon killed in the middle of an upload: nothing of it counts, nothing of it stays, and it can be repeated.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test's own functions are tests, too")]
 
-use std::fs;
+use std::{fs, path::Path};
 
 use edgestack_e2e::{PATIENCE, Site, TINY, eventually, write_boot_disk};
 use reqwest::{Method, header};
 use serde_json::json;
 use tokio::{io::AsyncWriteExt as _, net::TcpStream};
+
+/// A client that is slow: sends half of it, and then nothing for a while.
+async fn half_an_upload(site: &Site, image: &str, content: &[u8]) -> TcpStream {
+    let address = site.api().url.strip_prefix("http://").expect("plain HTTP").to_owned();
+    let mut client = TcpStream::connect(&address).await.expect("accepted");
+    let head = format!(
+        "PUT /edgetron/resources/kubevirt/images/{image}/file HTTP/1.1\r\nHost: {address}\r\n\
+         Authorization: Bearer {}\r\nContent-Type: application/octet-stream\r\nContent-Length: {}\r\n\r\n",
+        site.api().token,
+        content.len()
+    );
+    client.write_all(head.as_bytes()).await.expect("sent");
+    client.write_all(&content[..content.len() / 2]).await.expect("sent");
+    client
+}
+
+async fn await_some_of(part: &Path) {
+    eventually("some of it is on the disk", PATIENCE, async || match fs::metadata(part) {
+        Ok(metadata) if metadata.len() > 0 => Ok(()),
+        Ok(_) => Err("it is empty".to_owned()),
+        Err(error) => Err(error.to_string()),
+    })
+    .await;
+}
 
 #[tokio::test]
 async fn an_upload_that_the_daemons_end_broke_off_is_swept_and_can_be_repeated() {
@@ -21,24 +45,9 @@ async fn an_upload_that_the_daemons_end_broke_off_is_swept_and_can_be_repeated()
     let mut content = fs::read(&disk).expect("readable");
     content.resize(4 << 20, 0);
 
-    // A client that is slow: half of it, and then nothing for a while.
-    let address = site.api().url.strip_prefix("http://").expect("plain HTTP").to_owned();
-    let mut client = TcpStream::connect(&address).await.expect("accepted");
-    let head = format!(
-        "PUT /edgetron/resources/kubevirt/images/sent/file HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {}\r\n\
-         Content-Type: application/octet-stream\r\nContent-Length: {}\r\n\r\n",
-        site.api().token,
-        content.len()
-    );
-    client.write_all(head.as_bytes()).await.expect("sent");
-    client.write_all(&content[..content.len() / 2]).await.expect("sent");
+    let client = half_an_upload(&site, "sent", &content).await;
     let part = site.state().join(format!("uploads/{id}.part"));
-    eventually("some of it is on the disk", PATIENCE, async || match fs::metadata(&part) {
-        Ok(metadata) if metadata.len() > 0 => Ok(()),
-        Ok(_) => Err("it is empty".to_owned()),
-        Err(error) => Err(error.to_string()),
-    })
-    .await;
+    await_some_of(&part).await;
     site.kill_daemon();
     drop(client);
     assert!(part.exists(), "nobody was left to remove it");
@@ -89,4 +98,39 @@ async fn a_rejected_upload_does_not_stay_though_its_image_does() {
     assert_eq!(shown["state"], "failed");
     assert!(shown["waiting"]["reason"].as_str().is_some_and(|reason| reason.contains("not qcow2")), "{shown}");
     site.api().delete("images/bad").await.accepted();
+}
+
+#[tokio::test]
+async fn an_upload_that_runs_is_no_orphan_though_its_image_is_gone() {
+    let Some(site) = Site::start("an_upload_that_runs_is_no_orphan_though_its_image_is_gone").await else { return };
+    let image = json!({"name": "sent", "format": "raw", "source": {"type": "upload"}});
+    let image = site.api().post("images", &image).await.accepted();
+    let part = site.state().join(format!("uploads/{}.part", image["id"].as_str().expect("an id")));
+    let content = vec![7; 4 << 20];
+    let mut client = half_an_upload(&site, "sent", &content).await;
+    await_some_of(&part).await;
+    site.api().delete("images/sent").await.accepted();
+    eventually("the image is gone", PATIENCE, async || {
+        let reply = site.api().look("images/sent").await.map_err(|error| error.to_string())?;
+        if reply.status == 404 { Ok(()) } else { Err(reply.text) }
+    })
+    .await;
+    // A true one, put there now: once it is told, the folders were looked through twice.
+    let id = "0190d2b4-0000-7000-8000-000000000001";
+    fs::write(site.state().join(format!("volumes/{id}.qcow2")), "x").expect("written");
+    let orphans = eventually("the true orphan is told", PATIENCE, async || {
+        // Its client isn't that slow, or it would be cut off.
+        client.write_all(&content[..64]).await.map_err(|error| error.to_string())?;
+        let node = site.api().look("nodes/n1").await.map_err(|error| error.to_string())?.json();
+        let orphans = node["orphans"].as_array().cloned().unwrap_or_default();
+        if orphans.is_empty() { Err(node.to_string()) } else { Ok(orphans) }
+    })
+    .await;
+    assert!(orphans.len() == 1 && orphans[0]["id"] == id, "{orphans:?}");
+    assert!(part.exists());
+    drop(client);
+    eventually("what it left is gone with its client", PATIENCE, async || {
+        if part.exists() { Err("it is there still".to_owned()) } else { Ok(()) }
+    })
+    .await;
 }

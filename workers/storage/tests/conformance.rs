@@ -63,6 +63,12 @@ async fn what_carries_an_id_of_ours_is_told_with_its_place_and_not_touched() {
     ];
     let expect = expect.map(|(kind, number, place)| Artifact { kind, id: id(number), place: place.clone() });
     assert_eq!(found, expect);
+    // An upload has its file locked.
+    let uploads = [&places[3], &places[4]].map(|place| std::fs::File::open(node.folders.root().join(place)).unwrap());
+    uploads.iter().for_each(|file| file.lock().unwrap());
+    assert_eq!(node.driver().artifacts().await.unwrap(), expect[..3], "what is being written is nobody's leftover");
+    drop(uploads);
+    assert_eq!(node.driver().artifacts().await.unwrap(), expect);
     assert_eq!(node.kept(), before);
 }
 

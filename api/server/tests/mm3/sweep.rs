@@ -135,12 +135,16 @@ async fn an_upload_that_runs_is_not_swept() {
         assert!(tokio::time::Instant::now() < deadline, "the upload never began");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
+    let file = std::fs::File::open(site.state.uploads.join(format!("{id}.part"))).unwrap();
+    assert!(file.try_lock_shared().is_err(), "who looks from elsewhere sees that it is being written");
     let mut sweep = a_sweep(&site);
     sweep.once().await;
     assert_eq!(there(&site), [format!("{id}.part")].into());
     sender.unbounded_send(Ok(Bytes::from_static(b"b"))).unwrap();
     drop(sender);
     assert_eq!(upload.await.unwrap().unwrap().status(), 202);
+    file.lock_shared().unwrap();
+    drop(file);
     sweep.once().await;
     assert_eq!(std::fs::read(site.state.uploads.join(id.to_string())).unwrap(), b"ab");
 }

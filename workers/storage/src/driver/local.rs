@@ -196,11 +196,19 @@ impl StorageDriver for LocalDriver {
             let mut found = super::named::Found::default();
             names(folders.volumes())?.iter().for_each(|name| found.add(super::named::volume(name)));
             names(folders.images())?.iter().for_each(|name| found.add(super::named::image(name)));
-            names(folders.uploads())?.iter().for_each(|name| found.add(upload_named(name)));
+            let uploads = names(folders.uploads())?;
+            let free = uploads.iter().filter(|name| !is_being_written(&folders.uploads().join(name)));
+            free.for_each(|name| found.add(upload_named(name)));
             Ok(found.artifacts())
         })
         .await
     }
+}
+
+/// Whether an upload has this file: it is locked then. One that went meanwhile, or is no plain file, has nobody.
+fn is_being_written(upload: &Path) -> bool {
+    let plain = fs::symlink_metadata(upload).is_ok_and(|metadata| metadata.is_file());
+    plain && File::open(upload).is_ok_and(|file| matches!(file.try_lock_shared(), Err(fs::TryLockError::WouldBlock)))
 }
 
 async fn blocking<T: Send + 'static>(

@@ -62,7 +62,7 @@ pub trait StorageDriver: Send + Sync + 'static {
     /// Removes a volume's files.
     async fn remove_volume(&self, id: Id<Volume>) -> Result<(), DriverError>;
 
-    /// Everything on this node that carries the id of an image or a volume, known or not: one entry a kind and id,
-    /// however many files there are.
+    /// Everything on this node that carries the id of an image or a volume, known or not, but uploads that are being
+    /// written: one entry a kind and id, however many files there are.
     async fn artifacts(&self) -> Result<Vec<Artifact>, DriverError>;
 }
