@@ -100,3 +100,26 @@ async fn a_root_disk_keeps_what_its_guest_wrote() {
     driver.create_root_disk(disk).await.unwrap();
     assert!(std::fs::read(&path).unwrap() == before, "made again, it was changed");
 }
+
+#[tokio::test]
+async fn volumes_made_at_once_of_one_image_are_all_whole() {
+    let Some(node) = Node::new("volumes_made_at_once_of_one_image_are_all_whole") else { return };
+    let source = node.file("disk.raw", &vec![7; 1 << 20]);
+    let driver = node.driver();
+    for round in 0..5 {
+        // Each round's images have no empty overlay yet.
+        let image = Id::new(Uuid::from_u128(100 + round));
+        driver.import_image(image, DiskFormat::Raw, &source).await.unwrap();
+        let disks: Vec<RootDisk> = (0..8)
+            .map(|number| RootDisk { volume: Id::new(Uuid::from_u128(1000 + round * 10 + number)), image, ..a_disk() })
+            .collect();
+        let made = futures::future::join_all(disks.iter().map(|disk| driver.create_root_disk(*disk))).await;
+        assert!(made.iter().all(Result::is_ok), "{made:?}");
+        for disk in disks {
+            let path = node.folders.volume(disk.volume);
+            assert!(node::tool(node::QEMU_IMG, &["info", path.to_str().unwrap()]), "it is no whole disk");
+            let header = std::fs::read(&path).unwrap();
+            assert!(header.starts_with(b"QFI\xfb"), "round {round}: it is no qcow2");
+        }
+    }
+}

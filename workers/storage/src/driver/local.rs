@@ -34,12 +34,14 @@ const GIB: u64 = 1 << 30;
 pub struct LocalDriver {
     folders: NodeFolders,
     qemu_img: QemuImg,
+    /// Held while an empty overlay is made: volumes share them, and the pool makes several volumes at once.
+    making_blank: tokio::sync::Mutex<()>,
 }
 
 impl LocalDriver {
     /// A driver on these folders, with this qemu-img program.
     pub fn new(folders: NodeFolders, qemu_img: &Path) -> Self {
-        Self { folders, qemu_img: QemuImg::new(qemu_img) }
+        Self { folders, qemu_img: QemuImg::new(qemu_img), making_blank: tokio::sync::Mutex::default() }
     }
 
     /// Copies the content into the store under a name of its own; `None` when the store has it already.
@@ -166,7 +168,11 @@ impl StorageDriver for LocalDriver {
         // VM gets a copy: that saves starting a program for each VM.
         let blank = blank_overlay(&base, disk.size_gib);
         if !blank.exists() {
-            self.create_overlay(base, disk, blank.clone()).await?;
+            let _alone = self.making_blank.lock().await;
+            // Another volume may have made it meanwhile.
+            if !blank.exists() {
+                self.create_overlay(base, disk, blank.clone()).await?;
+            }
         }
         blocking(move || {
             let draft = draft_of(&path);
