@@ -32,6 +32,11 @@ async fn the_local_driver_keeps_every_promise() {
     let source = node.file("disk.raw", &vec![7; 1 << 20]);
     let foreign = node.litter();
     conformance::run(&node.driver(), a_disk(), &source).await;
+    // Killed while it made an empty overlay: it goes with its image.
+    let image = a_disk().image;
+    std::fs::write(node.folders.images().join(format!(".{image}.blank-1.part")), "x").unwrap();
+    assert_eq!(node.driver().artifacts().await.unwrap().len(), 1);
+    node.driver().remove_image(image).await.unwrap();
     assert_eq!(node.kept(), foreign, "all of ours went, and nothing else");
 }
 

@@ -233,7 +233,10 @@ fn remove_blank_overlays(image: &Path) -> Result<(), DriverError> {
     let Some(stem) = image.file_name().map(|name| format!("{}.blank-", name.to_string_lossy())) else { return Ok(()) };
     for entry in fs::read_dir(folder).map_err(|error| cannot("look into", folder, &error))? {
         let entry = entry.map_err(|error| cannot("look into", folder, &error))?;
-        if entry.file_name().to_string_lossy().starts_with(&stem) {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        // One that was being made when the process was killed has a dot before its name.
+        if name.strip_prefix('.').unwrap_or(&name).starts_with(&stem) {
             remove_if_there(&entry.path())?;
         }
     }

@@ -11,9 +11,12 @@ pub(super) fn volume(name: &str) -> Option<Artifact> {
     Some(Artifact { kind: ArtifactKind::Volume, id: id_in(id)?, place: format!("volumes/{name}") })
 }
 
-/// Of a name in the folder of images: `<id>`, its draft, or an empty overlay `<id>.blank-<GiB>`.
+/// Of a name in the folder of images: `<id>`, its draft, or an empty overlay `<id>.blank-<GiB>`, which is
+/// `.<id>.blank-<GiB>.part` until it is whole.
 pub(super) fn image(name: &str) -> Option<Artifact> {
-    let id = match name.split_once('.') {
+    let whole = name.strip_prefix('.').and_then(|rest| rest.strip_suffix(".part")).unwrap_or(name);
+    let id = match whole.split_once('.') {
+        None if whole != name => return None,
         None => name,
         Some((id, "draft")) => id,
         Some((id, rest)) => {
@@ -55,14 +58,15 @@ mod tests {
         for name in [format!("{id}.qcow2"), format!("{id}.draft")] {
             assert_eq!(volume(&name).map(|artifact| artifact.id), Some(id), "{name}");
         }
-        for name in [format!("{id}"), format!("{id}.draft"), format!("{id}.blank-10")] {
+        for name in [format!("{id}"), format!("{id}.draft"), format!("{id}.blank-10"), format!(".{id}.blank-10.part")] {
             assert_eq!(image(&name).map(|artifact| artifact.id), Some(id), "{name}");
         }
         for name in ["", "lost+found", ".qcow2", "db.qcow2", &format!("{id}.bak"), &format!("{id}.qcow2.bak")] {
             assert_eq!(volume(name), None, "{name}");
             assert_eq!(image(name), None, "{name}");
         }
-        for name in [format!("{id}.blank-"), format!("{id}.blank-x"), format!("{id}.draft.bak")] {
+        let not_ours = [".blank-", ".blank-x", ".draft.bak"].map(|ending| format!("{id}{ending}"));
+        for name in not_ours.into_iter().chain([format!(".{id}.part"), format!(".{id}.blank-10")]) {
             assert_eq!(image(&name), None, "{name}");
         }
     }
