@@ -320,7 +320,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("edgestack/config.json");
         fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(&path, r#"{"url":"http://f","token":"tf","nats_url":"nats://u:secret@f","later":1}"#).unwrap();
+        fs::write(&path, r#"{"url":"http://f","token":"of-the-file","nats_url":"nats://u:secret@f","later":1}"#)
+            .unwrap();
         let none = TargetArgs::default();
         let file = load(folder.path(), &[], &none);
         assert_eq!(value(&file.url), Some("http://f"));
@@ -334,9 +335,9 @@ mod tests {
         let all = load(folder.path(), &vars, &flags);
         assert_eq!((value(&all.url), value(&all.token)), (Some("http://flag"), Some("tt")));
         let (raw, people) = shown(&file).unwrap();
-        assert!(raw.contains("\"token\":\"tf\""), "{raw}");
+        assert!(raw.contains("\"token\":\"of-the-file\""), "{raw}");
         let table = output::table(&["A", "B", "C"], people, false);
-        assert!(!table.contains("tf") && !table.contains("secret"), "{table}");
+        assert!(!table.contains("of-the-file") && !table.contains("secret"), "{table}");
     }
 
     #[test]

@@ -4,7 +4,7 @@ use clap::{Args, Subcommand};
 use edgestack_model::Kind;
 use edgestack_wire::{
     meta::Meta,
-    node::{Capacity, Condition, Node},
+    node::{Capacity, Condition, Node, Orphan},
 };
 use reqwest::Method;
 
@@ -150,6 +150,7 @@ impl Shown for Node {
             sheet.pair("sr-iov devices", self.sriov_devices.join(", "));
         }
         conditions(&mut sheet, &self.conditions, view);
+        orphans(&mut sheet, self, view);
         sheet
     }
 
@@ -182,6 +183,19 @@ fn hypervisor(node: &Node) -> String {
     format!("{} {} ({})", hypervisor.name, hypervisor.version, hypervisor.accelerator)
 }
 
+/// What lies or runs on a node and is not in the log: where, since when, and what to do.
+fn orphans(sheet: &mut Sheet, node: &Node, view: &View) {
+    sheet.section("Orphans (on the node, not in the log)");
+    for Orphan { kind, place, since, advice, .. } in &node.orphans {
+        let text = format!("{place}, since {}: {advice}", view.time(*since));
+        sheet.pair(&kind.replace('_', " "), Cell { text, tone: Tone::Bad });
+    }
+    if node.orphans_unlisted > 0 {
+        let text = format!("{} more, which are listed as others go", node.orphans_unlisted);
+        sheet.pair("not listed", Cell { text, tone: Tone::Bad });
+    }
+}
+
 /// A section of conditions, as VMs and nodes have them.
 pub fn conditions(sheet: &mut Sheet, conditions: &[Condition], view: &View) {
     sheet.section("Conditions");
@@ -194,5 +208,54 @@ pub fn conditions(sheet: &mut Sheet, conditions: &[Condition], view: &View) {
             text.push_str(&format!(", since {}", view.time(since)));
         }
         sheet.pair(&condition.condition_type, text);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::DateTime;
+    use serde_json::json;
+
+    use super::*;
+
+    const ID: &str = "0199a0b1-0000-7000-8000-000000000001";
+
+    /// As a server of before orphans were shown answers, with some fields more.
+    fn a_node(more: serde_json::Value) -> Node {
+        let has = json!({"vcpus": 4, "memory_mib": 4096, "disk_gib": 50});
+        let mut node = json!({
+            "id": ID, "name": "edge-1", "description": "", "labels": {}, "generation": 1, "revision": 7,
+            "created_at": "2026-11-25T10:00:00Z", "updated_at": "2026-11-25T10:00:00Z", "correlation_id": ID,
+            "state": "ready", "schedulable": true, "addresses": [], "architecture": "x86_64", "kernel": "6.1",
+            "operating_system": "Debian", "hypervisor": {
+                "name": "QEMU", "version": "10", "accelerator": "kvm", "accelerator_reason": "", "simulated": false
+            },
+            "capacity": has, "allocatable": has, "used": has, "vms": 0, "sriov_devices": [], "conditions": [],
+        });
+        node.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        serde_json::from_value(node).unwrap()
+    }
+
+    fn sheet(node: &Node) -> String {
+        let now = DateTime::parse_from_rfc3339("2026-11-25T12:00:00Z").unwrap().into();
+        node.sheet(&View { wide: true, colour: false, now }).render(false)
+    }
+
+    #[test]
+    fn a_node_without_orphans_says_nothing_of_them() {
+        let text = sheet(&a_node(json!({})));
+        assert!(text.contains("edge-1") && !text.contains("Orphans"), "{text}");
+    }
+
+    #[test]
+    fn orphans_are_shown_with_their_place_and_what_to_do() {
+        let orphan = json!({
+            "kind": "vm_folder", "id": ID, "place": format!("vms/{ID}"), "since": "2026-11-25T11:00:00Z",
+            "advice": "remove the folder",
+        });
+        let text = sheet(&a_node(json!({"orphans": [orphan], "orphans_unlisted": 3})));
+        let line = text.lines().find(|line| line.contains("vm folder")).unwrap();
+        assert!(line.contains(&format!("vms/{ID}, since 2026-11-25T11:00:00.000Z: remove the folder")), "{text}");
+        assert!(text.contains("3 more"), "{text}");
     }
 }

@@ -1,15 +1,16 @@
 //! The API role: MM3 over HTTP on this process's views.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use edgestack_engine::CommandPort;
 use edgestack_log::{
     Log as _,
     jetstream::{NatsServer, ServerState},
 };
+use edgestack_model::Name;
 use edgestack_pool::NodeFolders;
 use edgestack_seal::SealingKey;
-use edgestack_server::{AppState, Listener, Readiness, SiteInfo, TlsFiles, Tokens};
+use edgestack_server::{AppState, Listener, Readiness, RunningUploads, SiteInfo, TlsFiles, Tokens, UploadSweep};
 use edgestack_views::Views;
 use edgestack_worker_vm::driver::VmDriver;
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -38,6 +39,8 @@ pub struct Parts {
     pub token: String,
     /// The way into guests.
     pub driver: Arc<dyn VmDriver>,
+    /// The node whose upload folder it keeps.
+    pub node: Name,
 }
 
 /// Listens, tells clients where (`client.json`), and serves until the token is cancelled.
@@ -52,7 +55,7 @@ pub async fn serve(
     metrics: PrometheusHandle,
     shutdown: CancellationToken,
 ) -> Result<JoinHandle<()>, Failure> {
-    let Parts { port, views, seal, token, driver } = parts;
+    let Parts { port, views, seal, token, driver, node } = parts;
     let tls = options.tls_cert.clone().zip(options.tls_key.clone());
     let tls = tls.map(|(certificates, key)| TlsFiles { certificates, key });
     let listener = Listener::bind(options.listen, tls.as_ref()).await?;
@@ -68,6 +71,7 @@ pub async fn serve(
         tokens: Tokens::new([(token.as_str(), "admin")]),
         guests: Arc::new(DriverGuests(driver)),
         uploads: folders.uploads(),
+        running_uploads: RunningUploads::default(),
         upload_bytes_max: edgestack_server::UPLOAD_BYTES_MAX,
         readiness: readiness(store),
         metrics: {
@@ -81,6 +85,9 @@ pub async fn serve(
         },
         shutdown: shutdown.clone(),
     };
+    let mut sweep = UploadSweep::new(state.clone(), node);
+    sweep.once().await;
+    tokio::spawn(sweep.run(Duration::from_secs(options.beat_seconds)));
     tracing::info!(address = %listener.address(), "the API listens");
     Ok(tokio::spawn(listener.serve(edgestack_server::app(state), shutdown)))
 }

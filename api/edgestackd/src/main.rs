@@ -93,7 +93,14 @@ async fn run(options: Options) -> Result<(), Failure> {
     let shutdown = CancellationToken::new();
     let serving = match store.views.clone().filter(|_| options.has(Role::Api)) {
         Some(views) => {
-            let parts = api::Parts { port: port.clone(), views, seal: seal.clone(), token, driver: driver.clone() };
+            let parts = api::Parts {
+                port: port.clone(),
+                views,
+                seal: seal.clone(),
+                token,
+                driver: driver.clone(),
+                node: node_name.clone(),
+            };
             Some(api::serve(&options, parts, &store, &folders, metrics, shutdown.clone()).await?)
         }
         None => None,
@@ -113,6 +120,7 @@ async fn run(options: Options) -> Result<(), Failure> {
             name: node_name.clone(),
             folders: folders.clone(),
             replica: store.replica.clone(),
+            log: store.log.clone(),
             port,
             clock,
             seal,

@@ -49,7 +49,7 @@ pub struct Options {
     #[arg(long, default_value = "local")]
     pub site: Name,
 
-    /// This node's name; the machine's host name if absent.
+    /// This node's name, the same for all processes of a node; the machine's host name if absent.
     #[arg(long)]
     pub node: Option<Name>,
 

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use edgestack_engine::Replica;
-use edgestack_model::{node::Capacity, placement, vm::State};
+use edgestack_model::{node::Capacity, orphan::ArtifactKind, placement, vm::State};
 use edgestack_views::Views;
 use metrics_exporter_prometheus::PrometheusHandle;
 
@@ -47,6 +47,14 @@ fn describe_site(replica: &Replica) {
                 metrics::gauge!("edgestack_node_resource", "node" => name.clone(), "what" => what, "resource" => resource)
                     .set(float(amount));
             }
+        }
+        let mut orphans: BTreeMap<ArtifactKind, u64> = ArtifactKind::ALL.into_iter().map(|kind| (kind, 0)).collect();
+        for orphan in &node.orphans {
+            *orphans.entry(orphan.artifact.kind).or_default() += 1;
+        }
+        let orphans = orphans.into_iter().map(|(kind, count)| (kind.as_str(), count));
+        for (kind, count) in orphans.chain([("unlisted", node.orphans_unlisted)]) {
+            metrics::gauge!("edgestack_orphans", "node" => name.clone(), "kind" => kind).set(float(count));
         }
         metrics::gauge!("edgestack_node_ready", "node" => name).set(if node.readiness.ready { 1.0 } else { 0.0 });
     }

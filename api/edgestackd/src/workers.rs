@@ -6,12 +6,16 @@ use std::{
 };
 
 use edgestack_engine::{Clock, CommandPort, Replica};
-use edgestack_model::{Kind, Name};
+use edgestack_log::Log;
+use edgestack_model::{
+    Name,
+    orphan::{Artifact, ArtifactKind},
+};
 use edgestack_pool::{DriverError, NodeFolders, PoolConfig, Reporter};
 use edgestack_qemu::Accelerator;
 use edgestack_seal::SealingKey;
-use edgestack_worker_monitoring::{Finder, Heart, driver as node_driver, run_drift, run_heart};
-use edgestack_worker_storage::{StoragePool, StoragePoolParts, driver as storage_driver};
+use edgestack_worker_monitoring::{Drift, Finder, Heart, driver as node_driver, run_drift, run_heart};
+use edgestack_worker_storage::{StoragePool, StoragePoolParts, driver as storage_driver, driver::StorageDriver};
 use edgestack_worker_vm::driver::VmDriver;
 use edgestack_worker_vm::{VmPool, VmPoolParts, driver as vm_driver};
 
@@ -21,8 +25,6 @@ use crate::options::{DriverKind, Options, Role};
 const VM_TASKS_MAX: usize = 8;
 /// Images and disks worked on at once.
 const STORAGE_TASKS_MAX: usize = 4;
-/// How often the node is searched for what the log does not know.
-const DRIFT_EVERY: Duration = Duration::from_secs(300);
 
 /// What the pools share.
 pub struct Node {
@@ -32,6 +34,8 @@ pub struct Node {
     pub folders: NodeFolders,
     /// The folded world.
     pub replica: Arc<Replica>,
+    /// The log.
+    pub log: Arc<dyn Log>,
     /// Where reports go.
     pub port: Arc<dyn CommandPort>,
     /// Time and ids.
@@ -66,16 +70,16 @@ pub fn start(options: &Options, node: Node, driver: &Arc<dyn VmDriver>) {
     let beat = Duration::from_secs(options.beat_seconds);
     let name = node.name.to_string();
     let reporter = |pool: &str| Reporter::new(node.port.clone(), pool, &name);
+    let storage: Arc<dyn StorageDriver> = match options.driver {
+        DriverKind::Simulated => Arc::new(storage_driver::SimDriver::new()),
+        DriverKind::Qemu => Arc::new(storage_driver::LocalDriver::new(node.folders.clone(), &options.qemu_img)),
+    };
     if options.has(Role::WorkerStorage) {
-        let driver: Arc<dyn storage_driver::StorageDriver> = match options.driver {
-            DriverKind::Simulated => Arc::new(storage_driver::SimDriver::new()),
-            DriverKind::Qemu => Arc::new(storage_driver::LocalDriver::new(node.folders.clone(), &options.qemu_img)),
-        };
         StoragePool::start(StoragePoolParts {
             node: name.clone(),
             replica: node.replica.clone(),
             reporter: reporter("storage"),
-            driver,
+            driver: storage.clone(),
             clock: node.clock.clone(),
             config: PoolConfig { tasks_max: STORAGE_TASKS_MAX, beat },
         });
@@ -92,7 +96,15 @@ pub fn start(options: &Options, node: Node, driver: &Arc<dyn VmDriver>) {
         });
     }
     if options.has(Role::WorkerMonitoring) {
-        tokio::spawn(run_drift(node.replica.clone(), vec![Arc::new(FoundVms(driver.clone()))], DRIFT_EVERY));
+        tokio::spawn(run_drift(Drift {
+            node: node.name.clone(),
+            replica: node.replica.clone(),
+            log: node.log.clone(),
+            reporter: reporter("monitoring"),
+            finders: vec![Arc::new(OfVms(driver.clone())), Arc::new(OfStorage(storage))],
+            clock: node.clock.clone(),
+            every: beat,
+        }));
         let driver = node_driver(options, &node);
         let reporter = reporter("monitoring");
         let Node { name, replica, clock, beat, .. } = node;
@@ -117,12 +129,30 @@ fn node_driver(options: &Options, node: &Node) -> Arc<dyn node_driver::NodeDrive
     }))
 }
 
-/// VMs that have something on this node.
-struct FoundVms(Arc<dyn VmDriver>);
+/// What on this node is of VMs.
+struct OfVms(Arc<dyn VmDriver>);
 
 #[async_trait::async_trait]
-impl Finder for FoundVms {
-    async fn found(&self) -> Result<(Kind, Vec<uuid::Uuid>), DriverError> {
-        Ok((Kind::Vm, self.0.list().await?.into_iter().map(|id| id.uuid()).collect()))
+impl Finder for OfVms {
+    fn looks_for(&self) -> &'static [ArtifactKind] {
+        &[ArtifactKind::VmFolder, ArtifactKind::VmProcess]
+    }
+
+    async fn found(&self) -> Result<Vec<Artifact>, DriverError> {
+        self.0.artifacts().await
+    }
+}
+
+/// What on this node is of images and volumes.
+struct OfStorage(Arc<dyn StorageDriver>);
+
+#[async_trait::async_trait]
+impl Finder for OfStorage {
+    fn looks_for(&self) -> &'static [ArtifactKind] {
+        &[ArtifactKind::Volume, ArtifactKind::Image, ArtifactKind::Upload, ArtifactKind::UnfinishedUpload]
+    }
+
+    async fn found(&self) -> Result<Vec<Artifact>, DriverError> {
+        self.0.artifacts().await
     }
 }

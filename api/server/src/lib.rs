@@ -4,6 +4,7 @@
 //!
 //! * [`router::app`]: the whole surface as a router that needs no socket.
 //! * [`serve::Listener`]: sockets, TLS, limits, an orderly end.
+//! * [`UploadSweep`]: what uploads left behind.
 //! * [`AppState`]: what both are given; [`GuestAccess`] is how guests are reached.
 //!
 //! Every resource is served under two spellings of one prefix, see [`router::PREFIXES`].
@@ -36,6 +37,7 @@ mod shown;
 mod ssh_keys;
 mod state;
 mod upload;
+mod upload_folder;
 mod vms;
 mod volumes;
 mod watch;
@@ -45,3 +47,4 @@ pub use guest::{GuestAccess, GuestError};
 pub use router::app;
 pub use serve::{Listener, ServeError, TlsFiles};
 pub use state::{AppState, Readiness, SiteInfo, UPLOAD_BYTES_MAX};
+pub use upload_folder::{RunningUploads, UploadSweep};

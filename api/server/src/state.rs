@@ -1,19 +1,14 @@
 //! What the server is given, and what it holds besides.
 
-use std::{
-    collections::BTreeSet,
-    path::PathBuf,
-    sync::{Arc, Mutex},
-};
+use std::{path::PathBuf, sync::Arc};
 
 use edgestack_engine::{CommandPort, Replica};
 use edgestack_seal::SealingKey;
 use edgestack_views::Views;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
 
-use crate::{GuestAccess, Tokens};
+use crate::{GuestAccess, RunningUploads, Tokens};
 
 /// The longest upload of an image unless set otherwise: 64 GiB.
 pub const UPLOAD_BYTES_MAX: u64 = 64 << 30;
@@ -41,6 +36,8 @@ pub struct AppState {
     pub guests: Arc<dyn GuestAccess>,
     /// The folder in which `PUT images/{name}/file` leaves `<image id>`.
     pub uploads: PathBuf,
+    /// The uploads that run in this process.
+    pub running_uploads: RunningUploads,
     /// The longest upload, bytes; [`UPLOAD_BYTES_MAX`] is the usual bound.
     pub upload_bytes_max: u64,
     /// Whether commands are taken now, besides what the replica knows itself.
@@ -69,18 +66,11 @@ pub(crate) struct Site {
     pub app: AppState,
     /// `/openapi.json`, made once.
     pub openapi: String,
-    /// Images to which an upload runs in this process.
-    pub uploading: Mutex<BTreeSet<Uuid>>,
     pub rsa_generations: Semaphore,
 }
 
 impl Site {
     pub fn new(app: AppState, openapi: String) -> Arc<Self> {
-        Arc::new(Self {
-            app,
-            openapi,
-            uploading: Mutex::default(),
-            rsa_generations: Semaphore::new(RSA_GENERATIONS_MAX),
-        })
+        Arc::new(Self { app, openapi, rsa_generations: Semaphore::new(RSA_GENERATIONS_MAX) })
     }
 }

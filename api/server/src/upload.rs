@@ -2,14 +2,13 @@
 //!
 //! The bytes go to `<image id>.part`; once whole they are synced and renamed to
 //! `<image id>`, and only then the command says so. Killed at any line this
-//! leaves at most a `.part` (the next upload writes over it) or a whole file of a
-//! queued image (the next upload replaces it).
+//! leaves at most a `.part` (swept at the next start, see `upload_folder.rs`) or a
+//! whole file of a queued image (the next upload replaces it).
 
 use std::{
-    collections::BTreeSet,
     io,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
     time::Duration,
 };
 
@@ -29,7 +28,6 @@ use edgestack_model::{
 use edgestack_wire as wire;
 use sha2::{Digest, Sha256};
 use tokio::{fs, io::AsyncWriteExt};
-use uuid::Uuid;
 
 use crate::{
     answer::{Success, answer},
@@ -38,6 +36,7 @@ use crate::{
     codes, list,
     problem::{Answer, Failure},
     state::Site,
+    upload_folder,
 };
 
 /// Bytes gathered before they are written: few system calls, little memory.
@@ -88,7 +87,7 @@ pub(crate) async fn upload_image(State(site): State<Arc<Site>>, request: Request
         let outcome = change.submit(&site, Command::Image(command)).await?;
         return answer::<wire::image::Image>(&site, outcome, Success::WorkFollows);
     }
-    let _turn = Turn::take(&site, image.id.uuid()).ok_or_else(|| {
+    let _turn = site.app.running_uploads.begin(image.id.uuid()).ok_or_else(|| {
         Failure::new(
             &codes::UPLOAD_IN_PROGRESS,
             format!("another upload to image \"{}\" is under way; wait for its end", image.meta.name),
@@ -98,7 +97,7 @@ pub(crate) async fn upload_image(State(site): State<Arc<Site>>, request: Request
     // The one before us may have finished between the check and our turn.
     check_still_queued(&site, &image)?;
     let target = site.app.uploads.join(image.id.to_string());
-    let (size_bytes, sha256) = store(&target, body, limit).await?;
+    let Stored { size_bytes, sha256, _file } = store(&target, body, limit).await?;
     let submission = Submission { command: Command::Image(finish(size_bytes, sha256)), origin: change.origin };
     match site.app.port.submit(submission).await {
         Ok(outcome) => answer::<wire::image::Image>(&site, outcome, Success::WorkFollows),
@@ -167,29 +166,6 @@ fn check_still_queued(site: &Site, image: &Image) -> Result<(), Failure> {
     }
 }
 
-/// The right to upload to one image, while it lives.
-struct Turn {
-    site: Arc<Site>,
-    image: Uuid,
-}
-
-impl Turn {
-    fn take(site: &Arc<Site>, image: Uuid) -> Option<Self> {
-        lock(&site.uploading).insert(image).then(|| Self { site: site.clone(), image })
-    }
-}
-
-impl Drop for Turn {
-    fn drop(&mut self) {
-        lock(&self.site.uploading).remove(&self.image);
-    }
-}
-
-fn lock(uploading: &Mutex<BTreeSet<Uuid>>) -> MutexGuard<'_, BTreeSet<Uuid>> {
-    // A set stays whole whatever panics beside it.
-    uploading.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 /// A file that goes when the upload breaks off, also when its client just vanishes.
 struct Part {
     path: PathBuf,
@@ -199,18 +175,26 @@ struct Part {
 impl Drop for Part {
     fn drop(&mut self) {
         if !self.whole {
-            // There may be none yet; one that stays is written over by the next upload.
+            // There may be none yet; one that stays is swept.
             let _ = std::fs::remove_file(&self.path);
         }
     }
 }
 
-/// Writes the body to `target`, whole and synced or not at all; its length and SHA-256.
-async fn store(target: &Path, mut body: Body, limit: u64) -> Result<(u64, String), Failure> {
+/// What was stored.
+struct Stored {
+    size_bytes: u64,
+    sha256: String,
+    /// Locked, so that nobody takes it for an orphan before the log has heard of it.
+    _file: fs::File,
+}
+
+/// Writes the body to `target`, whole and synced or not at all.
+async fn store(target: &Path, mut body: Body, limit: u64) -> Result<Stored, Failure> {
     let folder = target.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(folder).await.map_err(not_stored)?;
     let mut part = Part { path: target.with_extension("part"), whole: false };
-    let mut file = fs::File::create(&part.path).await.map_err(not_stored)?;
+    let mut file = upload_folder::create_locked(&part.path).await.map_err(not_stored)?;
     file.set_max_buf_size(WRITE_BYTES);
     let mut hasher = Sha256::new();
     let mut size_bytes = 0_u64;
@@ -237,14 +221,14 @@ async fn store(target: &Path, mut body: Body, limit: u64) -> Result<(u64, String
     part.whole = true;
     let folder = fs::File::open(folder).await.map_err(not_stored)?;
     folder.sync_all().await.map_err(not_stored)?;
-    Ok((size_bytes, hex::encode(hasher.finalize())))
+    Ok(Stored { size_bytes, sha256: hex::encode(hasher.finalize()), _file: file })
 }
 
 async fn remove(path: &Path) {
     if let Err(error) = fs::remove_file(path).await
         && error.kind() != io::ErrorKind::NotFound
     {
-        tracing::warn!(path = %path.display(), %error, "the upload of a removed image stays behind; remove it by hand");
+        tracing::warn!(path = %path.display(), %error, "the upload of a removed image stays behind; the sweep tries again");
     }
 }
 

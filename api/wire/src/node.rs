@@ -4,9 +4,11 @@ use chrono::{DateTime, Utc};
 use edgestack_model::{
     command::Reference,
     node::{self, NodeCommand},
+    orphan,
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
+use uuid::Uuid;
 
 use crate::meta::Meta;
 
@@ -43,6 +45,29 @@ pub struct Node {
     pub sriov_devices: Vec<String>,
     /// What is true of it, since when and why.
     pub conditions: Vec<Condition>,
+    /// What lies or runs on it, carries an id of EdgeStack's and is not in the log; the first 256. It is left alone.
+    #[serde(default)]
+    pub orphans: Vec<Orphan>,
+    /// How many orphans it has besides those.
+    #[serde(default)]
+    pub orphans_unlisted: u64,
+}
+
+/// Something on a node that carries an id of EdgeStack's and that the log does not account for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Orphan {
+    /// `vm_folder`, `vm_process`, `volume`, `image`, `upload` or `unfinished_upload`.
+    #[schema(example = "vm_folder")]
+    pub kind: String,
+    /// The id that it carries.
+    pub id: Uuid,
+    /// Where it is: a path below the node's state folder, or a process id.
+    #[schema(example = "vms/0199a0b1-0000-7000-8000-000000000001")]
+    pub place: String,
+    /// When it was told first.
+    pub since: DateTime<Utc>,
+    /// Why it is one, and what a person can do about it.
+    pub advice: String,
 }
 
 /// What runs a node's VMs.
@@ -92,6 +117,19 @@ impl From<node::Capacity> for Capacity {
     }
 }
 
+impl From<&orphan::Orphan> for Orphan {
+    fn from(orphan: &orphan::Orphan) -> Self {
+        let artifact = &orphan.artifact;
+        Self {
+            kind: artifact.kind.to_string(),
+            id: artifact.id,
+            place: artifact.place.clone(),
+            since: orphan.since,
+            advice: artifact.advice(),
+        }
+    }
+}
+
 impl Node {
     /// A node with what its VMs have taken and how many they are.
     pub fn of(node: &node::Node, used: node::Capacity, vms: u64) -> Self {
@@ -131,6 +169,8 @@ impl Node {
                     since: None,
                 },
             ],
+            orphans: node.orphans.iter().map(Into::into).collect(),
+            orphans_unlisted: node.orphans_unlisted,
         }
     }
 }

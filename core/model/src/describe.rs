@@ -149,6 +149,19 @@ fn node(event: &NodeEvent) -> String {
         NodeEvent::NodeUncordoned {} => "uncordoned: takes new VMs".to_owned(),
         NodeEvent::NodeBecameReady {} => "ready: its workers are heard".to_owned(),
         NodeEvent::NodeBecameNotReady { reason } => format!("not ready: {reason}"),
+        NodeEvent::NodeOrphanFound { orphan } => {
+            format!("{} that is not in the log: {}, {}", orphan.kind.words(), orphan.place, orphan.id)
+        }
+        NodeEvent::NodeOrphanGone { orphan } => {
+            format!("{} that is not in the log is gone, or is in it now: {}", orphan.kind.words(), orphan.place)
+        }
+        NodeEvent::NodeUnlistedOrphansCounted { unlisted: 0 } => "all that is not in the log is listed".to_owned(),
+        NodeEvent::NodeUnlistedOrphansCounted { unlisted } => {
+            format!("{unlisted} more things that are not in the log are not listed")
+        }
+        NodeEvent::NodeLeftoverRemoved { leftover, reason } => {
+            format!("{} was removed: {}; {reason}", leftover.kind.words(), leftover.place)
+        }
     }
 }
 

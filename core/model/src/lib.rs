@@ -32,6 +32,7 @@ pub mod labels;
 pub mod meta;
 pub mod name;
 pub mod node;
+pub mod orphan;
 pub mod placement;
 #[cfg(test)]
 mod properties;

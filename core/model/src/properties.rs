@@ -11,7 +11,8 @@ use crate::{
     idempotency::IdempotencyKeys,
     image::{ImageCommand, ImageReport, ImageSource},
     keypair::KeypairCommand,
-    node::NodeFacts,
+    node::{NodeCommand, NodeFacts, NodeReport, OrphansSeen},
+    orphan::{Artifact, ArtifactKind},
     placement,
     vm::{CreateVm, RunStrategy, StoppedHow, VmCommand, VmEvent, VmReport},
     volume::{VolumeCommand, VolumeReport},
@@ -31,6 +32,7 @@ enum Move {
     Flavor { flavor: u8, wish: u8, vcpus: u32 },
     Keypair { keypair: u8, wish: u8 },
     Node { node: u8, wish: u8, vcpus: u64, ports: u16 },
+    Orphans { node: u8, of: u8, looked_for: bool, count: u8 },
     TimePasses { seconds: i64 },
 }
 
@@ -52,6 +54,8 @@ fn moves() -> impl Strategy<Value = Vec<Move>> {
         1 => (0..2_u8, 0..3_u8).prop_map(|(keypair, wish)| Move::Keypair { keypair, wish }),
         2 => (0..2_u8, 0..5_u8, 1..6_u64, 1..5_u16)
             .prop_map(|(node, wish, vcpus, ports)| Move::Node { node, wish, vcpus, ports }),
+        1 => (0..2_u8, small.clone(), any::<bool>(), 0..4_u8)
+            .prop_map(|(node, of, looked_for, count)| Move::Orphans { node, of, looked_for, count }),
         2 => (0..700_i64).prop_map(|seconds| Move::TimePasses { seconds }),
     ];
     vec(one, 0..80)
@@ -183,6 +187,19 @@ impl Move {
                         an_inventory(node, NodeFacts { ssh_ports: (22000, 22000 + ports - 1), ..facts }).into()
                     }
                 }
+            }
+            Self::Orphans { node, of, looked_for, count } => {
+                // Of a living VM, of one that is gone by now, of nobody.
+                let vm = nth(world.vms.values(), *of).map_or(uuid::Uuid::from_u128(u128::from(*of)), |vm| vm.id.uuid());
+                let ids = (0..*count).map(|number| uuid::Uuid::from_u128(u128::from(number))).chain([vm]);
+                let place = |id: uuid::Uuid| Artifact { kind: ArtifactKind::VmFolder, id, place: format!("vms/{id}") };
+                let seen = OrphansSeen {
+                    looked_for: looked_for.then_some(ArtifactKind::VmFolder).into_iter().collect(),
+                    found: ids.map(place).collect(),
+                    unlisted: 0,
+                };
+                let node = format!("node-{node}").as_str().into();
+                NodeCommand::Report(NodeReport::Orphans { node, seen: Box::new(seen) }).into()
             }
             Self::TimePasses { .. } => return None,
         })

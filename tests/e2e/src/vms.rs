@@ -108,7 +108,8 @@ impl Site {
         .await;
     }
 
-    /// Makes sure that the disks there are are those of the VMs there are, and that no two QEMUs have one disk.
+    /// Makes sure that the disks there are are those of the VMs there are, that no two QEMUs have one disk, and that
+    /// nothing was ever taken for an orphan.
     ///
     /// # Panics
     /// When something is left over or shared.
@@ -128,6 +129,10 @@ impl Site {
             let id = file.strip_suffix(".qcow2").unwrap_or_else(|| panic!("a leftover: volumes/{file}"));
             assert!(volumes.iter().any(|volume| volume == id), "an orphan: volumes/{file}");
         }
+        let history = self.api().get("nodes/n1/events?limit=1000").await;
+        let events = history["items"].as_array().expect("a list");
+        let false_orphan = events.iter().find(|event| event["type"] == "NodeOrphanFound");
+        assert_eq!(false_orphan, None, "no orphan");
         for file in self.image_files() {
             // An image has its content, and empty overlays of some sizes ready to be copied.
             let (id, _) = file.split_once(".blank-").unwrap_or((&file, ""));

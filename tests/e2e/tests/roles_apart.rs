@@ -117,3 +117,40 @@ async fn a_second_worker_on_the_same_node_is_turned_away() {
     assert!(!status.success());
     assert!(apart.site.log().contains("another edgestackd has the role worker.vm"), "{}", apart.site.log());
 }
+
+#[tokio::test]
+async fn orphans_are_told_and_leftovers_swept_by_processes_apart() {
+    let Some(mut apart) = Apart::start("orphans_are_told_and_leftovers_swept_by_processes_apart").await else { return };
+    apart.site.add_tiny().await;
+    let id = "0190d2b4-0000-7000-8000-000000000001";
+    let state = apart.site.state();
+    let (part, volume) = (state.join(format!("uploads/{id}.part")), state.join(format!("volumes/{id}.qcow2")));
+    // One while all run, one while the API is away: the folder of uploads is the API's alone.
+    std::fs::write(&part, "x").expect("written");
+    std::fs::write(&volume, "x").expect("written");
+    let told = async |event: &str, ending: &str| {
+        eventually(&format!("{event} is told"), PATIENCE, async || {
+            let events = apart.site.api().get("nodes/n1/events?limit=1000").await;
+            let all = events["items"].as_array().expect("a list");
+            let seen = all.iter().any(|one| one["type"] == event && one["data"].to_string().contains(ending));
+            if seen { Ok(()) } else { Err(events.to_string()) }
+        })
+        .await;
+    };
+    told("NodeOrphanFound", ".qcow2").await;
+    told("NodeLeftoverRemoved", ".part").await;
+    assert!(!part.exists() && volume.exists());
+    apart.api.kill();
+    std::fs::write(&part, "x").expect("written");
+    apart.api = start_api(&mut apart.site).await;
+    let gone = eventually("the second one is swept", PATIENCE, async || {
+        if part.exists() { Err("it is there".to_owned()) } else { Ok(()) }
+    });
+    gone.await;
+    // VMs come and go meanwhile: never is one of them told.
+    for name in ["a", "b"] {
+        apart.work(name).await;
+    }
+    let node = apart.site.api().get("nodes/n1").await;
+    assert_eq!(node["orphans"].as_array().map(Vec::len), Some(1), "{node}");
+}

@@ -14,7 +14,7 @@ use edgestack_log::{ChainHead, Log, LogError};
 use edgestack_model::World;
 use edgestack_pool::{PoolConfig, Reporter};
 use edgestack_views::Views;
-use edgestack_worker_monitoring::{Heart, driver::SimDriver, run_heart};
+use edgestack_worker_monitoring::{Drift, Heart, driver::SimDriver, run_drift, run_heart};
 use edgestack_worker_storage::{StoragePool, StoragePoolParts};
 use edgestack_worker_vm::{VmPool, VmPoolParts};
 
@@ -119,11 +119,22 @@ fn start_workers(
     });
     let reporter = |pool: &str| Reporter::new(port.clone(), pool, &node.name);
     let config = PoolConfig { tasks_max: 4, beat: Duration::from_secs(10) };
+    let disks = Arc::new(SlowStorageDriver { node: node.clone(), outside: outside.clone() });
+    let machines = Arc::new(SlowVmDriver { node: node.clone(), outside: outside.clone() });
+    tokio::spawn(run_drift(Drift {
+        node: node.name.parse().unwrap(),
+        replica: replica.clone(),
+        log: Arc::new(outside.log.clone()),
+        reporter: reporter("monitoring"),
+        finders: vec![machines.clone(), disks.clone()],
+        clock: outside.clock.clone(),
+        every: config.beat,
+    }));
     StoragePool::start(StoragePoolParts {
         node: node.name.clone(),
         replica: replica.clone(),
         reporter: reporter("storage"),
-        driver: Arc::new(SlowStorageDriver { node: node.clone(), outside: outside.clone() }),
+        driver: disks,
         clock: outside.clock.clone(),
         config,
     });
@@ -131,7 +142,7 @@ fn start_workers(
         node: node.name.clone(),
         replica: replica.clone(),
         reporter: reporter("vm"),
-        driver: Arc::new(SlowVmDriver { node: node.clone(), outside: outside.clone() }),
+        driver: machines,
         seal: outside.seal.clone(),
         clock: outside.clock.clone(),
         config,

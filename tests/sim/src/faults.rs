@@ -15,10 +15,10 @@ pub async fn run_faults(outside: Arc<Outside>) {
     loop {
         tokio::time::sleep(random.millis(300, 6000)).await;
         let node = random.one_of(&outside.nodes);
-        match random.below(10) {
+        match random.below(12) {
             // A guest dies, or shuts itself down.
             0..6 => {
-                let machines = node.machines.list().await.unwrap_or_default();
+                let machines = node.machines.list();
                 if machines.is_empty() {
                     continue;
                 }
@@ -33,10 +33,13 @@ pub async fn run_faults(outside: Arc<Outside>) {
             6..8 => drop(node.cut_off.fetch_xor(true, Ordering::Relaxed)),
             // The whole node goes down with all that runs on it.
             8 => {
-                for id in node.machines.list().await.unwrap_or_default() {
+                for id in node.machines.list() {
                     node.machines.crash(id);
                 }
             }
+            // Something is left there that no log knows, or is cleared away.
+            9 => outside.plant(node).await,
+            10 => outside.clear_away(node).await,
             // The log is away for a while.
             _ => {
                 outside.log.away.store(true, Ordering::Relaxed);

@@ -18,6 +18,7 @@ mod crash;
 mod faults;
 mod log;
 mod outside;
+mod planting;
 mod random;
 mod run;
 mod storage_driver;

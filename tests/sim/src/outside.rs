@@ -29,6 +29,8 @@ pub struct Outside {
     pub nodes: Vec<Node>,
     pub ledger: Ledger,
     pub violations: Violations,
+    /// The ids of all that was left on nodes and is of no log.
+    pub planted: Mutex<BTreeSet<Uuid>>,
     /// Whether things go wrong now.
     pub faults: Arc<AtomicBool>,
     pub folder: PathBuf,
@@ -95,6 +97,7 @@ impl Outside {
             nodes,
             ledger: Ledger::default(),
             violations: Violations::default(),
+            planted: Mutex::default(),
             faults: Arc::new(AtomicBool::new(true)),
             folder,
             seal,

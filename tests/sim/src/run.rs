@@ -86,6 +86,7 @@ pub fn run(seed: u64) -> Result<Report, Violation> {
     let head = checkers::chain::check(&evidence).map_err(violation)?;
     checkers::acknowledged::check(&outside, &evidence).map_err(violation)?;
     checkers::generation::check(&evidence).map_err(violation)?;
+    checkers::orphans::check(&outside, &evidence).map_err(violation)?;
     checkers::views::check(&outside, &evidence).map_err(violation)?;
     let panics = PANICS.with_borrow_mut(|panics| panics.drain(..).next());
     if let Some(what) = outside.violations.first().or(panics) {
@@ -144,33 +145,47 @@ fn live(outside: &Arc<Outside>) -> bool {
     killed.into_inner()
 }
 
-/// A life without faults, until all is where it should be.
+/// A life without faults, until all is where it should be; then what was left on the nodes is cleared away.
 fn settle(outside: &Arc<Outside>) -> Result<(), String> {
     let outcome = Mutex::new(Ok(()));
     in_simulated_time(outside, async {
         let plane = control_plane::start(outside).await;
         uncordon_all(outside, &plane).await;
-        let deadline = tokio::time::Instant::now() + SETTLED_WITHIN;
-        let mut settled_for = 0;
-        while settled_for < SETTLED_FOR {
-            tokio::time::sleep(Duration::from_secs(1)).await;
-            let world = plane.replica.world().clone();
-            let settled = match checkers::sound::check(&world, outside.clock.now()) {
-                Ok(()) => checkers::settled::check(outside, &world).await,
-                unsound => unsound,
-            };
-            match settled {
-                Ok(()) => settled_for += 1,
-                Err(what) if tokio::time::Instant::now() > deadline => {
-                    *outcome.lock().unwrap() = Err(format!("not settled in {SETTLED_WITHIN:?}: {what}"));
-                    return;
-                }
-                Err(_) => settled_for = 0,
-            }
+        for node in &outside.nodes {
+            outside.plant(node).await;
         }
+        let mut settled = until_settled(outside, &plane).await;
+        if settled.is_ok() {
+            for node in &outside.nodes {
+                outside.clear_away(node).await;
+            }
+            settled = until_settled(outside, &plane).await;
+        }
+        *outcome.lock().unwrap() = settled;
         plane.views.as_ref().unwrap().flush().unwrap();
     });
     outcome.into_inner().unwrap()
+}
+
+async fn until_settled(outside: &Outside, plane: &control_plane::ControlPlane) -> Result<(), String> {
+    let deadline = tokio::time::Instant::now() + SETTLED_WITHIN;
+    let mut settled_for = 0;
+    while settled_for < SETTLED_FOR {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let world = plane.replica.world().clone();
+        let settled = match checkers::sound::check(&world, outside.clock.now()) {
+            Ok(()) => checkers::settled::check(outside, &world).await,
+            unsound => unsound,
+        };
+        match settled {
+            Ok(()) => settled_for += 1,
+            Err(what) if tokio::time::Instant::now() > deadline => {
+                return Err(format!("not settled in {SETTLED_WITHIN:?}: {what}"));
+            }
+            Err(_) => settled_for = 0,
+        }
+    }
+    Ok(())
 }
 
 /// A runtime of its own for each life: what is dropped with it stops wherever it was.

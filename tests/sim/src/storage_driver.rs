@@ -6,9 +6,11 @@ use async_trait::async_trait;
 use edgestack_model::{
     Id,
     image::{DiskFormat, Image, ImageContent, ImageSource},
+    orphan::{Artifact, ArtifactKind},
     volume::Volume,
 };
 use edgestack_pool::DriverError;
+use edgestack_worker_monitoring::Finder;
 use edgestack_worker_storage::driver::{RootDisk, StorageDriver};
 
 use crate::outside::{Node, Outside};
@@ -73,5 +75,27 @@ impl StorageDriver for SlowStorageDriver {
         self.node.volumes.lock().unwrap().remove(&id);
         self.outside.crash.pass().await;
         outcome
+    }
+
+    async fn artifacts(&self) -> Result<Vec<Artifact>, DriverError> {
+        self.outside.crash.pass().await;
+        if self.outside.faulty() && self.outside.random.per_mille(50) {
+            return Err(DriverError::retry("simulated: the folders cannot be read"));
+        }
+        let artifacts = self.node.disks.artifacts().await;
+        // What was listed is old by the time it is looked at.
+        tokio::time::sleep(self.outside.random.millis(1, 400)).await;
+        artifacts
+    }
+}
+
+#[async_trait]
+impl Finder for SlowStorageDriver {
+    fn looks_for(&self) -> &'static [ArtifactKind] {
+        &[ArtifactKind::Volume, ArtifactKind::Image, ArtifactKind::Upload, ArtifactKind::UnfinishedUpload]
+    }
+
+    async fn found(&self) -> Result<Vec<Artifact>, DriverError> {
+        self.artifacts().await
     }
 }

@@ -4,8 +4,13 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use edgestack_model::{Id, vm::Vm};
+use edgestack_model::{
+    Id,
+    orphan::{Artifact, ArtifactKind},
+    vm::Vm,
+};
 use edgestack_pool::DriverError;
+use edgestack_worker_monitoring::Finder;
 use edgestack_worker_vm::driver::{GuestFacts, GuestLogin, Observed, Process, StartSpec, VmDriver};
 use futures::stream::BoxStream;
 
@@ -134,8 +139,15 @@ impl VmDriver for SlowVmDriver {
         }
     }
 
-    async fn list(&self) -> Result<Vec<Id<Vm>>, DriverError> {
-        self.node.machines.list().await
+    async fn artifacts(&self) -> Result<Vec<Artifact>, DriverError> {
+        self.outside.crash.pass().await;
+        if self.outside.faulty() && self.outside.random.per_mille(50) {
+            return Err(DriverError::retry("simulated: the processes cannot be listed"));
+        }
+        let artifacts = self.node.machines.artifacts().await;
+        // What was listed is old by the time it is looked at.
+        tokio::time::sleep(self.outside.random.millis(1, 400)).await;
+        artifacts
     }
 
     async fn guest_facts(&self, id: Id<Vm>, deadline: Duration) -> Result<GuestFacts, DriverError> {
@@ -161,5 +173,16 @@ impl VmDriver for SlowVmDriver {
 
     async fn upkeep(&self, id: Id<Vm>) -> Result<(), DriverError> {
         self.node.machines.upkeep(id).await
+    }
+}
+
+#[async_trait]
+impl Finder for SlowVmDriver {
+    fn looks_for(&self) -> &'static [ArtifactKind] {
+        &[ArtifactKind::VmFolder, ArtifactKind::VmProcess]
+    }
+
+    async fn found(&self) -> Result<Vec<Artifact>, DriverError> {
+        self.artifacts().await
     }
 }

@@ -6,5 +6,5 @@ mod drift;
 pub mod driver;
 mod heart;
 
-pub use drift::{Finder, run_drift};
+pub use drift::{Drift, Finder, run_drift};
 pub use heart::{Heart, run_heart};

@@ -1,6 +1,9 @@
 //! Where a node keeps what its pools make. Every name carries the resource's id.
 
-use std::path::{Path, PathBuf};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
 
 use edgestack_model::{Id, image::Image, vm::Vm, volume::Volume};
 
@@ -19,6 +22,20 @@ impl NodeFolders {
     /// The state folder.
     pub fn root(&self) -> &Path {
         &self.root
+    }
+
+    /// The names in one of the folders, none where it was not made yet. What is not UTF-8 is not of ours.
+    ///
+    /// # Errors
+    /// When the folder cannot be read.
+    pub fn names_in(folder: &Path) -> io::Result<Vec<String>> {
+        let entries = match fs::read_dir(folder) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(vec![]),
+            Err(error) => return Err(error),
+        };
+        let names = entries.map(|entry| Ok(entry?.file_name().into_string().ok()));
+        names.filter_map(Result::transpose).collect()
     }
 
     /// Stored images.

@@ -5,6 +5,7 @@ mod end;
 mod find;
 mod identity;
 mod launch;
+mod list;
 mod owner;
 mod watch;
 
@@ -13,6 +14,7 @@ pub use end::{EndError, Ended, clear_away, end};
 pub use find::{FindError, Record, arguments_hash, find};
 pub use identity::boot_id;
 pub use launch::{LaunchError, launch};
+pub use list::{Running, list};
 pub use owner::grant_read;
 pub use watch::{Change, watch};
 

@@ -11,7 +11,11 @@ use std::{
     time::Duration,
 };
 
-use edgestack_model::{Id, image::DiskFormat};
+use edgestack_model::{
+    Id,
+    image::DiskFormat,
+    orphan::{Artifact, ArtifactKind},
+};
 use edgestack_pool::NodeFolders;
 use edgestack_qemu::{
     Accelerator,
@@ -32,7 +36,33 @@ async fn the_simulated_driver_keeps_every_promise() {
 async fn the_qemu_driver_keeps_every_promise() {
     let Some(node) = Node::new("the_qemu_driver_keeps_every_promise") else { return };
     let spec = node.spec().await;
+    let foreign = ["notes.txt", "lost+found", "0190d2b4-0000-7000-8000-000000000001.old"];
+    for name in foreign {
+        fs::create_dir(node.folders.vms().join(name)).unwrap();
+    }
     conformance::run(&node.driver(), &spec).await;
+    for name in foreign {
+        assert!(node.folders.vms().join(name).exists(), "{name} was touched");
+    }
+}
+
+#[tokio::test]
+async fn a_process_is_told_though_its_folder_is_gone_and_another_sites_never() {
+    let test = "a_process_is_told_though_its_folder_is_gone_and_another_sites_never";
+    let (Some(node), Some(other)) = (Node::new(test), Node::new(test)) else { return };
+    let spec = node.spec().await;
+    let process = node.driver().start(&spec).await.unwrap();
+    // Somebody removed it, sockets and record included.
+    fs::rename(node.folders.vm(spec.id), other.folders.root().join("away")).unwrap();
+    let told = node.driver().artifacts().await.unwrap();
+    let expect = Artifact { kind: ArtifactKind::VmProcess, id: spec.id.uuid(), place: format!("pid {}", process.pid) };
+    assert_eq!(told, std::slice::from_ref(&expect));
+    assert_eq!(other.driver().artifacts().await.unwrap(), [], "the other site has none");
+    fs::rename(other.folders.root().join("away"), node.folders.vm(spec.id)).unwrap();
+    let folder = Artifact { kind: ArtifactKind::VmFolder, place: format!("vms/{}", spec.id), ..expect.clone() };
+    assert_eq!(node.driver().artifacts().await.unwrap(), [folder, expect]);
+    node.driver().release(spec.id).await.unwrap();
+    assert_eq!(node.driver().artifacts().await.unwrap(), []);
 }
 
 #[tokio::test]

@@ -12,6 +12,7 @@ mod openapi;
 mod reads;
 mod site;
 mod sockets;
+mod sweep;
 mod upload;
 mod watches;
 mod wrong_input;

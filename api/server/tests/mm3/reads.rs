@@ -1,4 +1,10 @@
+use edgestack_model::{
+    Command,
+    node::{NodeCommand, NodeReport, OrphansSeen},
+    orphan::{Artifact, ArtifactKind},
+};
 use serde_json::json;
+use uuid::Uuid;
 
 use crate::site::{Site, request};
 
@@ -52,6 +58,27 @@ async fn a_vm_is_shown_with_its_neighbours_and_what_it_waits_for() {
     // A page reads the same neighbours.
     let list = site.get("/vms?name=web").await.json();
     assert_eq!(list["items"][0], vm);
+}
+
+#[tokio::test]
+async fn a_node_shows_what_is_on_it_and_not_in_the_log() {
+    let site = Site::new().await;
+    let node = site.get("/nodes/edge-1").await.expect(200).json();
+    assert_eq!((&node["orphans"], &node["orphans_unlisted"]), (&json!([]), &json!(0)));
+    let id = Uuid::from_u128(7);
+    let orphan = Artifact { kind: ArtifactKind::VmProcess, id, place: "pid 4711".into() };
+    let seen = OrphansSeen { looked_for: ArtifactKind::ALL.into(), found: [orphan].into(), unlisted: 3 };
+    let report = NodeReport::Orphans { node: "edge-1".into(), seen: Box::new(seen) };
+    site.submit(Command::Node(NodeCommand::Report(report))).await;
+    let node = site.get("/nodes/edge-1").await.expect(200).json();
+    let orphan = &node["orphans"][0];
+    assert_eq!((&orphan["kind"], &orphan["place"]), (&json!("vm_process"), &json!("pid 4711")));
+    assert_eq!(orphan["id"], id.to_string());
+    assert!(orphan["since"].is_string() && orphan["advice"].as_str().unwrap().contains("end pid 4711"), "{orphan}");
+    assert_eq!(node["orphans_unlisted"], 3);
+    let events = site.get("/nodes/edge-1/events").await.expect(200).json();
+    assert_eq!(events["items"][1]["type"], "NodeOrphanFound");
+    assert!(events["items"][1]["message"].as_str().unwrap().contains("pid 4711"), "{events}");
 }
 
 #[tokio::test]

@@ -19,7 +19,7 @@ use edgestack_model::{
     volume::{VolumeCommand, VolumeReport, VolumeState},
 };
 use edgestack_seal::SealingKey;
-use edgestack_server::{AppState, GuestAccess, GuestError, SiteInfo, Tokens, UPLOAD_BYTES_MAX, app};
+use edgestack_server::{AppState, GuestAccess, GuestError, RunningUploads, SiteInfo, Tokens, UPLOAD_BYTES_MAX, app};
 use edgestack_wire::vm::{GuestInfo, LoginUser};
 use futures::{StreamExt, stream, stream::BoxStream};
 use http_body_util::BodyExt;
@@ -69,6 +69,7 @@ impl Site {
             tokens: Tokens::new([(TOKEN, "admin"), ("another-token", "robot")]),
             guests: Arc::new(SilentGuests),
             uploads: folder.path().join("uploads"),
+            running_uploads: RunningUploads::default(),
             upload_bytes_max: UPLOAD_BYTES_MAX,
             readiness: Arc::new(|| Ok(())),
             metrics: Arc::new(|| "edgestack_up 1\n".to_owned()),

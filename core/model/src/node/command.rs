@@ -1,9 +1,16 @@
 //! What can be asked of nodes, and what their workers report.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use super::NodeFacts;
-use crate::{Name, command::Reference, meta::MetaChange};
+use crate::{
+    Name,
+    command::Reference,
+    meta::MetaChange,
+    orphan::{Artifact, ArtifactKind},
+};
 
 /// A command on a node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,6 +55,41 @@ pub enum NodeReport {
         /// Since when nothing was heard.
         reason: String,
     },
+    /// What is on it and not in the log.
+    Orphans {
+        /// Which.
+        node: Reference,
+        /// What was seen.
+        seen: Box<OrphansSeen>,
+    },
+    /// What was on its way into the log, came to nothing, and was removed.
+    LeftoversRemoved {
+        /// Which.
+        node: Reference,
+        /// What was removed; at most [`crate::orphan::CHANGES_MAX`].
+        leftovers: Vec<RemovedLeftover>,
+    },
+}
+
+/// What a look for orphans saw.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OrphansSeen {
+    /// What was looked for, without a failure: of other kinds nothing is said.
+    pub looked_for: BTreeSet<ArtifactKind>,
+    /// The orphans, each seen twice; those that the node lists already before new ones. At most
+    /// [`crate::orphan::ORPHANS_MAX`].
+    pub found: BTreeSet<Artifact>,
+    /// How many there are besides.
+    pub unlisted: u64,
+}
+
+/// Something that was removed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RemovedLeftover {
+    /// What and where.
+    pub artifact: Artifact,
+    /// Why, in words; at most [`crate::orphan::REASON_LENGTH_MAX`] bytes.
+    pub reason: String,
 }
 
 impl NodeCommand {
@@ -59,6 +101,8 @@ impl NodeCommand {
             Self::Uncordon { .. } => "uncordon-node",
             Self::Report(NodeReport::Inventory { .. }) => "report-node-inventory",
             Self::Report(NodeReport::Lost { .. }) => "report-node-lost",
+            Self::Report(NodeReport::Orphans { .. }) => "report-node-orphans",
+            Self::Report(NodeReport::LeftoversRemoved { .. }) => "report-node-leftovers-removed",
         }
     }
 }

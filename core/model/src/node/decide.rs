@@ -5,6 +5,7 @@ use crate::{
     Decision, Event, Generation, Given, Kind, Refusal, World,
     decide::{check_description, check_precondition},
     event::Fact,
+    orphan,
 };
 
 pub(crate) fn decide(world: &World, given: &Given, command: &NodeCommand) -> Result<Decision, Refusal> {
@@ -56,6 +57,16 @@ pub(crate) fn decide(world: &World, given: &Given, command: &NodeCommand) -> Res
             let changed =
                 node.readiness.ready.then(|| report(node, NodeEvent::NodeBecameNotReady { reason: reason.clone() }));
             Ok(Decision::of(Kind::Node, node.id.uuid(), changed.into_iter().collect()))
+        }
+        NodeCommand::Report(NodeReport::Orphans { node, seen }) => {
+            let node = world.node(node)?;
+            let facts = orphan::report::seen(world, node, seen)?;
+            Ok(Decision::of(Kind::Node, node.id.uuid(), facts.into_iter().map(|fact| report(node, fact)).collect()))
+        }
+        NodeCommand::Report(NodeReport::LeftoversRemoved { node, leftovers }) => {
+            let node = world.node(node)?;
+            let facts = orphan::report::removed(leftovers)?;
+            Ok(Decision::of(Kind::Node, node.id.uuid(), facts.into_iter().map(|fact| report(node, fact)).collect()))
         }
     }
 }

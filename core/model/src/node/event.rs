@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::NodeFacts;
-use crate::meta::MetaChange;
+use crate::{meta::MetaChange, orphan::Artifact};
 
 /// An event of a node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,6 +33,28 @@ pub enum NodeEvent {
     /// Its workers are not heard.
     NodeBecameNotReady {
         /// Since when nothing was heard.
+        reason: String,
+    },
+    /// Something is on it that carries an id of ours and is not in the log.
+    NodeOrphanFound {
+        /// What and where.
+        orphan: Artifact,
+    },
+    /// An orphan is not there any more, or the log accounts for it by now.
+    NodeOrphanGone {
+        /// What and where.
+        orphan: Artifact,
+    },
+    /// It has more orphans than it lists, or no longer so many.
+    NodeUnlistedOrphansCounted {
+        /// How many are not listed.
+        unlisted: u64,
+    },
+    /// Something that nothing would ever have come for was removed.
+    NodeLeftoverRemoved {
+        /// What it was and where.
+        leftover: Artifact,
+        /// Why, in words.
         reason: String,
     },
 }

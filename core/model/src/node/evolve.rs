@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::{Node, NodeEvent, Readiness};
 use crate::{
     Id, Kind, Labels, World,
+    orphan::Orphan,
     world::{At, Impossible},
 };
 
@@ -18,6 +19,8 @@ pub(crate) fn evolve(world: &mut World, at: &At<'_>, event: &NodeEvent) -> Resul
             facts: facts.clone(),
             cordoned: false,
             readiness: Readiness { ready: true, since: at.time(), reason: None },
+            orphans: vec![],
+            orphans_unlisted: 0,
         };
         world.nodes.insert(id, Arc::new(node));
         return Ok(());
@@ -36,6 +39,19 @@ pub(crate) fn evolve(world: &mut World, at: &At<'_>, event: &NodeEvent) -> Resul
         NodeEvent::NodeBecameNotReady { reason } => {
             node.readiness = Readiness { ready: false, since: at.time(), reason: Some(reason.clone()) };
         }
+        NodeEvent::NodeOrphanFound { orphan } => {
+            let place = node.orphans.binary_search_by(|listed| listed.artifact.cmp(orphan));
+            let place = place.err().ok_or_else(|| at.impossible("an orphan is found twice"))?;
+            node.orphans.insert(place, Orphan { artifact: orphan.clone(), since: at.time() });
+        }
+        NodeEvent::NodeOrphanGone { orphan } => {
+            let place = node.orphans.binary_search_by(|listed| listed.artifact.cmp(orphan));
+            let place = place.map_err(|_| at.impossible("an orphan is gone that was not found"))?;
+            node.orphans.remove(place);
+        }
+        NodeEvent::NodeUnlistedOrphansCounted { unlisted } => node.orphans_unlisted = *unlisted,
+        // Most were never listed: they are removed before a look sees them twice.
+        NodeEvent::NodeLeftoverRemoved { leftover, .. } => node.orphans.retain(|listed| listed.artifact != *leftover),
     }
     Ok(())
 }

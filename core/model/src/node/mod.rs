@@ -11,12 +11,12 @@ mod tests;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-pub use command::{NodeCommand, NodeReport};
+pub use command::{NodeCommand, NodeReport, OrphansSeen, RemovedLeftover};
 pub(crate) use decide::decide;
 pub use event::NodeEvent;
 pub(crate) use evolve::evolve;
 
-use crate::{Id, Meta};
+use crate::{Id, Meta, orphan::Orphan};
 
 /// A node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,6 +31,12 @@ pub struct Node {
     pub cordoned: bool,
     /// Whether its workers are heard.
     pub readiness: Readiness,
+    /// What is on it and not in the log, in order; at most [`crate::orphan::ORPHANS_MAX`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub orphans: Vec<Orphan>,
+    /// How many orphans it has besides those.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub orphans_unlisted: u64,
 }
 
 /// What a node is and has.
@@ -90,4 +96,9 @@ pub struct Readiness {
     /// Why it is not ready.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }

@@ -12,6 +12,7 @@ use edgestack_model::{
     keypair::PublicKey,
     meta::MetaChange,
     node::{Capacity, Hypervisor, NodeFacts},
+    orphan::{Artifact, ArtifactKind},
     placement::PassedOver,
     sealed::SealedText,
     vm::{AfterStop, GuestAgent, Instance, Placement, RunStrategy, StoppedHow, Target, VmKey, VmSpec},
@@ -242,6 +243,10 @@ fn keypairs() -> Vec<(&'static str, Fact)> {
     .into()
 }
 
+fn orphan() -> Artifact {
+    Artifact { kind: ArtifactKind::VmProcess, id: id(5), place: "pid 4711".into() }
+}
+
 fn nodes() -> Vec<(&'static str, Fact)> {
     let has = Capacity { vcpus: 8, memory_mib: 16 << 10, disk_gib: 100 };
     let facts = NodeFacts {
@@ -268,6 +273,17 @@ fn nodes() -> Vec<(&'static str, Fact)> {
         NodeEvent::NodeUncordoned {},
         NodeEvent::NodeBecameReady {},
         NodeEvent::NodeBecameNotReady { reason: "nothing was heard from its workers for 10 s".into() },
+        NodeEvent::NodeOrphanFound { orphan: orphan() },
+        NodeEvent::NodeOrphanGone { orphan: orphan() },
+        NodeEvent::NodeUnlistedOrphansCounted { unlisted: 12 },
+        NodeEvent::NodeLeftoverRemoved {
+            leftover: Artifact {
+                kind: ArtifactKind::UnfinishedUpload,
+                id: id(5),
+                place: format!("uploads/{}.part", id(5)),
+            },
+            reason: "no upload writes it any more: it broke off".into(),
+        },
     ]
     .map(|event| ("", Fact::Node(event)))
     .into()

@@ -3,6 +3,7 @@
 pub mod acknowledged;
 pub mod chain;
 pub mod generation;
+pub mod orphans;
 pub mod settled;
 pub mod sound;
 pub mod views;

@@ -1,15 +1,21 @@
 //! Law 7 to 9: once nothing goes wrong any more, everything comes to where it is wished, in the log and outside, and
-//! nothing lies about that the log does not know.
+//! nothing lies about that the log does not know but what was left there, and that each node lists.
+
+use std::collections::BTreeSet;
 
 use edgestack_model::{
     World,
     image::ImageState,
+    orphan::{Artifact, Standing, standing},
     vm::{Power, State, Vm},
     volume::VolumeState,
 };
 use edgestack_worker_vm::driver::{Observed, VmDriver as _};
 
-use crate::outside::Outside;
+use crate::{
+    outside::{Node, Outside},
+    planting::on,
+};
 
 /// All of a world, and all that the drivers hold.
 ///
@@ -36,7 +42,24 @@ pub async fn check(outside: &Outside, world: &World) -> Result<(), String> {
             return Err(format!("node {} is not ready: {:?}", node.meta.name, node.readiness.reason));
         }
     }
-    check_nothing_else(outside, world).await
+    check_nothing_else(outside, world)?;
+    for node in &outside.nodes {
+        check_orphans(world, node).await?;
+    }
+    Ok(())
+}
+
+/// Law 9: the log knows what it doesn't know of.
+async fn check_orphans(world: &World, node: &Node) -> Result<(), String> {
+    let known = world.node(&node.name.as_str().into()).map_err(|refusal| refusal.to_string())?;
+    let is_orphan = |artifact: &Artifact| standing(world, known.id, artifact) == Standing::Unknown;
+    let there: BTreeSet<Artifact> = on(node).await.into_iter().filter(is_orphan).collect();
+    let listed: BTreeSet<Artifact> = known.orphans.iter().map(|orphan| orphan.artifact.clone()).collect();
+    if there == listed && known.orphans_unlisted == 0 {
+        return Ok(());
+    }
+    let (not_told, not_there) = (there.difference(&listed).next(), listed.difference(&there).next());
+    Err(format!("{}: an orphan that is not listed: {not_told:?}, one that is not there: {not_there:?}", node.name))
 }
 
 async fn check_vm(outside: &Outside, world: &World, vm: &Vm) -> Result<(), String> {
@@ -70,10 +93,10 @@ fn waits_for_room(vm: &Vm) -> bool {
     vm.failure.is_some() && vm.passed_over.iter().all(|node| for_room(&node.reason))
 }
 
-async fn check_nothing_else(outside: &Outside, world: &World) -> Result<(), String> {
+fn check_nothing_else(outside: &Outside, world: &World) -> Result<(), String> {
     for node in &outside.nodes {
-        for id in node.machines.list().await.map_err(|error| error.to_string())? {
-            if !world.vms.contains_key(&id) {
+        for id in node.machines.list() {
+            if !world.vms.contains_key(&id) && !outside.planted.lock().unwrap().contains(&id.uuid()) {
                 return Err(format!("something of VM {id} is left on {}", node.name));
             }
         }

@@ -139,7 +139,7 @@ fn scan(id: &str, layout: &Layout) -> io::Result<Option<Identity>> {
 ///
 /// In the middle of an exec a process has its new program but no arguments yet, for some µs. One that may be about to
 /// become a QEMU is looked at again until it has some.
-fn command_line(process: &Path) -> Vec<u8> {
+pub(crate) fn command_line(process: &Path) -> Vec<u8> {
     for _ in 0..100 {
         let cmdline = fs::read(process.join("cmdline")).unwrap_or_default();
         let between =
@@ -159,7 +159,7 @@ fn names_machine(cmdline: &[u8], id: &str) -> bool {
 
 /// QEMU itself, also when its file was replaced by an upgrade, or one of the programs that become it; see
 /// [`super::bounds`].
-fn is_qemu_or_becomes_it(exe: &Path) -> bool {
+pub(crate) fn is_qemu_or_becomes_it(exe: &Path) -> bool {
     let name = exe.file_name().unwrap_or_default().to_string_lossy();
     let name = name.strip_suffix(" (deleted)").unwrap_or(&name);
     name.starts_with("qemu-system-")

@@ -1,10 +1,15 @@
 //! What every storage driver must do, run against each by one line a driver.
 
-use edgestack_model::image::ImageSource;
+use edgestack_model::{
+    image::ImageSource,
+    orphan::{Artifact, ArtifactKind},
+};
+use uuid::Uuid;
 
 use super::{RootDisk, StorageDriver};
 
-/// Runs every case against a driver; `disk.image` can be imported from `source`.
+/// Runs every case against a driver; `disk.image` can be imported from `source`. What may lie in its folders already
+/// carries no id of ours.
 ///
 /// # Panics
 /// When the driver breaks one of its promises; the message says which.
@@ -12,6 +17,8 @@ pub async fn run(driver: &dyn StorageDriver, disk: RootDisk, source: &ImageSourc
     let (image, format) = (disk.image, disk.image_format);
     assert!(driver.remove_image(image).await.is_ok(), "removing what is not there is fine");
     assert!(driver.remove_volume(disk.volume).await.is_ok(), "removing what is not there is fine");
+
+    assert_eq!(carried(driver).await, [], "what does not carry an id of ours is not told");
 
     let content = driver.import_image(image, format, source).await;
     let content = content.unwrap_or_else(|error| panic!("it does not import: {error}"));
@@ -21,10 +28,22 @@ pub async fn run(driver: &dyn StorageDriver, disk: RootDisk, source: &ImageSourc
 
     assert!(driver.create_root_disk(disk).await.is_ok(), "a root disk can be made from it");
     assert!(driver.create_root_disk(disk).await.is_ok(), "making it again keeps it");
+    let (an_image, a_volume) = ((ArtifactKind::Image, image.uuid()), (ArtifactKind::Volume, disk.volume.uuid()));
+    assert_eq!(carried(driver).await, [a_volume, an_image], "both are told, each once");
     assert!(driver.remove_volume(disk.volume).await.is_ok(), "it can be removed");
+    assert_eq!(carried(driver).await, [an_image], "what is removed is not told");
     assert!(driver.create_root_disk(disk).await.is_ok(), "and made anew");
 
     assert!(driver.remove_volume(disk.volume).await.is_ok(), "it can be removed");
     assert!(driver.remove_image(image).await.is_ok(), "the image can be removed");
     assert!(driver.remove_image(image).await.is_ok(), "removing it twice is fine");
+    assert_eq!(carried(driver).await, [], "nothing of it is left");
+}
+
+/// What the driver tells of, by kind and id.
+async fn carried(driver: &dyn StorageDriver) -> Vec<(ArtifactKind, Uuid)> {
+    let artifacts = driver.artifacts().await.unwrap_or_else(|error| panic!("it does not tell what is there: {error}"));
+    let mut carried: Vec<_> = artifacts.iter().map(|Artifact { kind, id, .. }| (*kind, *id)).collect();
+    carried.sort_unstable();
+    carried
 }

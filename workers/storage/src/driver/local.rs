@@ -17,6 +17,7 @@ use edgestack_engine::error_chain;
 use edgestack_model::{
     Id,
     image::{DiskFormat, Image, ImageContent, ImageSource},
+    orphan::{Artifact, upload_named},
     volume::Volume,
 };
 use edgestack_pool::{DriverError, NodeFolders};
@@ -33,12 +34,14 @@ const GIB: u64 = 1 << 30;
 pub struct LocalDriver {
     folders: NodeFolders,
     qemu_img: QemuImg,
+    /// Held while an empty overlay is made: volumes share them, and the pool makes several volumes at once.
+    making_blank: tokio::sync::Mutex<()>,
 }
 
 impl LocalDriver {
     /// A driver on these folders, with this qemu-img program.
     pub fn new(folders: NodeFolders, qemu_img: &Path) -> Self {
-        Self { folders, qemu_img: QemuImg::new(qemu_img) }
+        Self { folders, qemu_img: QemuImg::new(qemu_img), making_blank: tokio::sync::Mutex::default() }
     }
 
     /// Copies the content into the store under a name of its own; `None` when the store has it already.
@@ -165,7 +168,11 @@ impl StorageDriver for LocalDriver {
         // VM gets a copy: that saves starting a program for each VM.
         let blank = blank_overlay(&base, disk.size_gib);
         if !blank.exists() {
-            self.create_overlay(base, disk, blank.clone()).await?;
+            let _alone = self.making_blank.lock().await;
+            // Another volume may have made it meanwhile.
+            if !blank.exists() {
+                self.create_overlay(base, disk, blank.clone()).await?;
+            }
         }
         blocking(move || {
             let draft = draft_of(&path);
@@ -186,6 +193,28 @@ impl StorageDriver for LocalDriver {
         })
         .await
     }
+
+    async fn artifacts(&self) -> Result<Vec<Artifact>, DriverError> {
+        let folders = self.folders.clone();
+        blocking(move || {
+            let names =
+                |folder: PathBuf| NodeFolders::names_in(&folder).map_err(|error| cannot("look into", &folder, &error));
+            let mut found = super::named::Found::default();
+            names(folders.volumes())?.iter().for_each(|name| found.add(super::named::volume(name)));
+            names(folders.images())?.iter().for_each(|name| found.add(super::named::image(name)));
+            let uploads = names(folders.uploads())?;
+            let free = uploads.iter().filter(|name| !is_being_written(&folders.uploads().join(name)));
+            free.for_each(|name| found.add(upload_named(name)));
+            Ok(found.artifacts())
+        })
+        .await
+    }
+}
+
+/// Whether an upload has this file: it is locked then. One that went meanwhile, or is no plain file, has nobody.
+fn is_being_written(upload: &Path) -> bool {
+    let plain = fs::symlink_metadata(upload).is_ok_and(|metadata| metadata.is_file());
+    plain && File::open(upload).is_ok_and(|file| matches!(file.try_lock_shared(), Err(fs::TryLockError::WouldBlock)))
 }
 
 async fn blocking<T: Send + 'static>(
@@ -204,7 +233,10 @@ fn remove_blank_overlays(image: &Path) -> Result<(), DriverError> {
     let Some(stem) = image.file_name().map(|name| format!("{}.blank-", name.to_string_lossy())) else { return Ok(()) };
     for entry in fs::read_dir(folder).map_err(|error| cannot("look into", folder, &error))? {
         let entry = entry.map_err(|error| cannot("look into", folder, &error))?;
-        if entry.file_name().to_string_lossy().starts_with(&stem) {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        // One that was being made when the process was killed has a dot before its name.
+        if name.strip_prefix('.').unwrap_or(&name).starts_with(&stem) {
             remove_if_there(&entry.path())?;
         }
     }

@@ -2,12 +2,14 @@
 
 pub mod conformance;
 mod local;
+mod named;
 mod sim;
 
 use async_trait::async_trait;
 use edgestack_model::{
     Id,
     image::{DiskFormat, Image, ImageContent, ImageSource},
+    orphan::Artifact,
     volume::Volume,
 };
 use edgestack_pool::DriverError;
@@ -59,4 +61,8 @@ pub trait StorageDriver: Send + Sync + 'static {
 
     /// Removes a volume's files.
     async fn remove_volume(&self, id: Id<Volume>) -> Result<(), DriverError>;
+
+    /// Everything on this node that carries the id of an image or a volume, known or not, but uploads that are being
+    /// written: one entry a kind and id, however many files there are.
+    async fn artifacts(&self) -> Result<Vec<Artifact>, DriverError>;
 }

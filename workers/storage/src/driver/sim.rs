@@ -9,9 +9,11 @@ use async_trait::async_trait;
 use edgestack_model::{
     Id,
     image::{DiskFormat, Image, ImageContent, ImageSource},
+    orphan::{Artifact, ArtifactKind},
     volume::Volume,
 };
 use edgestack_pool::DriverError;
+use uuid::Uuid;
 
 use super::{RootDisk, StorageDriver};
 
@@ -73,5 +75,13 @@ impl StorageDriver for SimDriver {
     async fn remove_volume(&self, id: Id<Volume>) -> Result<(), DriverError> {
         self.lock().volumes.remove(&id);
         Ok(())
+    }
+
+    async fn artifacts(&self) -> Result<Vec<Artifact>, DriverError> {
+        let kept = self.lock();
+        let of = |kind, folder: &str, id: Uuid| Artifact { kind, id, place: format!("{folder}/{id}") };
+        let images = kept.images.iter().map(|id| of(ArtifactKind::Image, "images", id.uuid()));
+        let volumes = kept.volumes.iter().map(|id| of(ArtifactKind::Volume, "volumes", id.uuid()));
+        Ok(images.chain(volumes).collect())
     }
 }

@@ -37,6 +37,21 @@ impl Node {
         LocalDriver::new(self.folders.clone(), Path::new(QEMU_IMG))
     }
 
+    /// Puts things that carry no id of ours into each folder; their names below the state folder.
+    pub fn litter(&self) -> Vec<String> {
+        let id = "0190d2b4-0000-7000-8000-000000000001";
+        let names = ["notes.txt".to_owned(), format!("{id}.bak"), format!("{id}.part.old"), format!("{{{id}}}")];
+        let mut litter: Vec<String> = ["images", "uploads", "volumes"]
+            .iter()
+            .flat_map(|folder| names.iter().map(move |name| format!("{folder}/{name}")))
+            .collect();
+        litter.sort();
+        for name in &litter {
+            fs::write(self.folders.root().join(name), "not of ours").unwrap();
+        }
+        litter
+    }
+
     /// A path beside the node's own folders.
     pub fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)

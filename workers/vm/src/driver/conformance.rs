@@ -2,16 +2,20 @@
 
 use std::time::Duration;
 
+use edgestack_model::orphan::ArtifactKind;
+
 use super::{Observed, StartSpec, VmDriver};
 
 /// Runs every case against a driver; `spec` describes a VM that can be started
-/// there and whose guest may be deaf to the power button.
+/// there and whose guest may be deaf to the power button. What may lie in its
+/// folders already carries no id of ours.
 ///
 /// # Panics
 /// When the driver breaks one of its promises; the message says which.
 pub async fn run(driver: &dyn VmDriver, spec: &StartSpec) {
     let id = spec.id;
     assert!(matches!(driver.observe(id).await, Ok(Observed::Absent { .. })), "before its start nothing is there");
+    assert_eq!(carried(driver).await, [], "what does not carry an id of ours is not told");
     assert!(driver.end(id).await.is_ok(), "ending what is not there is fine");
     assert!(driver.pause(id).await.is_err(), "what is not there cannot be paused");
 
@@ -19,7 +23,8 @@ pub async fn run(driver: &dyn VmDriver, spec: &StartSpec) {
     assert_eq!(seen_running(driver, id).await, Some(process.clone()), "it runs");
     let again = driver.start(spec).await.unwrap_or_else(|error| panic!("a second start failed: {error}"));
     assert_eq!(again, process, "a second start gives the same process");
-    assert!(driver.list().await.is_ok_and(|ids| ids.contains(&id)), "it is listed");
+    let (folder, running) = ((ArtifactKind::VmFolder, id.uuid()), (ArtifactKind::VmProcess, id.uuid()));
+    assert_eq!(carried(driver).await, [folder, running], "its folder and its process are told");
 
     assert!(driver.pause(id).await.is_ok() && driver.pause(id).await.is_ok(), "pausing twice is fine");
     assert!(matches!(driver.observe(id).await, Ok(Observed::Paused(_))), "it is paused");
@@ -28,6 +33,7 @@ pub async fn run(driver: &dyn VmDriver, spec: &StartSpec) {
 
     assert!(driver.end(id).await.is_ok() && driver.end(id).await.is_ok(), "ending twice is fine");
     assert!(matches!(driver.observe(id).await, Ok(Observed::Absent { .. })), "it has ended");
+    assert_eq!(carried(driver).await, [folder], "its folder stays");
 
     let second = driver.start(spec).await.unwrap_or_else(|error| panic!("it does not start again: {error}"));
     assert_ne!(second, process, "a new run is a new process");
@@ -41,11 +47,19 @@ pub async fn run(driver: &dyn VmDriver, spec: &StartSpec) {
     );
     assert!(driver.release(id).await.is_ok() && driver.release(id).await.is_ok(), "releasing twice is fine");
     assert!(matches!(driver.observe(id).await, Ok(Observed::Absent { .. })), "it is gone");
-    assert!(driver.list().await.is_ok_and(|ids| !ids.contains(&id)), "nothing of it is listed");
+    assert_eq!(carried(driver).await, [], "nothing of it is told");
     if !driver.is_simulated() {
         let told = tokio::time::timeout(Duration::from_secs(10), wakes.recv()).await;
         assert!(matches!(told, Ok(Some(told)) if told == id), "its end woke the watcher");
     }
+}
+
+/// What the driver tells of, by kind and id.
+async fn carried(driver: &dyn VmDriver) -> Vec<(ArtifactKind, uuid::Uuid)> {
+    let artifacts = driver.artifacts().await.unwrap_or_else(|error| panic!("it does not tell what is there: {error}"));
+    let mut carried: Vec<_> = artifacts.iter().map(|artifact| (artifact.kind, artifact.id)).collect();
+    carried.sort_unstable();
+    carried
 }
 
 async fn seen_running(

@@ -9,7 +9,7 @@ use std::{sync::Arc, time::Duration};
 use async_trait::async_trait;
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
-use edgestack_model::{Id, image::DiskFormat, image::Image, vm::Vm, volume::Volume};
+use edgestack_model::{Id, image::DiskFormat, image::Image, orphan::Artifact, vm::Vm, volume::Volume};
 use edgestack_pool::DriverError;
 use futures::stream::BoxStream;
 
@@ -150,8 +150,9 @@ pub trait VmDriver: Send + Sync + 'static {
     /// Calls `wake` whenever something happens to this VM's process, until it ends. Repeating it is free.
     fn watch(&self, id: Id<Vm>, wake: Arc<dyn Fn(Id<Vm>) + Send + Sync>);
 
-    /// The ids of the VMs that have something on this node.
-    async fn list(&self) -> Result<Vec<Id<Vm>>, DriverError>;
+    /// Everything on this node that carries a VM's id, known or not: folders, and processes, also those without a folder
+    /// or a record. What is not of this node's state folder is not among it.
+    async fn artifacts(&self) -> Result<Vec<Artifact>, DriverError>;
 
     /// What the guest's agent tells, if it answers within the deadline.
     async fn guest_facts(&self, id: Id<Vm>, deadline: Duration) -> Result<GuestFacts, DriverError>;

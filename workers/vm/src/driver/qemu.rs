@@ -13,7 +13,11 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use edgestack_engine::error_chain;
-use edgestack_model::{Id, image, vm::Vm};
+use edgestack_model::{
+    Id, image,
+    orphan::{Artifact, ArtifactKind, id_in},
+    vm::Vm,
+};
 use edgestack_pool::{DriverError, NodeFolders};
 use edgestack_qemu::{
     Accelerator, Backing, Disk, DiskFormat, HostForward, Instance, LaunchError, Layout, Limits, Machine, Nic,
@@ -263,19 +267,26 @@ impl VmDriver for QemuDriver {
         });
     }
 
-    async fn list(&self) -> Result<Vec<Id<Vm>>, DriverError> {
-        let mut ids = Vec::new();
-        let mut entries = match tokio::fs::read_dir(self.config.folders.vms()).await {
-            Ok(entries) => entries,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(ids),
-            Err(error) => return Err(retry(&error)),
-        };
-        while let Some(entry) = entries.next_entry().await.map_err(|error| retry(&error))? {
-            if let Ok(id) = entry.file_name().to_string_lossy().parse() {
-                ids.push(id);
+    async fn artifacts(&self) -> Result<Vec<Artifact>, DriverError> {
+        let (folders, run_as) = (self.config.folders.clone(), self.config.run_as.clone());
+        tokio::task::spawn_blocking(move || {
+            let mut artifacts = Vec::new();
+            for name in NodeFolders::names_in(&folders.vms())? {
+                if let Some(id) = id_in(&name) {
+                    artifacts.push(Artifact { kind: ArtifactKind::VmFolder, id, place: format!("vms/{name}") });
+                }
             }
-        }
-        Ok(ids)
+            for running in edgestack_qemu::process::list(&folders.vms(), run_as.as_deref())? {
+                if let Some(id) = id_in(&running.id) {
+                    let place = format!("pid {}", running.pid);
+                    artifacts.push(Artifact { kind: ArtifactKind::VmProcess, id, place });
+                }
+            }
+            Ok(artifacts)
+        })
+        .await
+        .map_err(|error| DriverError::retry(error.to_string()))?
+        .map_err(|error: io::Error| retry(&error))
     }
 
     async fn guest_facts(&self, id: Id<Vm>, deadline: Duration) -> Result<GuestFacts, DriverError> {

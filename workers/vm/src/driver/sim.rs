@@ -9,7 +9,11 @@ use std::{
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use edgestack_model::{Id, vm::Vm};
+use edgestack_model::{
+    Id,
+    orphan::{Artifact, ArtifactKind},
+    vm::Vm,
+};
 use edgestack_pool::DriverError;
 use futures::{StreamExt as _, stream::BoxStream};
 
@@ -46,6 +50,11 @@ impl SimDriver {
     /// A node without VMs.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// The VMs that have something on this node.
+    pub fn list(&self) -> Vec<Id<Vm>> {
+        self.lock().keys().copied().collect()
     }
 
     /// The process dies, as after `kill -9`.
@@ -162,8 +171,16 @@ impl VmDriver for SimDriver {
         }
     }
 
-    async fn list(&self) -> Result<Vec<Id<Vm>>, DriverError> {
-        Ok(self.lock().keys().copied().collect())
+    async fn artifacts(&self) -> Result<Vec<Artifact>, DriverError> {
+        let mut artifacts = Vec::new();
+        for (id, machine) in &*self.lock() {
+            let of = |kind, place| Artifact { kind, id: id.uuid(), place };
+            artifacts.push(of(ArtifactKind::VmFolder, format!("vms/{id}")));
+            if machine.state != State::Ended {
+                artifacts.push(of(ArtifactKind::VmProcess, format!("pid {}", machine.process.pid)));
+            }
+        }
+        Ok(artifacts)
     }
 
     async fn guest_facts(&self, id: Id<Vm>, _deadline: Duration) -> Result<GuestFacts, DriverError> {
