@@ -21,6 +21,9 @@ use crate::command_line::TCG_CACHE_MIB;
 use crate::machine::Machine;
 
 const CGROUP_ROOT: &str = "/sys/fs/cgroup";
+/// systemd stops units in the reverse order of their start. At the host's shutdown the daemon must go first: otherwise it
+/// sees its VMs die one by one, takes that for crashes and starts them again.
+const STOPPED_AFTER_DAEMON: &str = "Before=edgestackd.service";
 /// How long an ended process may take to leave its control groups.
 const EMPTY_DEADLINE: Duration = Duration::from_secs(1);
 /// The kernel's default period of CPU quotas, µs.
@@ -74,7 +77,7 @@ fn unit_name(id: &str) -> String {
 
 /// Chooses what this host offers and makes it ready for machine `id`. Safe to repeat.
 pub(crate) fn prepare(id: &str, bounds: Bounds) -> Containment {
-    if is_root() && Path::new("/run/systemd/system").is_dir() {
+    if has_systemd() {
         return Containment::SystemdScope { unit: unit_name(id) };
     }
     let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
@@ -93,6 +96,34 @@ pub(crate) fn prepare(id: &str, bounds: Bounds) -> Containment {
         warn_if_stays(&group, remove_group(&group));
     }
     Containment::ResourceLimits
+}
+
+/// Whether systemd makes scopes that bound memory: the system's for root; a user's own where it runs and was given the
+/// controllers. (Groups of ours in its tree are no way then: it takes controllers away that its own units don't use.)
+fn has_systemd() -> bool {
+    if !Path::new("/run/systemd/system").is_dir() {
+        return false;
+    }
+    if is_root() {
+        return true;
+    }
+    let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    user_runtime().join("systemd/private").exists() && user_manager_bounds(Path::new(CGROUP_ROOT), &own)
+}
+
+/// Whether the user's manager above our own group has the controllers of memory and CPU.
+fn user_manager_bounds(root: &Path, own: &str) -> bool {
+    let manager = format!("user@{}.service", rustix::process::geteuid().as_raw());
+    let Some(own) = own.lines().find_map(|line| line.strip_prefix("0::/")) else { return false };
+    let Some(group) = Path::new(own).ancestors().find(|group| group.ends_with(&manager)) else { return false };
+    let given = fs::read_to_string(root.join(group).join("cgroup.controllers")).unwrap_or_default();
+    ["memory", "cpu"].iter().all(|controller| given.split_whitespace().any(|word| word == *controller))
+}
+
+/// Where the user's manager listens; pam_systemd(8).
+fn user_runtime() -> PathBuf {
+    let usual = || PathBuf::from(format!("/run/user/{}", rustix::process::geteuid().as_raw()));
+    std::env::var_os("XDG_RUNTIME_DIR").map_or_else(usual, PathBuf::from)
 }
 
 /// A cgroup v2 group beside our own or above, wherever memory and CPU are delegated to children. (Not below our own: a
@@ -211,8 +242,16 @@ impl Containment {
         }
     }
 
-    /// The arguments before QEMU's own, the program to start first among them.
-    pub(crate) fn wrapper(&self, bounds: Bounds, user: Option<&Owner>) -> Vec<OsString> {
+    /// What the wrapper needs in its environment: systemd-run finds the user's manager by it.
+    pub(crate) fn environment(&self) -> Option<(&'static str, PathBuf)> {
+        match self {
+            Self::SystemdScope { .. } if !is_root() => Some(("XDG_RUNTIME_DIR", user_runtime())),
+            Self::SystemdScope { .. } | Self::Cgroups { .. } | Self::ResourceLimits => None,
+        }
+    }
+
+    /// The arguments before QEMU's own, the program to start first among them. `name` is the machine's, for people.
+    pub(crate) fn wrapper(&self, bounds: Bounds, name: &str, user: Option<&Owner>) -> Vec<OsString> {
         let mut line: Vec<OsString> = Vec::new();
         let mut add = |arguments: &[&str]| line.extend(arguments.iter().map(OsString::from));
         match self {
@@ -220,8 +259,10 @@ impl Containment {
                 let memory = format!("MemoryMax={}", bounds.memory_bytes);
                 let cpu = format!("CPUQuota={}%", bounds.cpu_percent);
                 let tasks = format!("TasksMax={}", bounds.tasks);
-                add(&["systemd-run", "--scope", "--quiet", "--collect", "--unit", unit]);
-                add(&["-p", &memory, "-p", &cpu, "-p", &tasks, "--"]);
+                let description = format!("EdgeStack VM {name}");
+                add(&["systemd-run", if is_root() { "--system" } else { "--user" }]);
+                add(&["--scope", "--quiet", "--collect", "--unit", unit, "--description", &description]);
+                add(&["-p", &memory, "-p", &cpu, "-p", &tasks, "-p", STOPPED_AFTER_DAEMON, "--"]);
             }
             Self::Cgroups { .. } | Self::ResourceLimits => (),
         }
@@ -253,18 +294,34 @@ mod tests {
     const BOUNDS: Bounds = Bounds { memory_bytes: 1 << 30, cpu_percent: 250, tasks: 512 };
 
     fn text(containment: &Containment, user: Option<&Owner>) -> String {
-        let line = containment.wrapper(BOUNDS, user);
+        let line = containment.wrapper(BOUNDS, "hello", user);
         line.iter().map(|argument| argument.to_string_lossy()).collect::<Vec<_>>().join(" ")
     }
 
     #[test]
     fn a_systemd_scope_has_the_three_bounds_and_the_machines_name() {
         let line = text(&Containment::SystemdScope { unit: unit_name("x") }, Some(&Owner { uid: 998, gid: 997 }));
-        assert!(line.starts_with("systemd-run --scope --quiet --collect --unit edgestack-vm-x "), "{line}");
-        for bound in ["MemoryMax=1073741824", "CPUQuota=250%", "TasksMax=512"] {
-            assert!(line.contains(bound), "{line}");
+        let manager = if is_root() { "--system" } else { "--user" };
+        let begin = format!("systemd-run {manager} --scope --quiet --collect --unit edgestack-vm-x ");
+        assert!(line.starts_with(&begin), "{line}");
+        for part in ["EdgeStack VM hello", "MemoryMax=1073741824", "CPUQuota=250%", "TasksMax=512"] {
+            assert!(line.contains(part), "{line}");
         }
         assert!(line.contains("setsid setpriv --reuid 998 --regid 997"), "{line}");
+    }
+
+    #[test]
+    fn a_users_manager_bounds_where_it_was_given_both_controllers() {
+        let root = tempfile::tempdir().expect("a folder");
+        let manager = format!("user.slice/user@{}.service", rustix::process::geteuid().as_raw());
+        let own = format!("0::/{manager}/app.slice/edgestackd.service\n");
+        fs::create_dir_all(root.path().join(&manager)).expect("made");
+        let controllers = root.path().join(&manager).join("cgroup.controllers");
+        fs::write(&controllers, "memory pids\n").expect("written");
+        assert!(!user_manager_bounds(root.path(), &own));
+        fs::write(&controllers, "cpu memory pids\n").expect("written");
+        assert!(user_manager_bounds(root.path(), &own));
+        assert!(!user_manager_bounds(root.path(), "0::/system.slice/edgestackd.service\n"));
     }
 
     #[test]

@@ -107,10 +107,10 @@ pub async fn launch(machine: &Machine, deadline: Duration) -> Result<Instance, L
 
     let bounds = Bounds::of(machine);
     let containment = prepare(&machine.id, bounds);
-    let mut line = containment.wrapper(bounds, owner.as_ref());
+    let mut line = containment.wrapper(bounds, &machine.name, owner.as_ref());
     line.push(machine.qemu.clone().into_os_string());
     line.extend(arguments(machine, &supports_direct_io));
-    let started = match start(&line, &layout) {
+    let started = match start(&line, &containment, &layout) {
         Ok(child) => run(machine, child, &containment, until, deadline).await,
         Err(error) => Err(error),
     };
@@ -259,7 +259,7 @@ async fn connect(layout: &Layout, process: &Identity, until: Instant) -> Result<
     timeout_at(until, ready).await.unwrap_or(Err(NotReady::TimedOut))
 }
 
-fn start(line: &[OsString], layout: &Layout) -> Result<Child, LaunchError> {
+fn start(line: &[OsString], containment: &Containment, layout: &Layout) -> Result<Child, LaunchError> {
     let path = layout.stderr_log();
     let (program, arguments) = line.split_first().ok_or_else(|| LaunchError::Exited { words: "no program".into() })?;
     // Only this launch's words: the last line is what a failure is explained by.
@@ -273,6 +273,7 @@ fn start(line: &[OsString], layout: &Layout) -> Result<Child, LaunchError> {
         .env_clear()
         .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
         .env("LC_ALL", "C")
+        .envs(containment.environment())
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(log)
