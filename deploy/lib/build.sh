@@ -24,13 +24,19 @@ target_dir() {
         sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p'
 }
 
+# build_binaries: installs edgestackd and edgectl, built here or as they lie in EDGESTACK_BIN_DIR.
 build_binaries() {
-    local target name changed=()
-    cargo build --release --locked --manifest-path "$REPOSITORY/Cargo.toml" -p edgestackd -p edgectl
-    target=$(target_dir)
+    local from=${EDGESTACK_BIN_DIR:-} name changed=()
+    if [ -z "$from" ]; then
+        cargo build --release --locked --manifest-path "$REPOSITORY/Cargo.toml" -p edgestackd -p edgectl
+        from=$(target_dir)/release
+    fi
+    for name in edgestackd edgectl; do
+        [ -f "$from/$name" ] || die "EDGESTACK_BIN_DIR is $from, which has no $name; unset it to build from source"
+    done
     mkdir -p "$(bin_dir)"
     for name in edgestackd edgectl; do
-        if install_if_changed "$target/release/$name" "$(bin_dir)/$name"; then
+        if install_if_changed "$from/$name" "$(bin_dir)/$name"; then
             changed+=("$name")
         fi
     done
