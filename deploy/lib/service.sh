@@ -79,7 +79,7 @@ start_service() {
         read -r pid start_time <<<"$process"
         if daemon_is_current "$pid"; then
             await_ready "$pid" "$start_time"
-            note "already running on $LISTEN (pid $pid)"
+            note "already running on $LISTEN (pid $pid)$(logout_hint)"
             return 0
         fi
         verb=restarted
@@ -102,7 +102,7 @@ start_service() {
     }
     read -r pid start_time <<<"$process"
     await_ready "$pid" "$start_time"
-    note "$verb on $LISTEN (pid $pid)"
+    note "$verb on $LISTEN (pid $pid)$(logout_hint)"
 }
 
 start_process() {
@@ -149,9 +149,17 @@ start_unit() {
     systemctl_here daemon-reload
     systemctl_here enable "$SERVICE_UNIT"
     systemctl_here restart "$SERVICE_UNIT"
-    if ! is_root; then
-        # Without it the user's manager, and the site with it, ends at logout.
-        loginctl enable-linger "$(id --user --name)" || printf 'warning: loginctl enable-linger failed; the site stops when you log out\n' >&2
+}
+
+# logout_hint: lets a user's service go on after their logout and start at boot, or says what is to be done for that.
+logout_hint() {
+    local user
+    if is_root || ! has_systemd; then return 0; fi
+    user=$(id --user --name)
+    # Without polkit only root may do it.
+    if [ ! -e "/var/lib/systemd/linger/$user" ] && ! loginctl enable-linger "$user" &&
+        ! { command -v sudo >/dev/null && sudo --non-interactive loginctl enable-linger "$user"; }; then
+        printf '; ends when you log out, VMs too, until you do as root: loginctl enable-linger %s' "$user"
     fi
 }
 
