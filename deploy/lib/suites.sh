@@ -6,7 +6,7 @@
 # (always --workspace): on two cores a second build of the dependencies costs more than all tests.
 
 # shellcheck disable=SC2034 # Read by deploy/test.
-SUITES=(fmt scripts deny clippy unit doc e2e openapi)
+SUITES=(fmt scripts deny clippy unit doc e2e openapi systemd)
 
 counted() {
     printf '%s %s %s\n' "$1" "$2" "$3" >"$COUNTS"
@@ -128,6 +128,44 @@ suite_openapi() {
         --checks all --max-examples 40 --seed 1 --no-color) || status=1
     counted "$((1 - status))" "$status" 0
     return "$status"
+}
+
+# What deploy/ does on a host whose init is systemd, in a machine of its own (machine_image.sh): quickstart, the unit, a
+# scope for each VM, restarts of the daemon and of the machine, a user's own site, purge. systemd_check is what runs in it.
+suite_systemd() {
+    local folder binaries=${EDGESTACK_BIN_DIR:-} why machine status=0 passed failed
+    if why=$(machine_cannot_be_made); then
+        printf 'skipped: all of systemd: %s\n' "$why"
+        counted 0 0 1
+        return 0
+    fi
+    set -e
+    if [ -z "$binaries" ]; then
+        cargo build --workspace --locked
+        binaries=$(target_dir)/debug
+    fi
+    folder=$(mktemp --directory /tmp/es-systemd-XXXXXX)
+    # shellcheck disable=SC2064 # This folder.
+    trap "rm -rf '$folder'" EXIT
+    make_payload "$folder/payload.raw" "$binaries" "$EDGESTACK_NATS_SERVER"
+    run_machine "$folder" &
+    machine=$!
+    # shellcheck disable=SC2064 # This machine and this folder.
+    trap "kill $machine; wait $machine; rm -rf '$folder'" EXIT
+    wait "$machine" || status=$?
+    # shellcheck disable=SC2064
+    trap "rm -rf '$folder'" EXIT
+    cat "$folder/report"
+    passed=$(grep --count '^ok ' "$folder/report") || true
+    failed=$(grep --count '^not ok ' "$folder/report") || true
+    # What was not told to the end may have lost what failed.
+    if [ "$status" -ne 0 ] || ! grep --quiet --line-regexp "end $((passed + failed))" "$folder/report"; then
+        printf 'the machine did not report to the end (QEMU ended with %s); the end of its console:\n' "$status"
+        tail --lines=40 "$folder/console"
+        failed=$((failed + 1))
+    fi
+    counted "$passed" "$failed" 0
+    [ "$failed" -eq 0 ]
 }
 
 # await_file FILE SECONDS
