@@ -1,20 +1,25 @@
 //! Keeps the archive at the heels of the log.
 //!
-//! What the replica folds is archived at once, many commits in one write where many come together; so the archive is
-//! behind by the time of one synced write. What it missed (while it could not be written, or before this start) it
+//! What the replica folds is archived at once, or at most [`WRITE_EVERY`] after the write before it, so that many commits
+//! that come together share a synced write; the archive is behind by some milliseconds. What it missed (while it could not be written, or before this start) it
 //! reads from the log.
 
 use std::{sync::Arc, time::Duration};
 
 use edgestack_engine::{Applied, Replica, error_chain};
 use edgestack_log::{Damage, Log, LogError, StoredCommit};
-use tokio::sync::broadcast::{
-    Receiver,
-    error::{RecvError, TryRecvError},
+use tokio::{
+    sync::broadcast::{
+        Receiver,
+        error::{RecvError, TryRecvError},
+    },
+    time::Instant,
 };
 
 use crate::{Archive, ArchiveError};
 
+/// The least time between the beginnings of two writes.
+const WRITE_EVERY: Duration = Duration::from_millis(5);
 /// Commits in one write.
 const BATCH: usize = 512;
 /// How long after a failure the next try comes; a full disk gives no event when there is room again.
@@ -94,12 +99,15 @@ enum Feed {
 }
 
 async fn follow(archive: &Archive, feed: &mut Receiver<Arc<Applied>>) -> Result<Feed, KeepError> {
+    let mut next_write = Instant::now();
     loop {
         let mut batch = match feed.recv().await {
             Ok(applied) => vec![stored(&applied)],
             Err(RecvError::Lagged(_)) => return Ok(Feed::Lagged),
             Err(RecvError::Closed) => return Ok(Feed::Closed),
         };
+        tokio::time::sleep_until(next_write).await;
+        next_write = Instant::now() + WRITE_EVERY;
         let ended = loop {
             match feed.try_recv() {
                 Ok(applied) => batch.push(stored(&applied)),

@@ -9,6 +9,8 @@ use crate::{Replica, ReplicaError, error_chain, reconnect::Pause};
 
 /// Commits asked for at once.
 const BATCH: usize = 512;
+/// With more commits than these between two beats they are read back later.
+const BUSY: u64 = 64;
 
 /// Folds everything that is in the log now.
 ///
@@ -93,15 +95,25 @@ pub async fn follow(log: Arc<dyn Log>, replica: Arc<Replica>) {
 /// with what was acknowledged, and what another writer appended is folded. On each
 /// beat the log's own word on its extent is compared too, so that writes stop soon
 /// after it has lost something.
+///
+/// While many commits come in only the extent is compared, and they are read back
+/// once fewer do (or by [`verify_on_a_timer`]): JetStream writes and reads under one
+/// lock, so reading back each commit at once costs a tenth of the appends. A writer
+/// at work learns of others' commits by itself.
 pub async fn follow_behind(log: Arc<dyn Log>, replica: Arc<Replica>, every: Duration) {
     let mut checked = replica.head().sequence;
+    let mut last = checked;
     loop {
         tokio::time::sleep(every).await;
         if replica.failure().is_some() {
             replica.wait_until_whole().await;
             checked = replica.head().sequence;
         }
-        match read_behind(&*log, &replica, &mut checked).await {
+        let folded = replica.head().sequence;
+        let busy = folded.saturating_sub(std::mem::replace(&mut last, folded)) > BUSY;
+        let read =
+            if busy { check_extent(&*log, &replica).await } else { read_behind(&*log, &replica, &mut checked).await };
+        match read {
             // Damage has raised the alarm already.
             Ok(()) | Err(LogError::Damaged(_)) => {}
             Err(error) => tracing::debug!(error = error_chain(&error), "the log cannot be read now"),
