@@ -26,7 +26,7 @@ const LOOK_FOR_REPAIR: Duration = Duration::from_secs(2);
 /// How far behind its own writer an engine's process reads the log back.
 const FOLLOW_BEHIND: Duration = Duration::from_millis(250);
 /// How often views are written that nobody reads.
-const SETTLE_EVERY: Duration = Duration::from_millis(50);
+const SETTLE_EVERY: Duration = Duration::from_millis(200);
 /// One machine, one copy; a site of three servers is another issue.
 pub const REPLICAS: usize = 1;
 

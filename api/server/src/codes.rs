@@ -205,7 +205,7 @@ pub(crate) static LOG_DAMAGED: Code = code(
     "log-damaged",
     503,
     "The log is not what was acknowledged, so writes have stopped; reads go on.",
-    "An operator must look at the alarm in edgestackd's log.",
+    "It is repaired from the archive by itself; try again, and if it stays so an operator must look at the alarm in edgestackd's log.",
 );
 pub(crate) static VIEWS_UNAVAILABLE: Code = code(
     "views-unavailable",

@@ -146,8 +146,8 @@ impl From<SubmitError> for Failure {
             SubmitError::OutcomeUnknown { retry_after } => {
                 Self::new(&codes::OUTCOME_UNKNOWN, detail).retry_after(retry_after)
             }
-            // A person must mend it; asking every minute whether that is done is soon enough.
-            SubmitError::Damaged { .. } => Self::new(&codes::LOG_DAMAGED, detail).retry_after(Duration::from_secs(60)),
+            // A repair from the archive takes seconds.
+            SubmitError::Damaged { .. } => Self::new(&codes::LOG_DAMAGED, detail).retry_after(Duration::from_secs(5)),
             SubmitError::TooLarge { .. } => Self::new(&codes::COMMAND_TOO_LARGE, detail),
             SubmitError::Internal(cause) => Self::internal(cause),
         }

@@ -400,11 +400,12 @@ impl Writer {
         }
         if let Some(error) = self.replica.failure() {
             let why = error_chain(&error);
-            for (waiting, _) in open {
-                // What was sent may be stored, and be among what a repair brings back.
-                let unknown = SubmitError::OutcomeUnknown { retry_after: RETRY_AFTER };
-                let was_sent = !waiting.attempts.is_empty();
-                waiting.answer(Err(if was_sent { unknown } else { SubmitError::Damaged { why: why.clone() } }));
+            for (waiting, error) in open {
+                waiting.answer(Err(match error {
+                    // It may be stored, and be among what a repair brings back.
+                    AppendError::UnknownOutcome(_) => SubmitError::OutcomeUnknown { retry_after: RETRY_AFTER },
+                    _ => SubmitError::Damaged { why: why.clone() },
+                }));
             }
             return;
         }

@@ -79,7 +79,7 @@ struct Pending {
 }
 
 /// Commits that wait at most before the next one writes them all.
-const PENDING_MAX: usize = 256;
+const PENDING_MAX: usize = 1024;
 
 impl Views {
     /// A living resource by id.

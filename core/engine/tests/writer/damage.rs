@@ -86,3 +86,28 @@ async fn a_damaged_log_is_found_at_start() {
         assert!(!matches!(outcome, Err(LogError::Unavailable(_))));
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_repaired_log_takes_writes_again_and_both_followers_go_on() {
+    let site = a_site_of_three().await;
+    let log: Arc<dyn edgestack_log::Log> = Arc::new(site.log.clone());
+    let beat = Duration::from_secs(1);
+    tokio::spawn(follow_behind(log.clone(), site.replica.clone(), beat));
+    tokio::spawn(edgestack_engine::mend_when_repaired(log, site.replica.clone(), beat));
+    assert!(site.log.inner.flip_bit(2, 700));
+    let mut failed = site.replica.watch_failure();
+    let damage = Damage::Gap { expected: 2, found: 3 };
+    site.replica.fail(damage.into());
+    // Not mended while something is wrong.
+    tokio::time::sleep(5 * beat).await;
+    has_stopped(&site).await;
+    // The same bit once more: as it was.
+    assert!(site.log.inner.flip_bit(2, 700));
+    tokio::time::timeout(3 * beat, failed.wait_for(Option::is_none)).await.unwrap().unwrap();
+    committed(&site.submit(a_flavor("d")).await);
+    assert_eq!(site.replica.head().sequence, 4);
+    // And what is lost now is found again.
+    tokio::time::sleep(2 * beat).await;
+    site.log.inner.cut_tail(1);
+    tokio::time::timeout(3 * beat, failed.wait_for(Option::is_some)).await.unwrap().unwrap();
+}

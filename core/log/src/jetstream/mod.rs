@@ -167,7 +167,6 @@ impl Log for JetStreamLog {
         let mut message = PublishMessage::build()
             .payload(entry.payload.clone())
             .message_id(&entry.commit_id)
-            .expected_stream(STREAM)
             .expected_last_sequence(expected);
         if let Some(id) = previous_id {
             message = message.expected_last_message_id(id);
