@@ -292,6 +292,9 @@ mod tests {
         assert_eq!(yaml, "- 1.0e+16\n- 1.5e-7\n- 0.5\n- -3\n- 18446744073709551615\n");
     }
 
+    /// Debian's, which has python3-yaml where `deploy/test` ran; a virtual environment before it in PATH has not.
+    const PYTHON: &str = "/usr/bin/python3";
+
     /// PyYAML is the reader of YAML 1.1 that most people have.
     #[test]
     fn pyyaml_reads_the_same() {
@@ -302,7 +305,7 @@ mod tests {
             "words": ["it has a node", "no  node ", "a\tb", "null and void", "a/b - c", "x: y", "x #y"],
         });
         let program = "import json, sys, yaml; json.dump(yaml.safe_load(sys.stdin.buffer), sys.stdout)";
-        let python = Command::new("python3")
+        let python = Command::new(PYTHON)
             .args(["-c", program])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -324,11 +327,7 @@ mod tests {
     }
 
     fn python_has_yaml() -> bool {
-        Command::new("python3")
-            .args(["-c", "import yaml"])
-            .stderr(Stdio::null())
-            .status()
-            .is_ok_and(|end| end.success())
+        Command::new(PYTHON).args(["-c", "import yaml"]).stderr(Stdio::null()).status().is_ok_and(|end| end.success())
     }
 
     #[test]
