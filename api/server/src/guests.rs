@@ -9,14 +9,14 @@ use axum::{
     http::{HeaderValue, header},
     response::{IntoResponse, Response},
 };
-use edgestack_model::{Id, Kind, command::Reference, vm::Vm};
+use edgestack_model::{Id, Kind, command::Reference, vm::Vm, world::Resource};
 use edgestack_wire::vm::{GuestInfo, LoginUsers};
 use futures::StreamExt;
 use utoipa::IntoParams;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
-    list,
+    GuestError, list,
     path::Named,
     problem::{Answer, Failure},
     query::Parameters,
@@ -70,7 +70,7 @@ async fn show_vm_logs(State(site): State<Arc<Site>>, Named(reference): Named, mu
 )]
 async fn show_guest_info(State(site): State<Arc<Site>>, Named(reference): Named, parameters: Parameters) -> Answer {
     parameters.finish()?;
-    let vm = vm_id(&site, &reference)?;
+    let vm = running_vm(&site, &reference)?;
     Ok(Json(site.app.guests.guest_info(vm).await?).into_response())
 }
 
@@ -82,9 +82,17 @@ async fn show_guest_info(State(site): State<Arc<Site>>, Named(reference): Named,
 )]
 async fn show_login_users(State(site): State<Arc<Site>>, Named(reference): Named, parameters: Parameters) -> Answer {
     parameters.finish()?;
-    let vm = vm_id(&site, &reference)?;
+    let vm = running_vm(&site, &reference)?;
     let items = site.app.guests.login_users(vm).await?;
     Ok(Json(LoginUsers { items }).into_response())
+}
+
+/// A VM that has a process by the log. Just after its end the process may still be going, and would give an odd answer.
+fn running_vm(site: &Site, reference: &Reference) -> Result<Id<Vm>, Failure> {
+    match list::find(site, Kind::Vm, reference)? {
+        Resource::Vm(vm) if vm.power.instance().is_none() => Err(GuestError::NotRunning.into()),
+        resource => Ok(Id::new(resource.id())),
+    }
 }
 
 fn vm_id(site: &Site, reference: &Reference) -> Result<Id<Vm>, Failure> {

@@ -104,6 +104,11 @@ async fn guests_answer_or_say_why_not() {
     assert_eq!(log.text(), "Linux version 6.1\nlogin: ");
     assert_eq!(site.get("/vms/web/logs?tail=7").await.text(), "login: ");
     site.get("/vms/web/logs?tail=x").await.expect_problem(400, "invalid-parameter", Some("tail"));
+    // By the log it doesn't run, whatever a process that is just ending would say.
+    site.get("/vms/web/guest_info").await.expect_problem(409, "vm-not-running", None);
+    site.get("/vms/web/login_users").await.expect_problem(409, "vm-not-running", None);
+    site.play_workers();
+    site.wait_for_state("/vms/web", "running").await;
     site.get("/vms/web/guest_info").await.expect_problem(409, "vm-not-running", None);
     let silent = site.get("/vms/web/login_users").await;
     let silent = silent.expect_problem(409, "guest-agent-not-answering", None);
