@@ -7,10 +7,10 @@
 
 use std::{path::Path, sync::Arc, time::Duration};
 
-use edgestack_archive::{Archive, Options as ArchiveOptions, Standing, compare, keep, refill};
+use edgestack_archive::{Archive, Options as ArchiveOptions, Standing, compare, keep, refill, salvage};
 use edgestack_engine::{Replica, ReplicaError, catch_up, error_chain};
 use edgestack_log::{
-    Log as _, LogError,
+    Damage, Log as _, LogError,
     jetstream::{JetStreamLog, StoreKeeper},
 };
 
@@ -43,21 +43,15 @@ pub async fn open(folder: &Path) -> Result<Arc<Archive>, Failure> {
 }
 
 impl Repairer {
-    /// Before anything is folded: compares the log with the archive, and repairs it if it has lost something. A log that
-    /// cannot be repaired now is left as it is, and the alarm comes when it is folded.
+    /// Before anything is folded: compares the log with the archive, and repairs it if it has lost something. Where that
+    /// doesn't go well nothing may be written: a new commit would take the place of an archived one. What is wrong is
+    /// returned then.
     ///
     /// # Errors
-    /// [`Failure::ForeignLog`].
-    pub async fn check_at_start(&self) -> Result<(), Failure> {
-        let standing = match compare(&self.archive, &*self.log).await {
-            Ok(standing) => standing,
-            Err(error) => {
-                tracing::error!(error = error_chain(&error), "log and archive cannot be compared");
-                return Ok(());
-            }
-        };
-        let what = match standing {
-            Standing::Whole => return Ok(()),
+    /// [`Failure::ForeignLog`], [`Failure::Incomparable`].
+    pub async fn check_at_start(&self) -> Result<Option<Damage>, Failure> {
+        let what = match compare(&self.archive, &*self.log).await? {
+            Standing::Whole => return Ok(None),
             Standing::Foreign { sequence } => {
                 let folder = self.archive.folder().to_owned();
                 return Err(Failure::ForeignLog { sequence, folder });
@@ -73,8 +67,10 @@ impl Repairer {
         );
         if let Err(why) = self.repair().await {
             tracing::error!(why, "the log could not be repaired; nothing is written until it is");
+            let last = self.log.head().await.map_or(0, |head| head.last_sequence);
+            return Ok(Some(Damage::CutTail { acknowledged: archived, last }));
         }
-        Ok(())
+        Ok(None)
     }
 
     /// Repairs the log whenever the replica finds it damaged.
@@ -123,7 +119,16 @@ impl Repairer {
         let text = |error: &(dyn std::error::Error + 'static)| error_chain(error);
         let store = self.store.as_ref().ok_or("another process runs nats-server: see that process")?;
         let begun = std::time::Instant::now();
-        let head = self.archive.verify(|_| ()).await.map_err(|error| text(&error))?;
+        self.archive.verify(|_| ()).await.map_err(|error| text(&error))?;
+        // Whatever is in the log alone (the archive is some milliseconds behind, or was cut back itself) must be in the
+        // archive before the log is replaced.
+        salvage(&self.archive, &*self.log).await.map_err(|error| {
+            format!(
+                "what the log has beyond the archive cannot be read ({}); it is in neither copy: to go on without it, stop the daemon, move nats/jetstream away and start again",
+                text(&error)
+            )
+        })?;
+        let head = self.archive.head().await;
         let aside = store.replace().await.map_err(|error| text(&error))?;
         self.make_stream().await.map_err(|error| text(&error))?;
         let mut told = 0;

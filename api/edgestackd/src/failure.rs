@@ -51,6 +51,9 @@ pub enum Failure {
     /// The second copy of the log cannot be opened.
     #[error("the archive of the log cannot be opened")]
     Archive(#[from] edgestack_archive::ArchiveError),
+    /// It is not known whether the log lacks something.
+    #[error("the log and its archive cannot be compared")]
+    Incomparable(#[from] edgestack_archive::CompareError),
     /// Log and archive are both whole, and two different logs.
     #[error(
         "the log and its archive in {} are two different logs from about commit {sequence} on, and both are whole; if the log is the right one move the archive away, if the archive is, move the nats folder's jetstream away; then start again",

@@ -76,11 +76,12 @@ pub async fn open(options: &Options, root: &Path) -> Result<LogStore, Failure> {
         }
     }
     let log = Arc::new(log);
+    let mut unrepaired = None;
     let repairer = if options.has(Role::Engine) {
         let archive = archiving::open(&state_folder::archive(root)).await?;
         let store = server.as_ref().map(NatsServer::store_keeper);
         let repairer = Repairer { archive, log: log.clone(), store };
-        repairer.check_at_start().await?;
+        unrepaired = repairer.check_at_start().await?;
         Some(repairer)
     } else {
         None
@@ -115,6 +116,11 @@ pub async fn open(options: &Options, root: &Path) -> Result<LogStore, Failure> {
         }
         Err(error) => return Err(error.into()),
     }
+    // Another process's server: nobody here can repair, and what is missing lies beyond what is folded.
+    let for_a_person = unrepaired.is_some();
+    if let Some(damage) = unrepaired {
+        replica.fail(damage.into());
+    }
     tracing::info!(from, seq = replica.head().sequence, "folded the log");
     if let Some(views) = views.clone() {
         tokio::spawn(settle_on_a_beat(views));
@@ -127,6 +133,7 @@ pub async fn open(options: &Options, root: &Path) -> Result<LogStore, Failure> {
     }
     match &repairer {
         Some(repairer) if repairer.store.is_some() => archiving::start(repairer, &replica),
+        Some(repairer) if for_a_person => archiving::start(repairer, &replica),
         Some(repairer) => {
             archiving::start(repairer, &replica);
             tokio::spawn(mend_when_repaired(shared.clone(), replica.clone(), LOOK_FOR_REPAIR));

@@ -93,6 +93,26 @@ pub async fn catch_up(archive: &Archive, log: &dyn Log, replica: &Replica) -> Re
     }
 }
 
+/// Archives all that can be read of a log beyond the archive's end, whatever is folded: before a damaged log is replaced.
+///
+/// # Errors
+/// [`KeepError`]; above all when the log says that it holds more than can be read: that is in neither copy then.
+pub async fn salvage(archive: &Archive, log: &dyn Log) -> Result<(), KeepError> {
+    let end = log.head().await?.last_sequence;
+    loop {
+        let archived = archive.head().await.sequence;
+        if archived >= end {
+            return Ok(());
+        }
+        let batch = log.read(archived + 1, BATCH).await?;
+        if batch.is_empty() {
+            return Err(Damage::Unreadable { sequence: archived + 1, last_sequence: end }.into());
+        }
+        archive.append(&batch).await?;
+        tell(archive.head().await.sequence);
+    }
+}
+
 enum Feed {
     Lagged,
     Closed,

@@ -23,7 +23,7 @@ mod refill;
 mod segment;
 
 pub use compare::{CompareError, Standing, compare};
-pub use keeper::{KeepError, keep};
+pub use keeper::{KeepError, keep, salvage};
 pub use refill::{RefillError, refill};
 
 use std::{
@@ -180,16 +180,6 @@ impl Archive {
     /// Whether everything up to this sequence is archived.
     pub async fn has(&self, sequence: u64) -> bool {
         self.head().await.sequence >= sequence
-    }
-
-    /// The first archived sequence; 0 while the archive is empty.
-    pub async fn first_sequence(&self) -> u64 {
-        let inner = self.inner.lock().await;
-        match inner.closed.first() {
-            Some(first) => first.first,
-            None if inner.open.head().sequence == 0 => 0,
-            None => inner.open.first_sequence(),
-        }
     }
 
     /// Adds commits, oldest first, and returns once they are synced. Those that are archived already

@@ -67,11 +67,7 @@ fn blocks(site: &Site) -> Vec<PathBuf> {
 }
 
 fn flip_in_the_middle(path: &Path) {
-    let file = fs::OpenOptions::new().read(true).write(true).open(path).unwrap();
-    let at = file.metadata().unwrap().len() / 2;
-    let mut byte = [0];
-    file.read_exact_at(&mut byte, at).unwrap();
-    file.write_all_at(&[byte[0] ^ 4], at).unwrap();
+    flip_at(path, 0.5);
 }
 
 fn cut_in_half(path: &Path) {
@@ -175,20 +171,21 @@ async fn repairs(site: &Site) -> u64 {
     line.map_or(0, |value| value.parse().unwrap())
 }
 
+fn open_segment(site: &Site) -> PathBuf {
+    let folder = fs::read_dir(site.state().join("archive/open")).unwrap();
+    let mut files = folder.map(|entry| entry.unwrap().path());
+    files.find(|path| path.extension().is_some_and(|end| end == "ndjson")).unwrap()
+}
+
 #[tokio::test]
 async fn an_archive_that_is_damaged_or_gone_comes_again_from_the_log() {
     let Some(mut site) = a_site("an_archive_that_is_damaged_or_gone_comes_again_from_the_log").await else { return };
-    let open = |site: &Site| {
-        let folder = fs::read_dir(site.state().join("archive/open")).unwrap();
-        let mut files = folder.map(|entry| entry.unwrap().path());
-        files.find(|path| path.extension().is_some_and(|end| end == "ndjson")).unwrap()
-    };
-    let whole = fs::read(open(&site)).unwrap();
+    let whole = fs::read(open_segment(&site)).unwrap();
     for round in 0..3 {
         site.daemon.as_mut().unwrap().stop().await;
         match round {
-            0 => flip_in_the_middle(&open(&site)),
-            1 => cut_in_half(&open(&site)),
+            0 => flip_in_the_middle(&open_segment(&site)),
+            1 => cut_in_half(&open_segment(&site)),
             _ => fs::remove_dir_all(site.state().join("archive")).unwrap(),
         }
         site.up().await;
@@ -197,10 +194,56 @@ async fn an_archive_that_is_damaged_or_gone_comes_again_from_the_log() {
             let lines = bytes.split(|byte| *byte == b'\n').filter(|line| line.starts_with(br#"{"version""#));
             lines.map(<[u8]>::to_vec).collect()
         };
-        let now = fs::read(open(&site)).unwrap();
+        let now = fs::read(open_segment(&site)).unwrap();
         assert!(lines(&now).starts_with(&lines(&whole)), "the same commits as before");
         is_whole(&site, &format!("archive-{round}")).await;
     }
+}
+
+/// Keeps the first third of the archive, up to a whole write.
+fn cut_the_archive_back(site: &Site) {
+    let file = open_segment(site);
+    let bytes = fs::read(&file).unwrap();
+    fs::write(&file, &bytes[..bytes.len() / 3]).unwrap();
+}
+
+fn flip_at(path: &Path, part: f64) {
+    let file = fs::OpenOptions::new().read(true).write(true).open(path).unwrap();
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss)]
+    let at = (file.metadata().unwrap().len() as f64 * part) as u64;
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, at).unwrap();
+    file.write_all_at(&[byte[0] ^ 4], at).unwrap();
+}
+
+#[tokio::test]
+async fn what_either_copy_has_lost_is_taken_from_the_other() {
+    let Some(mut site) = a_site("what_either_copy_has_lost_is_taken_from_the_other").await else { return };
+    site.daemon.as_mut().unwrap().stop().await;
+    cut_the_archive_back(&site);
+    blocks(&site).iter().for_each(|block| flip_at(block, 0.1));
+    fs::remove_dir_all(site.state().join("views")).unwrap();
+    site.up().await;
+    is_whole(&site, "from-both").await;
+}
+
+#[tokio::test]
+async fn what_is_in_neither_copy_is_left_to_a_person() {
+    let Some(mut site) = a_site("what_is_in_neither_copy_is_left_to_a_person").await else { return };
+    site.daemon.as_mut().unwrap().stop().await;
+    cut_the_archive_back(&site);
+    blocks(&site).iter().for_each(|block| flip_at(block, 0.66));
+    fs::remove_dir_all(site.state().join("views")).unwrap();
+    site.up().await;
+    eventually("it says why it does not repair", PATIENCE, async || {
+        let log = site.daemon.as_ref().unwrap().log();
+        if log.contains("it is in neither copy") { Ok(()) } else { Err("not yet".to_owned()) }
+    })
+    .await;
+    let reply = site.api().post("flavors", &a_flavor("more")).await;
+    assert_eq!(reply.status, 503, "{}", reply.text);
+    assert!(names(&site).await.len() > FLAVORS / 2, "what comes before is read");
+    assert!(!site.state().join("nats/jetstream.damaged").exists(), "nothing was replaced");
 }
 
 #[tokio::test]
