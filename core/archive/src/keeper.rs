@@ -148,11 +148,7 @@ async fn follow(archive: &Archive, feed: &mut Receiver<Arc<Applied>>) -> Result<
 }
 
 fn stored(applied: &Applied) -> StoredCommit {
-    StoredCommit {
-        sequence: applied.commit.sequence.0,
-        subject: applied.commit.subject(),
-        payload: applied.payload.clone(),
-    }
+    StoredCommit { sequence: applied.commit.sequence.0, payload: applied.payload.clone() }
 }
 
 #[allow(clippy::cast_precision_loss)] // A gauge is a float; sequences stay far below 2^52.

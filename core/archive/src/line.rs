@@ -4,12 +4,14 @@
 //! that has one all the same could not be told from two, so it is refused.
 
 use bytes::Bytes;
-use edgestack_log::{ChainHead, Damage, StoredCommit};
+use edgestack_log::{Append, ChainHead, Damage, StoredCommit};
 use serde::{Deserialize, Serialize};
 
-/// What of a commit's envelope the subject is made of.
+/// What of a commit's envelope is needed to append it again.
 #[derive(Deserialize)]
-struct Primary<'a> {
+struct Envelope<'a> {
+    #[serde(borrow)]
+    id: &'a str,
     sequence: u64,
     #[serde(borrow)]
     kind: &'a str,
@@ -17,36 +19,42 @@ struct Primary<'a> {
     resource_id: &'a str,
 }
 
-/// A line read back as the commit that it was.
-pub(crate) fn to_commit(line: Bytes, expected: u64) -> Result<StoredCommit, Damage> {
-    let undecodable = |why: String| Damage::Undecodable { sequence: expected, why };
-    let primary: Primary<'_> = serde_json::from_slice(&line).map_err(|error| undecodable(error.to_string()))?;
-    if primary.sequence != expected {
-        return Err(Damage::Reordered { sequence: expected, says: primary.sequence });
+impl<'a> Envelope<'a> {
+    fn read(line: &'a [u8], expected: u64) -> Result<Self, Damage> {
+        let envelope: Self = serde_json::from_slice(line)
+            .map_err(|error| Damage::Undecodable { sequence: expected, why: error.to_string() })?;
+        if envelope.sequence != expected {
+            return Err(Damage::Reordered { sequence: expected, says: envelope.sequence });
+        }
+        Ok(envelope)
     }
-    let subject = format!("mm3.commit.{}.{}", primary.kind, primary.resource_id);
-    Ok(StoredCommit { sequence: expected, subject, payload: line })
 }
 
-/// The commit's id, by which JetStream knows a message sent twice.
-pub(crate) fn id_of(commit: &StoredCommit) -> Result<String, Damage> {
-    #[derive(Deserialize)]
-    struct Id {
-        id: String,
-    }
-    let id: Result<Id, _> = serde_json::from_slice(&commit.payload);
-    id.map(|id| id.id).map_err(|error| Damage::Undecodable { sequence: commit.sequence, why: error.to_string() })
+/// A line read back as the commit that it was.
+pub(crate) fn to_commit(line: Bytes, expected: u64) -> Result<StoredCommit, Damage> {
+    Envelope::read(&line, expected)?;
+    Ok(StoredCommit { sequence: expected, payload: line })
+}
+
+/// The append that puts a commit back where it was.
+pub(crate) fn to_append(commit: StoredCommit) -> Result<Append, Damage> {
+    let envelope = Envelope::read(&commit.payload, commit.sequence)?;
+    Ok(Append {
+        expected_last_sequence: commit.sequence - 1,
+        commit_id: envelope.id.to_owned(),
+        subject: format!("mm3.commit.{}.{}", envelope.kind, envelope.resource_id),
+        payload: commit.payload,
+    })
 }
 
 /// Appends a commit's line.
 pub(crate) fn write(commit: &StoredCommit, lines: &mut Vec<u8>) -> Result<(), Damage> {
-    let undecodable = |why: &str| Damage::Undecodable { sequence: commit.sequence, why: why.to_owned() };
     if commit.payload.contains(&b'\n') {
-        return Err(undecodable("it has a line feed, which no commit of ours has"));
+        let why = "it has a line feed, which no commit of ours has".to_owned();
+        return Err(Damage::Undecodable { sequence: commit.sequence, why });
     }
-    if to_commit(commit.payload.clone(), commit.sequence)?.subject != commit.subject {
-        return Err(undecodable("its subject is not that of its primary resource"));
-    }
+    // What couldn't be appended again is no copy.
+    Envelope::read(&commit.payload, commit.sequence)?;
     lines.extend_from_slice(&commit.payload);
     lines.push(b'\n');
     Ok(())

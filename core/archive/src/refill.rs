@@ -1,6 +1,6 @@
 //! From the archive back into the log.
 
-use edgestack_log::{Append, AppendError, ChainHead, Log, LogError, PendingAck, StoredCommit, verify};
+use edgestack_log::{AppendError, ChainHead, Log, LogError, PendingAck, StoredCommit, verify};
 use futures::{StreamExt as _, stream::FuturesOrdered};
 
 use crate::{Archive, ArchiveError, line};
@@ -57,12 +57,7 @@ async fn append(log: &dyn Log, batch: Vec<StoredCommit>) -> Result<(), RefillErr
     for commit in batch {
         let sequence = commit.sequence;
         let failed = |source| RefillError::Append { sequence, source };
-        let entry = Append {
-            expected_last_sequence: sequence - 1,
-            commit_id: line::id_of(&commit).map_err(ArchiveError::from)?,
-            subject: commit.subject,
-            payload: commit.payload,
-        };
+        let entry = line::to_append(commit).map_err(ArchiveError::from)?;
         let ack = log.append(entry).await.map_err(failed)?;
         in_flight.push_back(acknowledged(sequence, ack));
         if in_flight.len() == IN_FLIGHT_MAX

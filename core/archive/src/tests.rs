@@ -1,7 +1,7 @@
 use std::{fs, path::Path};
 
 use bytes::Bytes;
-use edgestack_log::{Append, ChainHead, Damage, Log as _, StoredCommit, memory::MemoryLog};
+use edgestack_log::{ChainHead, Damage, Log as _, StoredCommit, memory::MemoryLog};
 
 use super::*;
 
@@ -19,7 +19,7 @@ fn chain(from: ChainHead, count: u64) -> Vec<StoredCommit> {
             );
             let payload = Bytes::from(payload);
             head = head.after(&payload);
-            StoredCommit { sequence, subject: format!("mm3.commit.vm.r{}", sequence % 7), payload }
+            StoredCommit { sequence, payload }
         })
         .collect()
 }
@@ -97,9 +97,9 @@ async fn what_is_there_already_is_passed_over_and_what_does_not_chain_is_refused
     let mut two_lines = chain(archive.head().await, 1);
     two_lines[0].payload = Bytes::from(String::from_utf8(two_lines[0].payload.to_vec()).unwrap().replace(',', ",\n"));
     assert!(archive.append(&two_lines).await.is_err());
-    let mut subject = chain(archive.head().await, 1);
-    subject[0].subject.push('x');
-    assert!(archive.append(&subject).await.is_err());
+    let mut no_kind = chain(archive.head().await, 1);
+    no_kind[0].payload = Bytes::from(String::from_utf8(no_kind[0].payload.to_vec()).unwrap().replace("kind", "kinds"));
+    assert!(archive.append(&no_kind).await.is_err());
     // Nothing of what was refused is there.
     archive.append(&later).await.unwrap();
     assert_eq!(archive.verify(|_| ()).await.unwrap().sequence, 103);
@@ -213,13 +213,7 @@ async fn every_kind_of_damage_is_found_and_named() {
 async fn a_log(commits: &[StoredCommit]) -> MemoryLog {
     let log = MemoryLog::new();
     for commit in commits {
-        let entry = Append {
-            expected_last_sequence: commit.sequence - 1,
-            commit_id: format!("c{}", commit.sequence),
-            subject: commit.subject.clone(),
-            payload: commit.payload.clone(),
-        };
-        log.append(entry).await.unwrap().await.unwrap();
+        log.append(crate::line::to_append(commit.clone()).unwrap()).await.unwrap().await.unwrap();
     }
     log
 }

@@ -82,7 +82,6 @@ impl Waiting {
 struct InFlight {
     waiting: Waiting,
     commit: Arc<Commit>,
-    subject: String,
     payload: Bytes,
     sent: Instant,
     ack: PendingAck,
@@ -257,7 +256,6 @@ impl Writer {
             Ok(payload) => payload.into(),
             Err(error) => return waiting.answer(Err(SubmitError::Internal(error.to_string()))),
         };
-        let subject = commit.subject();
         // The world goes ahead of the answer; a failure rewinds it. It goes first: a commit that cannot be folded
         // must never get into the log.
         if let Err(error) = self.world.evolve(&commit) {
@@ -269,7 +267,7 @@ impl Writer {
         let entry = Append {
             expected_last_sequence: self.head.sequence,
             commit_id: commit.id.to_string(),
-            subject: subject.clone(),
+            subject: commit.subject(),
             payload: payload.clone(),
         };
         crash_point::pass("append.before");
@@ -281,7 +279,7 @@ impl Writer {
         crash_point::pass("append.sent");
         self.head = ChainHead { sequence: commit.sequence.0, hash: edgestack_log::chain::hash(&payload) };
         let commit = Arc::new(commit);
-        self.in_flight.push_back(InFlight { waiting, commit, subject, payload, sent, ack, then: vec![] });
+        self.in_flight.push_back(InFlight { waiting, commit, payload, sent, ack, then: vec![] });
     }
 
     /// What was decided against commits in flight holds only once they are durable; it waits for the last of them.
@@ -333,11 +331,7 @@ impl Writer {
         let batch = acked
             .iter()
             .map(|one| {
-                let stored = StoredCommit {
-                    sequence: one.commit.sequence.0,
-                    subject: one.subject.clone(),
-                    payload: one.payload.clone(),
-                };
+                let stored = StoredCommit { sequence: one.commit.sequence.0, payload: one.payload.clone() };
                 (stored, Some(one.commit.clone()))
             })
             .collect();

@@ -127,6 +127,9 @@ pub(crate) fn check_entry(entry: &Append) -> Result<Envelope, AppendError> {
             return Err(AppendError::Refused(Cause::with_source("the payload is no commit", error)));
         }
     };
+    if memchr::memchr(b'\n', &entry.payload).is_some() {
+        return refused("a commit is one line, without a line feed".to_owned());
+    }
     if envelope.id != entry.commit_id {
         return refused(format!("the payload's id is {}, the entry's {}", envelope.id, entry.commit_id));
     }
@@ -276,7 +279,7 @@ mod tests {
 
     fn commit(sequence: u64, says: u64, previous_hash: &str) -> StoredCommit {
         let payload = format!(r#"{{"id":"c{sequence}","sequence":{says},"previous_hash":"{previous_hash}","more":1}}"#);
-        StoredCommit { sequence, subject: "mm3.commit.vm.x".into(), payload: Bytes::from(payload) }
+        StoredCommit { sequence, payload: Bytes::from(payload) }
     }
 
     fn check(commit: &StoredCommit, expect: Result<(), Damage>) {

@@ -230,6 +230,7 @@ async fn malformed(h: Handles) -> Result<(), String> {
     let whole = commit(&ChainHead::GENESIS, "whole", 600);
     for (what, entry) in [
         ("no JSON", Append { payload: Bytes::from_static(b"{"), ..whole.clone() }),
+        ("two lines", Append { payload: [&whole.payload[..], b"\n"].concat().into(), ..whole.clone() }),
         ("another id", Append { commit_id: "other".into(), ..whole.clone() }),
         ("another sequence", Append { expected_last_sequence: 4, ..whole.clone() }),
         ("no genesis", commit(&ChainHead { hash: [7; 32], ..ChainHead::GENESIS }, "whole", 600)),

@@ -1,7 +1,7 @@
-//! The log of commits: every change of EdgeStack is one message in it, appended by one writer at a time.
+//! The log of commits: every change of EdgeStack is one commit in it, appended by one writer at a time.
 //!
-//! This crate knows nothing of the model. A commit is opaque JSON bytes, of which only three fields are read:
-//! `id` (the commit's uuid), `sequence` (the stream's) and `previous_hash` (64 hex digits, the SHA-256 of the payload
+//! This crate knows nothing of the model. A commit is one line of opaque JSON, of which only three fields are read:
+//! `id` (the commit's uuid), `sequence` (its place in the log) and `previous_hash` (64 hex digits, the SHA-256 of the payload
 //! before it). What is promised, and where it lives:
 //!
 //! - **Fenced** ([`Log::append`]): an entry names the last sequence it expects; the log stores it exactly there or not
@@ -43,7 +43,7 @@ pub struct Append {
     pub commit_id: String,
     /// `mm3.commit.<kind>.<resource id>` of the primary resource.
     pub subject: String,
-    /// The commit as JSON, at most [`MAX_COMMIT_BYTES`].
+    /// The commit as JSON in one line, at most [`MAX_COMMIT_BYTES`].
     pub payload: Bytes,
 }
 
@@ -52,8 +52,6 @@ pub struct Append {
 pub struct StoredCommit {
     /// Its place in the log: 1 for the first, without gaps.
     pub sequence: u64,
-    /// The subject it was appended under.
-    pub subject: String,
     /// The bytes as appended.
     pub payload: Bytes,
 }

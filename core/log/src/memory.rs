@@ -181,7 +181,7 @@ impl State {
         }
         let sequence = self.last_sequence + 1;
         self.ids.insert(entry.commit_id);
-        self.commits.insert(sequence, StoredCommit { sequence, subject: entry.subject, payload: entry.payload });
+        self.commits.insert(sequence, StoredCommit { sequence, payload: entry.payload });
         self.last_sequence = sequence;
         self.messages += 1;
         Ok(sequence)

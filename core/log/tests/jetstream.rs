@@ -38,7 +38,8 @@ async fn what_was_acknowledged_is_there_after_the_server_was_killed() {
     let log = site.log().await;
     let mut state = site.server().state();
     let mut chain = ChainHead::GENESIS;
-    let (mut acknowledged_in_all, mut unknown_in_all, mut unknown_stored) = (0_u64, 0_u64, 0_u64);
+    let (mut acknowledged_in_all, mut unsent_in_all, mut unknown_in_all, mut unknown_stored) =
+        (0_u64, 0_u64, 0_u64, 0_u64);
     for round in 0..rounds {
         let mut speculative = chain;
         let mut pending = Vec::new();
@@ -55,7 +56,7 @@ async fn what_was_acknowledged_is_there_after_the_server_was_killed() {
             }
         }
         let mut acknowledged = chain.sequence;
-        let mut unknown = Vec::new();
+        let (mut unknown, mut unsent) = (Vec::new(), Vec::new());
         for (number, (sequence, id, ack)) in pending.into_iter().enumerate() {
             if number as u64 == before_kill {
                 kill(victim);
@@ -67,6 +68,8 @@ async fn what_was_acknowledged_is_there_after_the_server_was_killed() {
                     acknowledged_in_all += 1;
                 }
                 Err(AppendError::UnknownOutcome(_)) => unknown.push((sequence, id)),
+                // It waited to share a message and was never sent.
+                Err(AppendError::Unavailable(_)) => unsent.push((sequence, id)),
                 Err(error) => panic!("round {round}: {error:?}"),
             }
         }
@@ -82,13 +85,18 @@ async fn what_was_acknowledged_is_there_after_the_server_was_killed() {
                 Resolution::Foreign => panic!("round {round}: a foreign commit at {sequence}"),
             }
         }
+        for (sequence, id) in unsent {
+            unsent_in_all += 1;
+            let found = resolve(&log, sequence, &id, DEADLINE).await.unwrap();
+            assert_eq!(found, Resolution::Absent, "round {round}: {sequence} was not sent");
+        }
         chain = verify_from(&log, chain, None).await.unwrap();
         assert!(chain.sequence >= acknowledged, "round {round}: {acknowledged} was acknowledged, the end is {chain:?}");
     }
     assert_eq!(verify(&log, Some(chain.sequence)).await.unwrap(), chain);
     println!(
         "{rounds} rounds: {acknowledged_in_all} acknowledged, all there; {unknown_in_all} unknown, {unknown_stored} of \
-         them stored"
+         them stored; {unsent_in_all} not sent"
     );
     site.stop().await;
 }
@@ -144,7 +152,7 @@ async fn appends_in_flight_hear_of_a_lost_connection_and_a_silent_server_at_once
     };
     assert!(matches!(again, Ok(2) | Err(AppendError::WrongLastSequence { .. })), "{again:?}");
     assert_eq!(resolve(&log, 2, "silent", DEADLINE).await.unwrap(), Resolution::Ours);
-    let chain = verify(&log, Some(2)).await.unwrap();
+    let chain = append_some(&log, verify(&log, Some(2)).await.unwrap(), 1).await.unwrap();
 
     rustix::process::kill_process(pid, rustix::process::Signal::STOP).unwrap();
     let mut ack = log.append(commit(&chain, "killed", 600)).await.unwrap();

@@ -1,4 +1,4 @@
-//! The envelope: the events of one command, appended as one message, all or none.
+//! The envelope: the events of one command, appended all or none.
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};

@@ -90,7 +90,7 @@ fn a_log(commits: usize) -> Result<Vec<StoredCommit>, Failure> {
         let payload: Bytes = commit.encode()?.into();
         world.evolve(&commit)?;
         head = head.after(&payload);
-        log.push(StoredCommit { sequence: head.sequence, subject: commit.subject(), payload });
+        log.push(StoredCommit { sequence: head.sequence, payload });
     }
     Ok(log)
 }

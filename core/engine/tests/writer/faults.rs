@@ -153,7 +153,7 @@ async fn a_foreign_commit_that_came_first_is_folded_and_ours_is_decided_again() 
     let entry = edgestack_log::Append {
         expected_last_sequence: 0,
         commit_id: commit.id.to_string(),
-        subject: stored.subject,
+        subject: commit.subject(),
         payload: stored.payload,
     };
     for (ours, expect) in [("ours", Ok(2)), ("theirs", Err("name-taken"))] {

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use super::connection::Live;
 use super::stream::STREAM;
-use crate::{Cause, LogError, StoredCommit};
+use crate::{Cause, LogError};
 
 // Error numbers of nats-server (`server/errors.json`); numbers are stable, texts are not.
 /// JSClusterNotAvailErr: no leader now.
@@ -97,6 +97,14 @@ pub(super) struct StreamReplica {
     pub(super) name: String,
 }
 
+/// One message as the stream holds it; what is in it, [`lines`](super::lines) tells.
+#[derive(Debug)]
+pub(super) struct StoredMessage {
+    /// The stream's sequence.
+    pub(super) sequence: u64,
+    pub(super) payload: Bytes,
+}
+
 pub(super) fn told_by_request(error: RequestError) -> LogError {
     match error.kind() {
         RequestErrorKind::NoResponders => LogError::Unavailable(Cause::new(
@@ -133,14 +141,13 @@ pub(super) async fn stream_info(live: &Live) -> Result<StreamInfo, LogError> {
 }
 
 /// `$JS.API.STREAM.MSG.GET.<stream>`: answered by the stream's leader only, so what it doesn't know isn't acknowledged.
-pub(super) async fn message_get(live: &Live, sequence: u64) -> Result<Option<StoredCommit>, LogError> {
+pub(super) async fn message_get(live: &Live, sequence: u64) -> Result<Option<StoredMessage>, LogError> {
     #[derive(Deserialize)]
     struct Answer {
         message: Stored,
     }
     #[derive(Deserialize)]
     struct Stored {
-        subject: String,
         seq: u64,
         #[serde(default)]
         data: String,
@@ -151,7 +158,7 @@ pub(super) async fn message_get(live: &Live, sequence: u64) -> Result<Option<Sto
             let payload = BASE64.decode(message.data).map_err(|error| {
                 LogError::Refused(Cause::with_source("the answer of JetStream isn't base64", error))
             })?;
-            Ok(Some(StoredCommit { sequence: message.seq, subject: message.subject, payload: payload.into() }))
+            Ok(Some(StoredMessage { sequence: message.seq, payload: payload.into() }))
         }
         Err(error) if error.err_code == NO_MESSAGE => Ok(None),
         Err(error) => Err(error.into()),
@@ -165,7 +172,7 @@ pub(super) async fn direct_get(
     from: u64,
     max_messages: usize,
     timeout: Duration,
-) -> Result<Vec<StoredCommit>, LogError> {
+) -> Result<Vec<StoredMessage>, LogError> {
     let batch = max_messages.min(READ_MESSAGES_MAX);
     let body = json!({ "seq": from, "batch": batch, "max_bytes": READ_BYTES_MAX }).to_string();
     let unavailable = |error| LogError::Unavailable(Cause::with_source("NATS gave no answer", error));
@@ -201,11 +208,11 @@ pub(super) async fn direct_get(
     }
 }
 
-fn stored(answer: Message) -> Result<StoredCommit, LogError> {
+fn stored(answer: Message) -> Result<StoredMessage, LogError> {
     let header = |name| answer.headers.as_ref().and_then(|headers| headers.get(name)).map(|value| value.as_str());
     let sequence = header("Nats-Sequence").and_then(|value| value.parse().ok());
-    let (Some(sequence), Some(subject)) = (sequence, header("Nats-Subject")) else {
-        return Err(LogError::Refused(Cause::new("an answer to a direct get has no sequence or subject")));
+    let Some(sequence) = sequence else {
+        return Err(LogError::Refused(Cause::new("an answer to a direct get has no sequence")));
     };
-    Ok(StoredCommit { sequence, subject: subject.to_owned(), payload: answer.payload.clone() })
+    Ok(StoredMessage { sequence, payload: answer.payload })
 }

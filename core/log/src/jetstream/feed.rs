@@ -116,7 +116,7 @@ impl Feed {
             // A notice without a number, or with a new one, is a reason to look; one of what was read already is none.
             let told = message.headers.as_ref().and_then(|headers| headers.get("Nats-Sequence"));
             let told = told.and_then(|value| value.as_str().parse::<u64>().ok());
-            self.look |= told.is_none_or(|sequence| sequence >= self.next);
+            self.look |= told.is_none_or(|message| !self.log.has_read_past(message, self.next));
             match notices.next().now_or_never() {
                 Some(more) => notice = more,
                 None => return Ok(()),

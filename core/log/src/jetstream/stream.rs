@@ -10,8 +10,10 @@ use crate::{LogError, MAX_COMMIT_BYTES};
 
 /// The stream's name.
 pub const STREAM: &str = "MM3";
-/// What it stores: `mm3.commit.<kind>.<resource id>`.
+/// What it stores: `mm3.commit.<kind>.<resource id>`, and [`SHARED_SUBJECT`].
 pub const ACCEPTED_SUBJECTS: &str = "mm3.commit.>";
+/// The subject of a message that holds several commits, a line each.
+pub const SHARED_SUBJECT: &str = "mm3.commit.shared";
 /// Where it tells what it has stored, headers only (`Nats-Sequence`), after the write was synced.
 pub const STORED_SUBJECTS: &str = "mm3.stored.>";
 /// The largest message: JetStream counts the headers with the payload, so a commit of the full size needs room for them.

@@ -109,7 +109,7 @@ impl Story {
         self.world.evolve(&commit).unwrap();
         let payload = commit.encode().unwrap();
         self.head = self.head.after(&payload);
-        self.log.push(StoredCommit { sequence: commit.sequence.0, subject: commit.subject(), payload: payload.into() });
+        self.log.push(StoredCommit { sequence: commit.sequence.0, payload: payload.into() });
     }
 
     pub fn disk_is_made(&mut self, vm: &str) {
