@@ -124,9 +124,38 @@ pub struct NameArgs {
     pub name: String,
 }
 
+/// Which moment is shown.
+#[derive(Args, Clone, Debug, Default)]
+pub struct AtArgs {
+    /// As it was: after a commit (17), at a time (2026-11-25T03:04:05Z), or so long ago ("10 minutes ago").
+    #[arg(long, value_name = "MOMENT")]
+    pub at: Option<String>,
+}
+
+impl AtArgs {
+    /// As the query has it.
+    pub fn query(&self) -> Vec<(&'static str, String)> {
+        self.at.iter().map(|at| ("at", at.clone())).collect()
+    }
+}
+
 /// One resource to be read.
 #[derive(Args, Clone, Debug)]
 pub struct ShowArgs {
+    /// Which.
+    #[command(flatten)]
+    pub of: NameArgs,
+    /// When.
+    #[command(flatten)]
+    pub at: AtArgs,
+    /// How to print it.
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// One resource to be read that tells of now only.
+#[derive(Args, Clone, Debug)]
+pub struct LookArgs {
     /// Which.
     #[command(flatten)]
     pub of: NameArgs,
@@ -187,6 +216,9 @@ pub struct ListArgs {
     /// Which.
     #[command(flatten)]
     pub filter: FilterArgs,
+    /// When.
+    #[command(flatten)]
+    pub at: AtArgs,
     /// At most so many; all if absent.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub limit: Option<u32>,

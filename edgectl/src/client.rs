@@ -265,11 +265,20 @@ impl Client {
     /// # Errors
     /// See [`ClientError`].
     pub async fn get_as(&self, url: Url, accept: &'static str) -> Result<String, ClientError> {
+        Ok(self.get_at(url, accept).await?.0)
+    }
+
+    /// Reads a document, and which past moment it shows, in words, if the URL asks for one.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn get_at(&self, url: Url, accept: &'static str) -> Result<(String, Option<String>), ClientError> {
         let mut request = self.request(Method::GET, url.clone());
         request.headers_mut().insert(ACCEPT, HeaderValue::from_static(accept));
         *request.timeout_mut() = Some(REQUEST_TIMEOUT);
         let response = self.send(request).await?;
-        body(&url, response).await
+        let moment = moment(response.headers());
+        Ok((body(&url, response).await?, moment))
     }
 
     /// Opens a stream: the head is awaited for [`REQUEST_TIMEOUT`], the rest for ever.
@@ -455,6 +464,12 @@ fn is_no_http(error: &reqwest::Error) -> bool {
     std::iter::successors(std::error::Error::source(error), |cause| cause.source())
         .filter_map(|cause| cause.downcast_ref::<hyper::Error>())
         .any(hyper::Error::is_parse)
+}
+
+/// The moment that a read of the past shows.
+fn moment(headers: &HeaderMap) -> Option<String> {
+    let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
+    Some(format!("after commit {} ({})", text("edgestack-sequence")?, text("edgestack-time")?))
 }
 
 async fn body(url: &Url, response: Response) -> Result<String, ClientError> {

@@ -5,7 +5,7 @@ use edgestack_model::Kind;
 use edgestack_wire::vm::{GuestInfo, LoginUsers};
 
 use crate::{
-    cli::{NameArgs, ShowArgs},
+    cli::{LookArgs, NameArgs, ShowArgs},
     client::{self, Client},
     failure::Failure,
     json,
@@ -58,10 +58,13 @@ pub async fn logs(client: &Client, args: &LogsArgs) -> Result<(), Failure> {
 /// # Errors
 /// The server's, or output's.
 pub async fn manifest(client: &Client, args: &ShowArgs) -> Result<(), Failure> {
-    let url = part(client, &args.of.name, "manifest");
+    let query = args.at.query();
+    let query: Vec<(&str, &str)> = query.iter().map(|(key, value)| (*key, value.as_str())).collect();
+    let url = client.url(&[Kind::Vm.plural(), &args.of.name, "manifest"], &query);
     let format = args.output.output;
     let accept = if format == Format::Json { "application/json" } else { "application/yaml" };
-    let text = client.get_as(url, accept).await?;
+    let (text, moment) = client.get_at(url, accept).await?;
+    output::note_moment(moment.as_deref());
     match format {
         Format::Table | Format::Wide | Format::Yaml => output::print(&text),
         Format::Json => output::print(&json::pretty(&text)),
@@ -73,7 +76,7 @@ pub async fn manifest(client: &Client, args: &ShowArgs) -> Result<(), Failure> {
 ///
 /// # Errors
 /// The server's, or output's.
-pub async fn info(client: &Client, args: &ShowArgs) -> Result<(), Failure> {
+pub async fn info(client: &Client, args: &LookArgs) -> Result<(), Failure> {
     let raw = client.get(part(client, &args.of.name, "guest_info")).await?;
     output::print_document(args.output.output, &raw, &args.of.name, |view: View| {
         let info: GuestInfo = serde_json::from_str(&raw)?;
@@ -103,7 +106,7 @@ fn info_sheet(info: &GuestInfo) -> Sheet {
 ///
 /// # Errors
 /// The server's, or output's.
-pub async fn login_users(client: &Client, args: &ShowArgs) -> Result<(), Failure> {
+pub async fn login_users(client: &Client, args: &LookArgs) -> Result<(), Failure> {
     let raw = client.get(part(client, &args.of.name, "login_users")).await?;
     let format = args.output.output;
     if matches!(format, Format::Json | Format::Yaml) {

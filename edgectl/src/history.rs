@@ -8,7 +8,7 @@ use edgestack_wire::event::HistoryEvent;
 use uuid::Uuid;
 
 use crate::{
-    cli::{NameArgs, OutputArgs},
+    cli::{AtArgs, NameArgs, OutputArgs},
     client::Client,
     failure::Failure,
     json,
@@ -23,8 +23,11 @@ pub struct EventsArgs {
     /// Which; one that is gone is found by its last name, or by id.
     #[command(flatten)]
     pub of: NameArgs,
+    /// When.
+    #[command(flatten)]
+    pub at: AtArgs,
     /// Go on with what happens from now on, until interrupted.
-    #[arg(short, long)]
+    #[arg(short, long, conflicts_with = "at")]
     pub follow: bool,
     /// How to print it; -o json with --follow prints one line for each event.
     #[command(flatten)]
@@ -37,7 +40,7 @@ pub struct EventsArgs {
 /// The server's, or output's.
 pub async fn events(client: &Client, kind: Kind, args: &EventsArgs) -> Result<(), Failure> {
     let segments = [kind.plural(), args.of.name.as_str(), "events"];
-    let list = resource::pages(client, &segments, &[], None).await?;
+    let list = resource::pages(client, &segments, &args.at.query(), None).await?;
     let format = args.output.output;
     if args.follow {
         return follow(client, &segments, list.items, format).await;

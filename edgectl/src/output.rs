@@ -109,6 +109,13 @@ pub fn note(text: &str) {
     let _ = writeln!(io::stderr(), "{text}");
 }
 
+/// Says which moment is shown, on standard error.
+pub fn note_moment(moment: Option<&str>) {
+    if let Some(moment) = moment {
+        note(&format!("as it was {moment}"));
+    }
+}
+
 /// How good a state is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tone {

@@ -64,8 +64,13 @@ pub fn sheet_of(meta: &Meta, state: Option<Cell>, view: &View) -> Sheet {
 /// # Errors
 /// The server's, or output's.
 pub async fn list<T: Shown>(client: &Client, args: &ListArgs) -> Result<(), Failure> {
-    let page = pages(client, &[T::KIND.plural()], &args.filter.query(), args.limit).await?;
+    let mut query = args.filter.query();
+    query.extend(args.at.query());
+    let page = pages(client, &[T::KIND.plural()], &query, args.limit).await?;
     let format = args.output.output;
+    if args.at.at.is_some() {
+        output::note_moment(Some(&format!("after commit {}", page.sequence)));
+    }
     match format {
         Format::Json => return output::print(&crate::json::pretty(&serde_json::to_string(&page)?)),
         Format::Yaml => {
@@ -79,7 +84,9 @@ pub async fn list<T: Shown>(client: &Client, args: &ListArgs) -> Result<(), Fail
         return output::print(&names);
     }
     if items.is_empty() {
-        let hint = if args.filter.query().is_empty() {
+        let hint = if args.at.at.is_some() {
+            "there was none at that moment, or none that matches".to_owned()
+        } else if args.filter.query().is_empty() {
             T::WHEN_EMPTY.to_owned()
         } else {
             format!("nothing matches; see all without the filters: edgectl {}", list_command(T::KIND))
@@ -128,7 +135,12 @@ pub async fn pages(
         let size = wanted.to_string();
         let token = all.as_ref().and_then(|list| list.continue_token.clone());
         let mut query: Vec<(&str, &str)> = vec![("limit", &size)];
-        query.extend(filter.iter().map(|(key, value)| (*key, value.as_str())));
+        // "10 minutes ago" moves on while we read: all pages are of the first one's moment.
+        let moment = all.as_ref().map(|list| list.sequence.to_string());
+        query.extend(filter.iter().map(|(key, value)| match (*key, &moment) {
+            ("at", Some(moment)) => ("at", moment.as_str()),
+            (key, _) => (key, value.as_str()),
+        }));
         if let Some(token) = &token {
             query.push(("continue", token));
         }
@@ -158,8 +170,11 @@ pub async fn pages(
 /// # Errors
 /// The server's, or output's.
 pub async fn show<T: Shown>(client: &Client, args: &ShowArgs) -> Result<(), Failure> {
-    let url = client.url(&[T::KIND.plural(), &args.of.name], &[]);
-    let raw = client.get(url).await?;
+    let query = args.at.query();
+    let query: Vec<(&str, &str)> = query.iter().map(|(key, value)| (*key, value.as_str())).collect();
+    let url = client.url(&[T::KIND.plural(), &args.of.name], &query);
+    let (raw, moment) = client.get_at(url, "application/json").await?;
+    output::note_moment(moment.as_deref());
     let format = args.output.output;
     if matches!(format, Format::Json | Format::Yaml) {
         return output::print_document(format, &raw, "", |_| Ok(String::new()));

@@ -8,7 +8,9 @@ use edgestack_wire::vm::{BootDiskRequest, CreateVm, RunStrategy, UpdateVm, Vm, V
 use reqwest::Method;
 
 use crate::{
-    cli::{self, ChangeArgs, ListArgs, NameArgs, NewMetaArgs, RemoveArgs, ShowArgs, UpdateMetaArgs, WaitArgs},
+    cli::{
+        self, ChangeArgs, ListArgs, LookArgs, NameArgs, NewMetaArgs, RemoveArgs, ShowArgs, UpdateMetaArgs, WaitArgs,
+    },
     client::{Client, Payload},
     failure::Failure,
     guest::{self, LogsArgs},
@@ -55,20 +57,24 @@ pub enum VmCommand {
     #[command(after_help = "Example:\n  edgectl unpause-vm hello")]
     UnpauseVm(ActArgs),
     /// Shows a VM's whole history, also after its removal.
-    #[command(after_help = "Example:\n  edgectl show-vm-events hello -o wide")]
+    #[command(
+        after_help = "Example:\n  edgectl show-vm-events hello -o wide\n  edgectl show-vm-events hello --at 2026-11-25T03:04:05Z"
+    )]
     ShowVmEvents(EventsArgs),
     /// Shows a VM's serial console log.
     #[command(after_help = "Example:\n  edgectl show-vm-logs hello --tail 100 --follow")]
     ShowVmLogs(LogsArgs),
     /// Prints the KubeVirt VirtualMachine that is equivalent to a VM.
-    #[command(after_help = "Example:\n  edgectl show-vm-manifest hello > hello.yaml")]
+    #[command(
+        after_help = "Example:\n  edgectl show-vm-manifest hello > hello.yaml\n  edgectl show-vm-manifest hello --at \"1 hour ago\""
+    )]
     ShowVmManifest(ShowArgs),
     /// Shows what the guest's agent says about the guest.
     #[command(after_help = "Example:\n  edgectl show-guest-info hello")]
-    ShowGuestInfo(ShowArgs),
+    ShowGuestInfo(LookArgs),
     /// Shows who is logged in in the guest.
     #[command(after_help = "Example:\n  edgectl show-login-users hello")]
-    ShowLoginUsers(ShowArgs),
+    ShowLoginUsers(LookArgs),
     /// Shows the VMs and keeps the picture up to date.
     #[command(after_help = "Example:\n  edgectl watch-vms\n  edgectl watch-vms -o json | jq -r .object.state")]
     WatchVms(WatchArgs),

@@ -11,6 +11,7 @@ use edgestack_model::Name;
 use edgestack_pool::NodeFolders;
 use edgestack_seal::SealingKey;
 use edgestack_server::{AppState, Listener, Readiness, RunningUploads, SiteInfo, TlsFiles, Tokens, UploadSweep};
+use edgestack_timeline::Timeline;
 use edgestack_views::Views;
 use edgestack_worker_vm::driver::VmDriver;
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -24,7 +25,7 @@ use crate::{
     guest_access::DriverGuests,
     log_store::LogStore,
     options::Options,
-    site_metrics,
+    site_metrics, state_folder,
 };
 
 /// What the API is made of besides the log.
@@ -63,10 +64,15 @@ pub async fn serve(
     let reach = reach(options, listener.address())?;
     client_file::write(root, &reach, &token, &store.credentials)
         .map_err(|source| Failure::Folder { path: root.join("client.json"), source })?;
+    let snapshots = state_folder::snapshots(root);
+    let timeline =
+        Timeline::open(&snapshots, store.log.clone()).map_err(|source| Failure::Folder { path: snapshots, source })?;
+    tokio::spawn(timeline.clone().keep(store.replica.clone()));
     let state = AppState {
         port,
         replica: store.replica.clone(),
         views: views.clone(),
+        timeline,
         seal,
         tokens: Tokens::new([(token.as_str(), "admin")]),
         guests: Arc::new(DriverGuests(driver)),

@@ -17,7 +17,7 @@ pub fn prepare(root: &Path) -> Result<NodeFolders, (PathBuf, io::Error)> {
     let root = std::path::absolute(root).map_err(|error| (root.to_owned(), error))?;
     let folders = NodeFolders::new(&root);
     let passable = [root.clone(), folders.images(), folders.volumes(), folders.vms()];
-    let private = [folders.uploads(), secrets(&root), nats(&root), archive(&root), views(&root)];
+    let private = [folders.uploads(), secrets(&root), nats(&root), archive(&root), snapshots(&root), views(&root)];
     let all = passable.iter().map(|path| (path, 0o711)).chain(private.iter().map(|path| (path, 0o700)));
     for (path, mode) in all {
         fs::create_dir_all(path)
@@ -40,6 +40,11 @@ pub fn nats(root: &Path) -> PathBuf {
 /// The second copy of the log.
 pub fn archive(root: &Path) -> PathBuf {
     root.join("archive")
+}
+
+/// Past worlds, from which the site is shown as it was.
+pub fn snapshots(root: &Path) -> PathBuf {
+    root.join("snapshots")
 }
 
 /// The read models.

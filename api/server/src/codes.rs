@@ -213,6 +213,12 @@ pub(crate) static VIEWS_UNAVAILABLE: Code = code(
     "The read models cannot be read now.",
     "Try again; restart edgestackd if it stays so, the views are rebuilt from the log.",
 );
+pub(crate) static PAST_UNAVAILABLE: Code = code(
+    "past-unavailable",
+    503,
+    "The log cannot be read back to that moment now.",
+    "Try again; if it stays so look at edgestackd's log under the correlation id. Reads without \"at\" go on.",
+);
 pub(crate) static NOT_READY: Code = code(
     "not-ready",
     503,
@@ -284,6 +290,7 @@ pub static ALL: &[&Code] = &[
     &OUTCOME_UNKNOWN,
     &LOG_DAMAGED,
     &VIEWS_UNAVAILABLE,
+    &PAST_UNAVAILABLE,
     &NOT_READY,
     &REQUEST_TIMED_OUT,
     &VM_NOT_RUNNING,

@@ -17,6 +17,7 @@ use crate::{
     answer::{Success, answer},
     change::Change,
     history, list,
+    moment::AtParam,
     path::Named,
     problem::Answer,
     query::Parameters,
@@ -65,7 +66,7 @@ impl Shown for Flavor {
     )))
 )]
 async fn list_flavors(State(site): State<Arc<Site>>, headers: HeaderMap, parameters: Parameters) -> Answer {
-    list::list::<Flavor>(&site, &headers, parameters)
+    list::list::<Flavor>(&site, &headers, parameters).await
 }
 
 #[utoipa::path(
@@ -83,7 +84,7 @@ async fn create_flavor(State(site): State<Arc<Site>>, change: Change) -> Answer 
 #[utoipa::path(
     get, path = "/flavors/{name}", tag = "flavors", operation_id = "show_flavor",
     summary = "Show a flavor",
-    params(("name" = String, Path, description = "Name or id")),
+    params(("name" = String, Path, description = "Name or id"), AtParam),
     responses((status = 200, description = "The flavor", body = Flavor))
 )]
 async fn show_flavor(
@@ -92,7 +93,7 @@ async fn show_flavor(
     headers: HeaderMap,
     parameters: Parameters,
 ) -> Answer {
-    list::one::<Flavor>(&site, &headers, &reference, parameters)
+    list::one::<Flavor>(&site, &headers, &reference, parameters).await
 }
 
 #[utoipa::path(
@@ -141,5 +142,5 @@ async fn show_flavor_events(
     headers: HeaderMap,
     parameters: Parameters,
 ) -> Answer {
-    history::events(&site, Kind::Flavor, &reference, &headers, parameters)
+    history::events(&site, Kind::Flavor, &reference, &headers, parameters).await
 }

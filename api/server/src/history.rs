@@ -17,6 +17,7 @@ use uuid::Uuid;
 
 use crate::{
     list,
+    moment::Reading,
     precondition::single,
     problem::{Answer, Failure},
     query::Parameters,
@@ -43,10 +44,12 @@ pub(crate) struct EventsParams {
     continue_token: Option<String>,
     /// `true`: answer with server-sent events, first those that happened, then each as it happens.
     follow: Option<bool>,
+    /// Only what had happened by then: a sequence, a time (RFC 3339), or how long ago (`10 minutes ago`).
+    at: Option<String>,
 }
 
 /// The history of a resource of a kind.
-pub(crate) fn events(
+pub(crate) async fn events(
     site: &Arc<Site>,
     kind: Kind,
     reference: &Reference,
@@ -64,9 +67,16 @@ pub(crate) fn events(
         }
     };
     let follow = parameters.flag("follow")?;
+    let reading = Reading::take(site, &mut parameters).await?;
     parameters.finish()?;
-    let id = id_of(site, kind, reference)?;
+    let id = match reading.past_id(kind, reference) {
+        Some(id) => id,
+        None => id_of(site, kind, reference)?,
+    };
     if follow {
+        if let Reading::Past(_) = reading {
+            return Err(Failure::parameter("follow", "what is followed goes on; leave one of follow and at out"));
+        }
         let resumed = match single(headers, &LAST_EVENT_ID)? {
             None => None,
             Some(text) => Some(place(text).ok_or_else(|| {
@@ -75,16 +85,17 @@ pub(crate) fn events(
         };
         return Ok(followed(site, id, resumed.or(after).unwrap_or_default()));
     }
-    let sequence = site.app.views.sequence()?.0;
-    let mut rows = site.app.views.history(id, after.unwrap_or_default());
+    let sequence = reading.sequence()?;
+    let rows = site.app.views.history(id, after.unwrap_or_default());
+    let mut rows = rows.take_while(|row| row.as_ref().map_or(true, |row| row.sequence.0 <= sequence));
     let items = rows.by_ref().take(limit).map(|row| row.map(shown)).collect::<Result<Vec<_>, _>>()?;
     let last = items.last().map(|(place, _)| *place);
     let continue_token = match (rows.next().transpose()?, last) {
         (Some(_), Some(last)) => Some(list::encode_token(&place_text(last))),
         (Some(_) | None, _) => None,
     };
-    Ok(Json(List { items: items.into_iter().map(|(_, event)| event).collect(), continue_token, sequence })
-        .into_response())
+    let items = items.into_iter().map(|(_, event)| event).collect();
+    Ok(reading.mark(Json(List { items, continue_token, sequence }).into_response()))
 }
 
 /// The id behind a name or id, living or gone.

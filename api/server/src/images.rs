@@ -17,6 +17,7 @@ use crate::{
     answer::{Success, answer},
     change::Change,
     history, list,
+    moment::AtParam,
     path::Named,
     problem::Answer,
     query::Parameters,
@@ -66,7 +67,7 @@ impl Shown for Image {
     )))
 )]
 async fn list_images(State(site): State<Arc<Site>>, headers: HeaderMap, parameters: Parameters) -> Answer {
-    list::list::<Image>(&site, &headers, parameters)
+    list::list::<Image>(&site, &headers, parameters).await
 }
 
 #[utoipa::path(
@@ -85,7 +86,7 @@ async fn create_image(State(site): State<Arc<Site>>, change: Change) -> Answer {
 #[utoipa::path(
     get, path = "/images/{name}", tag = "images", operation_id = "show_image",
     summary = "Show an image",
-    params(("name" = String, Path, description = "Name or id")),
+    params(("name" = String, Path, description = "Name or id"), AtParam),
     responses((status = 200, description = "The image", body = Image))
 )]
 async fn show_image(
@@ -94,7 +95,7 @@ async fn show_image(
     headers: HeaderMap,
     parameters: Parameters,
 ) -> Answer {
-    list::one::<Image>(&site, &headers, &reference, parameters)
+    list::one::<Image>(&site, &headers, &reference, parameters).await
 }
 
 #[utoipa::path(
@@ -143,5 +144,5 @@ async fn show_image_events(
     headers: HeaderMap,
     parameters: Parameters,
 ) -> Answer {
-    history::events(&site, Kind::Image, &reference, &headers, parameters)
+    history::events(&site, Kind::Image, &reference, &headers, parameters).await
 }

@@ -17,6 +17,7 @@ use crate::{
     answer::{Success, answer, answer_with},
     change::Change,
     history, list,
+    moment::AtParam,
     path::Named,
     problem::{Answer, Failure},
     query::Parameters,
@@ -66,7 +67,7 @@ impl Shown for Keypair {
     )))
 )]
 async fn list_keypairs(State(site): State<Arc<Site>>, headers: HeaderMap, parameters: Parameters) -> Answer {
-    list::list::<Keypair>(&site, &headers, parameters)
+    list::list::<Keypair>(&site, &headers, parameters).await
 }
 
 #[utoipa::path(
@@ -94,7 +95,7 @@ async fn create_keypair(State(site): State<Arc<Site>>, change: Change) -> Answer
 #[utoipa::path(
     get, path = "/keypairs/{name}", tag = "keypairs", operation_id = "show_keypair",
     summary = "Show a keypair",
-    params(("name" = String, Path, description = "Name or id")),
+    params(("name" = String, Path, description = "Name or id"), AtParam),
     responses((status = 200, description = "The keypair", body = Keypair))
 )]
 async fn show_keypair(
@@ -103,7 +104,7 @@ async fn show_keypair(
     headers: HeaderMap,
     parameters: Parameters,
 ) -> Answer {
-    list::one::<Keypair>(&site, &headers, &reference, parameters)
+    list::one::<Keypair>(&site, &headers, &reference, parameters).await
 }
 
 #[utoipa::path(
@@ -152,7 +153,7 @@ async fn show_keypair_events(
     headers: HeaderMap,
     parameters: Parameters,
 ) -> Answer {
-    history::events(&site, Kind::Keypair, &reference, &headers, parameters)
+    history::events(&site, Kind::Keypair, &reference, &headers, parameters).await
 }
 
 /// The given key, checked, or a new one.

@@ -24,6 +24,7 @@ mod images;
 mod keypairs;
 mod list;
 mod manifest;
+mod moment;
 mod nodes;
 mod observe;
 pub mod openapi;

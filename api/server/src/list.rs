@@ -13,10 +13,11 @@ use edgestack_wire::list::List;
 use uuid::Uuid;
 
 use crate::{
+    moment::Reading,
     precondition,
     problem::{Answer, Failure},
     query::{Parameters, shortened},
-    shown::{Shown, Surroundings},
+    shown::Shown,
     state::Site,
     watch,
 };
@@ -53,24 +54,34 @@ impl Filter {
 }
 
 /// `GET /{plural}`, a page or a watch.
-pub(crate) fn list<T: Shown>(site: &Arc<Site>, headers: &HeaderMap, mut parameters: Parameters) -> Answer {
+pub(crate) async fn list<T: Shown>(site: &Arc<Site>, headers: &HeaderMap, mut parameters: Parameters) -> Answer {
     let filter = Filter::take::<T>(&mut parameters)?;
     let limit = limit(&mut parameters)?;
     let after = parameters.text("continue")?.map(|token| decode_token("continue", &token)).transpose()?;
     let watched = parameters.flag("watch")?;
+    let reading = Reading::take(site, &mut parameters).await?;
     parameters.finish()?;
-    if watched {
-        return watch::watch::<T>(site, headers, filter);
+    match (watched, &reading) {
+        (true, Reading::Now(_)) => watch::watch::<T>(site, headers, filter),
+        (true, Reading::Past(_)) => {
+            Err(Failure::parameter("watch", "a watch begins now; leave one of watch and at out"))
+        }
+        (false, _) => {
+            let page = page::<T>(&reading, &filter, limit, after.as_deref())?;
+            Ok(reading.mark(Json(page).into_response()))
+        }
     }
-    let page = page::<T>(site, &filter, limit, after.as_deref())?;
-    Ok(Json(page).into_response())
 }
 
-fn page<T: Shown>(site: &Site, filter: &Filter, limit: usize, after: Option<&str>) -> Result<List<T>, Failure> {
-    let views = &site.app.views;
+fn page<T: Shown>(
+    reading: &Reading<'_>,
+    filter: &Filter,
+    limit: usize,
+    after: Option<&str>,
+) -> Result<List<T>, Failure> {
     // Read before the rows: what the page shows is at least as new as it says.
-    let sequence = views.sequence()?.0;
-    let mut around = Surroundings::of_views(site);
+    let sequence = reading.sequence()?;
+    let mut around = reading.surroundings();
     let mut items: Vec<T> = Vec::new();
     let mut continue_token = None;
     let mut keep = |resource: Resource| -> Result<bool, Failure> {
@@ -91,13 +102,13 @@ fn page<T: Shown>(site: &Site, filter: &Filter, limit: usize, after: Option<&str
         Some(name) => {
             let wanted = name.parse::<Name>().ok().filter(|_| after.is_none_or(|after| name.as_str() > after));
             if let Some(name) = wanted
-                && let Some(resource) = views.find(T::KIND, &Reference(name.to_string()))?
+                && let Some(resource) = reading.named(T::KIND, &name)?
             {
                 keep(resource)?;
             }
         }
         None => {
-            for resource in views.list(T::KIND, after) {
+            for resource in reading.list(T::KIND, after) {
                 if !keep(resource?)? {
                     break;
                 }
@@ -108,16 +119,22 @@ fn page<T: Shown>(site: &Site, filter: &Filter, limit: usize, after: Option<&str
 }
 
 /// `GET /{plural}/{name}`.
-pub(crate) fn one<T: Shown>(site: &Site, headers: &HeaderMap, reference: &Reference, parameters: Parameters) -> Answer {
+pub(crate) async fn one<T: Shown>(
+    site: &Arc<Site>,
+    headers: &HeaderMap,
+    reference: &Reference,
+    mut parameters: Parameters,
+) -> Answer {
+    let reading = Reading::take(site, &mut parameters).await?;
     parameters.finish()?;
-    let resource = find(site, T::KIND, reference)?;
-    let shown = T::show(&resource, &mut Surroundings::of_views(site))?
+    let resource = reading.find(T::KIND, reference)?;
+    let shown = T::show(&resource, &mut reading.surroundings())?
         .ok_or_else(|| Failure::internal("a view's row is of another kind than its key"))?;
     let tag = precondition::tag_text(shown.meta());
     if shown.tag_tells_all() && precondition::none_match_holds(headers, &tag) {
-        return Ok(with_tag(StatusCode::NOT_MODIFIED.into_response(), tag));
+        return Ok(reading.mark(with_tag(StatusCode::NOT_MODIFIED.into_response(), tag)));
     }
-    Ok(with_tag(Json(shown).into_response(), tag))
+    Ok(reading.mark(with_tag(Json(shown).into_response(), tag)))
 }
 
 fn with_tag(mut response: Response, tag: String) -> Response {

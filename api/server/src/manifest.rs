@@ -28,11 +28,10 @@ use serde_json::{Map, Value, json};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
-    list,
+    moment::{AtParam, Reading},
     path::Named,
     problem::{Answer, Failure},
     query::Parameters,
-    shown::Surroundings,
     state::Site,
 };
 
@@ -47,7 +46,7 @@ pub(crate) fn routes() -> OpenApiRouter<Arc<Site>> {
     get, path = "/vms/{name}/manifest", tag = "vms", operation_id = "show_vm_manifest",
     summary = "Show the KubeVirt VirtualMachine that is equivalent to a VM",
     description = "YAML, or JSON when Accept asks for application/json.",
-    params(("name" = String, Path, description = "Name or id")),
+    params(("name" = String, Path, description = "Name or id"), AtParam),
     responses((status = 200, description = "The manifest", content(
         (Object = "application/yaml"),
         (Object = "application/json"),
@@ -57,13 +56,14 @@ async fn show_vm_manifest(
     State(site): State<Arc<Site>>,
     Named(reference): Named,
     headers: HeaderMap,
-    parameters: Parameters,
+    mut parameters: Parameters,
 ) -> Answer {
+    let reading = Reading::take(&site, &mut parameters).await?;
     parameters.finish()?;
-    let Resource::Vm(vm) = list::find(&site, Kind::Vm, &reference)? else {
+    let Resource::Vm(vm) = reading.find(Kind::Vm, &reference)? else {
         return Err(Failure::internal("a view's row is of another kind than its key"));
     };
-    let mut around = Surroundings::of_views(&site);
+    let mut around = reading.surroundings();
     let image = around.find(Kind::Image, vm.spec.image.uuid())?;
     let (disk, node) = match &vm.placement {
         None => (None, None),
@@ -89,11 +89,11 @@ async fn show_vm_manifest(
         node_of(&pinned),
     );
     if wants_json(&headers) {
-        return Ok(Json(manifest).into_response());
+        return Ok(reading.mark(Json(manifest).into_response()));
     }
     let mut response = Response::new(yaml::document(&manifest).into());
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/yaml"));
-    Ok(response)
+    Ok(reading.mark(response))
 }
 
 fn node_of(resource: &Option<Resource>) -> Option<&Node> {

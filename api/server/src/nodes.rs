@@ -17,6 +17,7 @@ use crate::{
     answer::{Success, answer},
     change::Change,
     history, list,
+    moment::AtParam,
     path::Named,
     problem::Answer,
     query::Parameters,
@@ -72,13 +73,13 @@ impl Shown for Node {
     )))
 )]
 async fn list_nodes(State(site): State<Arc<Site>>, headers: HeaderMap, parameters: Parameters) -> Answer {
-    list::list::<Node>(&site, &headers, parameters)
+    list::list::<Node>(&site, &headers, parameters).await
 }
 
 #[utoipa::path(
     get, path = "/nodes/{name}", tag = "nodes", operation_id = "show_node",
     summary = "Show a node",
-    params(("name" = String, Path, description = "Name or id")),
+    params(("name" = String, Path, description = "Name or id"), AtParam),
     responses((status = 200, description = "The node", body = Node))
 )]
 async fn show_node(
@@ -87,7 +88,7 @@ async fn show_node(
     headers: HeaderMap,
     parameters: Parameters,
 ) -> Answer {
-    list::one::<Node>(&site, &headers, &reference, parameters)
+    list::one::<Node>(&site, &headers, &reference, parameters).await
 }
 
 #[utoipa::path(
@@ -136,5 +137,5 @@ async fn show_node_events(
     headers: HeaderMap,
     parameters: Parameters,
 ) -> Answer {
-    history::events(&site, Kind::Node, &reference, &headers, parameters)
+    history::events(&site, Kind::Node, &reference, &headers, parameters).await
 }

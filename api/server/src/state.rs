@@ -4,6 +4,7 @@ use std::{path::PathBuf, sync::Arc};
 
 use edgestack_engine::{CommandPort, Replica};
 use edgestack_seal::SealingKey;
+use edgestack_timeline::Timeline;
 use edgestack_views::Views;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -28,6 +29,8 @@ pub struct AppState {
     pub replica: Arc<Replica>,
     /// What reads are answered from.
     pub views: Views,
+    /// What reads of the past are answered from.
+    pub timeline: Timeline,
     /// Seals user data, and fingerprints requests.
     pub seal: SealingKey,
     /// Who may call.

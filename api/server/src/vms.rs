@@ -23,6 +23,7 @@ use crate::{
     answer::{Success, answer},
     change::Change,
     history, list,
+    moment::AtParam,
     path::Named,
     problem::{Answer, Failure},
     query::Parameters,
@@ -126,7 +127,7 @@ const fn words() -> [&'static str; VmState::ALL.len()] {
     )))
 )]
 async fn list_vms(State(site): State<Arc<Site>>, headers: HeaderMap, parameters: Parameters) -> Answer {
-    list::list::<Vm>(&site, &headers, parameters)
+    list::list::<Vm>(&site, &headers, parameters).await
 }
 
 #[utoipa::path(
@@ -153,7 +154,7 @@ async fn create_vm(State(site): State<Arc<Site>>, change: Change) -> Answer {
 #[utoipa::path(
     get, path = "/vms/{name}", tag = "vms", operation_id = "show_vm",
     summary = "Show a vm",
-    params(("name" = String, Path, description = "Name or id")),
+    params(("name" = String, Path, description = "Name or id"), AtParam),
     responses((status = 200, description = "The vm", body = Vm))
 )]
 async fn show_vm(
@@ -162,7 +163,7 @@ async fn show_vm(
     headers: HeaderMap,
     parameters: Parameters,
 ) -> Answer {
-    list::one::<Vm>(&site, &headers, &reference, parameters)
+    list::one::<Vm>(&site, &headers, &reference, parameters).await
 }
 
 #[utoipa::path(
@@ -224,5 +225,5 @@ async fn show_vm_events(
     headers: HeaderMap,
     parameters: Parameters,
 ) -> Answer {
-    history::events(&site, Kind::Vm, &reference, &headers, parameters)
+    history::events(&site, Kind::Vm, &reference, &headers, parameters).await
 }

@@ -15,6 +15,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
     history, list,
+    moment::AtParam,
     path::Named,
     problem::Answer,
     query::Parameters,
@@ -60,13 +61,13 @@ impl Shown for Volume {
     )))
 )]
 async fn list_volumes(State(site): State<Arc<Site>>, headers: HeaderMap, parameters: Parameters) -> Answer {
-    list::list::<Volume>(&site, &headers, parameters)
+    list::list::<Volume>(&site, &headers, parameters).await
 }
 
 #[utoipa::path(
     get, path = "/volumes/{name}", tag = "volumes", operation_id = "show_volume",
     summary = "Show a volume",
-    params(("name" = String, Path, description = "Name or id")),
+    params(("name" = String, Path, description = "Name or id"), AtParam),
     responses((status = 200, description = "The volume", body = Volume))
 )]
 async fn show_volume(
@@ -75,7 +76,7 @@ async fn show_volume(
     headers: HeaderMap,
     parameters: Parameters,
 ) -> Answer {
-    list::one::<Volume>(&site, &headers, &reference, parameters)
+    list::one::<Volume>(&site, &headers, &reference, parameters).await
 }
 
 #[utoipa::path(
@@ -96,5 +97,5 @@ async fn show_volume_events(
     headers: HeaderMap,
     parameters: Parameters,
 ) -> Answer {
-    history::events(&site, Kind::Volume, &reference, &headers, parameters)
+    history::events(&site, Kind::Volume, &reference, &headers, parameters).await
 }

@@ -35,6 +35,9 @@ pub struct ListParams {
     pub state: Option<String>,
     /// `true`: answer with server-sent events, first the present ones (`ADDED`), then each change.
     pub watch: Option<bool>,
+    /// As it was: after the commit of this sequence, at a time (RFC 3339), or so long ago (`10 minutes ago`).
+    #[param(example = "10 minutes ago")]
+    pub at: Option<String>,
 }
 
 /// One change in a watch, the `data` of a server-sent event. The event's `id` is the

@@ -267,6 +267,28 @@ impl World {
         world
     }
 
+    /// All living resources, kind by kind, in order of id.
+    pub fn resources(&self) -> impl Iterator<Item = Resource> {
+        let nodes = self.nodes.values().cloned().map(Resource::Node);
+        let flavors = self.flavors.values().cloned().map(Resource::Flavor);
+        let keypairs = self.keypairs.values().cloned().map(Resource::Keypair);
+        let images = self.images.values().cloned().map(Resource::Image);
+        let volumes = self.volumes.values().cloned().map(Resource::Volume);
+        let vms = self.vms.values().cloned().map(Resource::Vm);
+        nodes.chain(flavors).chain(keypairs).chain(images).chain(volumes).chain(vms)
+    }
+
+    /// Living resources of a kind in order of name, beginning after `after`.
+    pub fn list<'a>(&'a self, kind: Kind, after: Option<&'a str>) -> impl Iterator<Item = Resource> + 'a {
+        self.names
+            .iter()
+            .skip_while(move |((of, name), _)| {
+                *of < kind || *of == kind && after.is_some_and(|after| name.as_str() <= after)
+            })
+            .take_while(move |((of, _), _)| *of == kind)
+            .filter_map(move |(_, id)| self.resource(kind, *id))
+    }
+
     /// A living resource of any kind.
     pub fn resource(&self, kind: Kind, id: Uuid) -> Option<Resource> {
         match kind {

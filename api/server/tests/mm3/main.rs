@@ -9,6 +9,7 @@ mod keypairs;
 mod lists;
 mod manifest;
 mod openapi;
+mod past;
 mod reads;
 mod site;
 mod sockets;

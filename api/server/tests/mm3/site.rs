@@ -20,6 +20,7 @@ use edgestack_model::{
 };
 use edgestack_seal::SealingKey;
 use edgestack_server::{AppState, GuestAccess, GuestError, RunningUploads, SiteInfo, Tokens, UPLOAD_BYTES_MAX, app};
+use edgestack_timeline::Timeline;
 use edgestack_wire::vm::{GuestInfo, LoginUser};
 use futures::{StreamExt, stream, stream::BoxStream};
 use http_body_util::BodyExt;
@@ -65,6 +66,7 @@ impl Site {
             port: Arc::new(engine.clone()),
             replica,
             views: opened.views,
+            timeline: Timeline::open(&folder.path().join("snapshots"), Arc::new(log.clone())).unwrap(),
             seal: SealingKey::load_or_create(&folder.path().join("secrets/seal")).unwrap(),
             tokens: Tokens::new([(TOKEN, "admin"), ("another-token", "robot")]),
             guests: Arc::new(SilentGuests),

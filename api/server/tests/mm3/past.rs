@@ -1,0 +1,139 @@
+//! `?at=`: every read shows what it showed then.
+
+use chrono::{SecondsFormat, Utc};
+use edgestack_log::Log;
+use serde_json::{Value, json};
+
+use crate::site::Site;
+
+/// What reads are compared; of each kind a list and one.
+const READS: [&str; 11] = [
+    "/vms",
+    "/vms/web",
+    "/vms/web/manifest",
+    "/vms/web/events",
+    "/flavors",
+    "/flavors/small",
+    "/images",
+    "/images/debian",
+    "/keypairs",
+    "/nodes/edge-1",
+    "/volumes",
+];
+
+/// The log's end and the answer to each read there.
+async fn seen(site: &Site) -> (u64, Vec<(u16, Value)>) {
+    let mut answers = Vec::new();
+    let sequence = site.log.head().await.unwrap().last_sequence;
+    for path in READS {
+        let reply = site.call_with("GET", path, &[("accept", "application/json")], None).await;
+        let body = if reply.status == 200 { reply.json() } else { Value::Null };
+        answers.push((reply.status.as_u16(), body));
+    }
+    assert_eq!(site.log.head().await.unwrap().last_sequence, sequence, "the site stood still");
+    (sequence, answers)
+}
+
+#[tokio::test]
+async fn whatever_was_shown_once_is_shown_again() {
+    let site = Site::new().await;
+    let mut all = vec![seen(&site).await];
+    site.with_flavor_and_image().await;
+    all.push(seen(&site).await);
+    site.with_vm("web").await;
+    all.push(seen(&site).await);
+    site.with_vm("db").await;
+    site.call("PATCH", "/vms/web", Some(json!({"labels": {"tier": "front"}}))).await.expect(200);
+    all.push(seen(&site).await);
+    site.call("POST", "/nodes/edge-1/cordon", None).await;
+    site.call("POST", "/flavors", Some(json!({"name": "tiny", "vcpus": 1, "memory_mib": 64, "disk_gib": 1}))).await;
+    all.push(seen(&site).await);
+    site.call("DELETE", "/flavors/tiny", None).await.expect(204);
+    all.push(seen(&site).await);
+    // Much happens after, and the names come to others.
+    site.play_workers();
+    site.wait_for_state("/vms/web", "running").await;
+    site.call("DELETE", "/vms/web", None).await;
+    let deadline = tokio::time::Instant::now() + crate::site::DEADLINE;
+    while site.get("/vms/web").await.status != 404 {
+        assert!(tokio::time::Instant::now() < deadline, "it goes");
+        tokio::task::yield_now().await;
+    }
+    site.with_vm("web").await;
+    site.wait_for_state("/vms/web", "running").await;
+    assert_eq!(all.iter().map(|(sequence, _)| *sequence).collect::<std::collections::BTreeSet<_>>().len(), all.len());
+    for (sequence, answers) in &all {
+        for (path, (status, body)) in READS.iter().zip(answers) {
+            let path = format!("{path}?at={sequence}");
+            let reply = site.call_with("GET", &path, &[("accept", "application/json")], None).await;
+            if *status != 200 {
+                // A history is also of what is yet to come or gone; then there is none before it.
+                if path.contains("/events") {
+                    assert_eq!(reply.json()["items"], json!([]), "{path}");
+                } else {
+                    reply.expect_problem(404, "not-found", None);
+                }
+                continue;
+            }
+            let reply = reply.expect(200);
+            assert_eq!(&reply.json(), body, "{path}");
+            assert_eq!(reply.header("edgestack-sequence"), sequence.to_string(), "{path}");
+            assert!(reply.header("edgestack-time").ends_with('Z'), "{path}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_moment_can_be_a_time_and_pages_go_on_in_it() {
+    let site = Site::new().await;
+    site.with_flavor_and_image().await;
+    let before = site.get("/flavors").await.json();
+    tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    let time = Utc::now().to_rfc3339_opts(SecondsFormat::Micros, true);
+    for name in ["a", "b", "c"] {
+        let flavor = json!({"name": name, "vcpus": 1, "memory_mib": 64, "disk_gib": 1});
+        site.call("POST", "/flavors", Some(flavor)).await.expect(201);
+    }
+    let then = site.get(&format!("/flavors?at={time}")).await.expect(200).json();
+    assert_eq!(then["items"], before["items"]);
+    // Before the site's first commit there was nothing.
+    let early = site.get("/flavors?at=1%20hour%20ago").await.expect(200);
+    assert_eq!(early.json(), json!({"items": [], "sequence": 0}));
+    site.get("/flavors/small?at=1+hour+ago").await.expect_problem(404, "not-found", None);
+    // Pages of one moment, though the site goes on.
+    let sequence = site.log.head().await.unwrap().last_sequence;
+    let first = site.get(&format!("/flavors?at={sequence}&limit=2")).await.expect(200).json();
+    site.call("DELETE", "/flavors/c", None).await.expect(204);
+    let token = first["continue"].as_str().unwrap();
+    let second = site.get(&format!("/flavors?at={sequence}&limit=2&continue={token}")).await.expect(200).json();
+    let names: Vec<_> =
+        [&first, &second].iter().flat_map(|page| page["items"].as_array().unwrap()).map(|f| &f["name"]).collect();
+    assert_eq!(names, ["a", "b", "c", "small"]);
+    assert_eq!(site.get(&format!("/flavors?at={sequence}&name=c")).await.json()["items"][0]["name"], "c");
+}
+
+#[tokio::test]
+async fn a_moment_that_makes_no_sense_is_refused() {
+    let site = Site::new().await;
+    let last = site.log.head().await.unwrap().last_sequence;
+    for at in ["", "x", "-1", &(last + 1).to_string(), "2999-01-01T00:00:00Z", "2026-11-25", "10+minutes"] {
+        for path in ["/flavors", "/nodes/edge-1", "/nodes/edge-1/events"] {
+            let reply = site.get(&format!("{path}?at={at}")).await;
+            reply.expect_problem(400, "invalid-parameter", Some("at"));
+        }
+    }
+    site.get("/flavors?at=1&watch=true").await.expect_problem(400, "invalid-parameter", Some("watch"));
+    site.get("/nodes/edge-1/events?at=1&follow=true").await.expect_problem(400, "invalid-parameter", Some("follow"));
+    // What only a living guest can tell.
+    site.get("/vms/web/guest_info?at=1").await.expect_problem(400, "invalid-parameter", Some("at"));
+}
+
+#[tokio::test]
+async fn a_damaged_log_is_no_past() {
+    let site = Site::new().await;
+    site.with_flavor_and_image().await;
+    let last = site.log.head().await.unwrap().last_sequence;
+    assert!(site.log.flip_bit(2, 300));
+    site.get(&format!("/flavors?at={last}")).await.expect_problem(503, "past-unavailable", None);
+    site.get("/flavors").await.expect(200);
+}

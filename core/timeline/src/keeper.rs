@@ -1,0 +1,70 @@
+//! Snapshots while the site lives: the newest world whenever enough has happened, and what is missing further back.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use edgestack_engine::{Replica, error_chain};
+
+use crate::{Timeline, TimelineError, decode, snapshot::Placed};
+
+/// After a snapshot the keeper rests so many times as long as that took: at most some 5 % of a core.
+const REST: u32 = 20;
+/// How long after a failure it tries again.
+const TRY_AGAIN: Duration = Duration::from_secs(60);
+
+/// What the keeper found to do.
+enum Done {
+    /// It wrote a snapshot; there may be more to do.
+    Wrote,
+    /// Nothing, until this commit is there.
+    NothingUntil(u64),
+}
+
+impl Timeline {
+    /// Keeps snapshots of a log that `replica` follows, for as long as the process lives.
+    pub async fn keep(self, replica: Arc<Replica>) {
+        let mut head = replica.watch_head();
+        loop {
+            replica.wait_until_whole().await;
+            let begun = Instant::now();
+            match self.one_snapshot(&replica).await {
+                Ok(Done::Wrote) => tokio::time::sleep(begun.elapsed() * REST).await,
+                Ok(Done::NothingUntil(sequence)) => {
+                    if head.wait_for(|head| head.sequence >= sequence).await.is_err() {
+                        return;
+                    }
+                }
+                Err(error) => {
+                    tracing::warn!(
+                        error = error_chain(&error),
+                        "no snapshot could be made; it is tried again in a minute, and what is past takes longer to be shown until then"
+                    );
+                    tokio::time::sleep(TRY_AGAIN).await;
+                }
+            }
+        }
+    }
+
+    /// Makes the snapshot that is wanted most: the newest, or else one where many commits lie without any.
+    async fn one_snapshot(&self, replica: &Replica) -> Result<Done, TimelineError> {
+        let last = replica.head().sequence;
+        let newest = self.inner.store.nearest(last).unwrap_or(0);
+        let every = self.every(&replica.world());
+        if last >= newest + every {
+            let (world, head) = replica.snapshot();
+            let stored = self.inner.log.get(head.sequence).await?;
+            let time = stored.map(|stored| decode(&stored)).transpose()?.map(|commit| commit.time);
+            self.write(Placed { world, head, time }).await?;
+            return Ok(Done::Wrote);
+        }
+        let Some(gap) = self.inner.store.first_gap(every, newest) else {
+            return Ok(Done::NothingUntil(newest + every));
+        };
+        let _turn = self.turn().await?;
+        let start = self.start(gap).await?;
+        let upto = (start.head.sequence + every).min(newest);
+        let placed = self.fold(start, upto, false).await?;
+        self.write(placed).await?;
+        Ok(Done::Wrote)
+    }
+}

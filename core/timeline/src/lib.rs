@@ -1,0 +1,273 @@
+//! The site as it was: the world after any commit of the log.
+//!
+//! A world is a fold of all commits up to one, so any past world is a snapshot from before it and the commits between,
+//! read from the log and checked by its chain as always. Snapshots lie every few thousand commits
+//! ([`Timeline::keep`] writes them, off the write path, and fills what is missing); they are shortcuts, so one that is
+//! damaged or not of this log is passed over and made anew.
+
+mod keeper;
+mod snapshot;
+mod store;
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use chrono::{DateTime, Utc};
+use edgestack_log::{ChainHead, Damage, Log, LogError, StoredCommit, chain};
+use edgestack_model::{Commit, DecodeError, World, world::Impossible};
+use tokio::sync::Semaphore;
+
+use snapshot::Placed;
+use store::Store;
+
+/// Commits between two snapshots, at least; the larger the world, the more.
+const SNAPSHOT_EVERY: u64 = 4096;
+/// Commits read at once.
+const BATCH: u64 = 1024;
+/// Worlds that are remembered: who pages through a list or compares two moments asks for them again.
+const REMEMBERED: usize = 2;
+/// Past worlds asked for at once; each is folded alone, as the machine has other work.
+const WAITING_MAX: usize = 32;
+
+/// Why a past world can't be had.
+#[derive(Debug, thiserror::Error)]
+pub enum TimelineError {
+    /// The commit is not in the log yet.
+    #[error("the log ends at commit {last}")]
+    Beyond {
+        /// Its last commit.
+        last: u64,
+    },
+    /// Too many ask for past worlds now.
+    #[error("too many past worlds are asked for at once")]
+    Busy,
+    /// The log can't be read now, or is damaged there.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// A commit there is not to be read by this program.
+    #[error("commit {sequence} can't be read")]
+    Undecodable {
+        /// Which.
+        sequence: u64,
+        /// Why.
+        #[source]
+        source: DecodeError,
+    },
+    /// A commit there doesn't fit the world before it.
+    #[error(transparent)]
+    Impossible(#[from] Impossible),
+    /// The folder of snapshots failed.
+    #[error("the folder of snapshots failed")]
+    Folder(#[from] std::io::Error),
+    /// A thread was lost.
+    #[error("the fold broke off: {0}")]
+    BrokeOff(String),
+}
+
+/// The world after a commit. Clones share it.
+#[derive(Clone, Debug)]
+pub struct Moment {
+    placed: Arc<Placed>,
+}
+
+impl Moment {
+    /// All that was.
+    pub fn world(&self) -> &World {
+        &self.placed.world
+    }
+
+    /// The last commit in it, and its hash.
+    pub fn head(&self) -> ChainHead {
+        self.placed.head
+    }
+
+    /// When that commit was decided; `None` before the first.
+    pub fn time(&self) -> Option<DateTime<Utc>> {
+        self.placed.time
+    }
+}
+
+/// The past of one log. Clones share it.
+#[derive(Clone)]
+pub struct Timeline {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    log: Arc<dyn Log>,
+    store: Store,
+    remembered: Mutex<Vec<Arc<Placed>>>,
+    one_at_a_time: Semaphore,
+    waiting: Semaphore,
+    snapshot_every: u64,
+}
+
+impl Timeline {
+    /// The timeline of a log, with its snapshots in `folder`.
+    ///
+    /// # Errors
+    /// When the folder can't be made or read.
+    pub fn open(folder: &Path, log: Arc<dyn Log>) -> Result<Self, std::io::Error> {
+        Self::with_snapshots_every(folder, log, SNAPSHOT_EVERY)
+    }
+
+    /// The same with another distance of snapshots, in commits; for tests.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn with_snapshots_every(folder: &Path, log: Arc<dyn Log>, commits: u64) -> Result<Self, std::io::Error> {
+        let inner = Inner {
+            log,
+            store: Store::open(folder)?,
+            remembered: Mutex::default(),
+            one_at_a_time: Semaphore::new(1),
+            waiting: Semaphore::new(WAITING_MAX),
+            snapshot_every: commits.max(1),
+        };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// The world after the commit `sequence`; 0 is before the first.
+    ///
+    /// # Errors
+    /// [`TimelineError`].
+    pub async fn at(&self, sequence: u64) -> Result<Moment, TimelineError> {
+        let _place = self.inner.waiting.try_acquire().map_err(|_| TimelineError::Busy)?;
+        let _turn = self.turn().await?;
+        if let Some(found) = self.remembered().iter().find(|placed| placed.head.sequence == sequence) {
+            return Ok(Moment { placed: found.clone() });
+        }
+        let last = self.inner.log.head().await?.last_sequence;
+        if sequence > last {
+            return Err(TimelineError::Beyond { last });
+        }
+        let start = self.start(sequence).await?;
+        let placed = Arc::new(self.fold(start, sequence, true).await?);
+        let mut remembered = self.remembered();
+        if remembered.len() >= REMEMBERED {
+            remembered.remove(0);
+        }
+        remembered.push(placed.clone());
+        Ok(Moment { placed })
+    }
+
+    /// The last commit that was decided at or before `time`; 0 if there was none. Clocks can be set back, and then the
+    /// commits of the doubled time count as one of its two passages.
+    ///
+    /// # Errors
+    /// [`TimelineError`].
+    pub async fn sequence_at(&self, time: DateTime<Utc>) -> Result<u64, TimelineError> {
+        let (mut low, mut high) = (0, self.inner.log.head().await?.last_sequence);
+        while low < high {
+            let middle = high - (high - low) / 2;
+            let read = self.inner.log.read(middle, 1).await?;
+            let Some(stored) = read.first() else {
+                return Err(LogError::from(Damage::Unreadable { sequence: middle, last_sequence: high }).into());
+            };
+            if decode(stored)?.time <= time { low = middle } else { high = middle - 1 }
+        }
+        Ok(low)
+    }
+
+    async fn turn(&self) -> Result<tokio::sync::SemaphorePermit<'_>, TimelineError> {
+        self.inner.one_at_a_time.acquire().await.map_err(|error| TimelineError::BrokeOff(error.to_string()))
+    }
+
+    /// The nearest world at or before a commit: a remembered one, a snapshot, or the empty one.
+    async fn start(&self, sequence: u64) -> Result<Placed, TimelineError> {
+        let remembered = {
+            let remembered = self.remembered();
+            let nearest = remembered.iter().filter(|placed| placed.head.sequence <= sequence);
+            nearest.max_by_key(|placed| placed.head.sequence).cloned()
+        };
+        loop {
+            let from = self.inner.store.nearest(sequence);
+            let (from, remembered_at) = (from.unwrap_or(0), remembered.as_ref().map(|placed| placed.head.sequence));
+            if let Some(placed) = remembered.as_ref().filter(|_| remembered_at >= Some(from)) {
+                return Ok(Placed::clone(placed));
+            }
+            if from == 0 {
+                return Ok(Placed::genesis());
+            }
+            let inner = self.inner.clone();
+            let read = blocking(move || inner.store.read(from)).await??;
+            let why = match read {
+                Ok(placed) if self.is_of_this_log(&placed).await? => return Ok(placed),
+                Ok(_) => "it is of another log".to_owned(),
+                Err(unreadable) => unreadable.to_string(),
+            };
+            tracing::warn!(seq = from, why, "a snapshot is passed over and removed; it is made anew");
+            self.inner.store.remove(from)?;
+        }
+    }
+
+    async fn is_of_this_log(&self, placed: &Placed) -> Result<bool, TimelineError> {
+        let stored = self.inner.log.get(placed.head.sequence).await?;
+        Ok(stored.is_some_and(|stored| chain::hash(&stored.payload) == placed.head.hash))
+    }
+
+    /// Folds on up to a commit, reading the next batch while one is folded. Where `snapshots` says so it leaves some on
+    /// the way, so that the next who comes along has a shorter one.
+    async fn fold(&self, mut placed: Placed, upto: u64, snapshots: bool) -> Result<Placed, TimelineError> {
+        let log = &self.inner.log;
+        let mut snapshot_at = placed.head.sequence;
+        let wanted = |from: u64| usize::try_from((upto + 1).saturating_sub(from).min(BATCH)).unwrap_or(usize::MAX);
+        let mut batch = log.read(placed.head.sequence + 1, wanted(placed.head.sequence + 1)).await?;
+        while placed.head.sequence < upto {
+            let Some(last) = batch.last().map(|commit| commit.sequence) else {
+                let sequence = placed.head.sequence + 1;
+                return Err(LogError::from(Damage::Unreadable { sequence, last_sequence: upto }).into());
+            };
+            let folding = blocking(move || fold_batch(placed, &batch));
+            let (next, folded) = tokio::join!(log.read(last + 1, wanted(last + 1)), folding);
+            placed = folded??;
+            batch = next?;
+            if snapshots && placed.head.sequence >= snapshot_at + 2 * self.every(&placed.world) {
+                snapshot_at = placed.head.sequence;
+                placed = self.write(placed).await?;
+            }
+        }
+        Ok(placed)
+    }
+
+    /// Commits between two snapshots: a large world takes longer to be read than the commits between to be folded.
+    fn every(&self, world: &World) -> u64 {
+        let resources = world.vms.len() + world.volumes.len() + world.images.len() + world.keypairs.len();
+        self.inner.snapshot_every.max(resources as u64 / 4)
+    }
+
+    async fn write(&self, placed: Placed) -> Result<Placed, TimelineError> {
+        let inner = self.inner.clone();
+        let (placed, written) = blocking(move || {
+            let written = inner.store.write(&placed);
+            (placed, written)
+        })
+        .await?;
+        written?;
+        Ok(placed)
+    }
+
+    fn remembered(&self) -> MutexGuard<'_, Vec<Arc<Placed>>> {
+        // Nothing panics while it holds the lock.
+        self.inner.remembered.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn fold_batch(mut placed: Placed, batch: &[StoredCommit]) -> Result<Placed, TimelineError> {
+    for stored in batch {
+        placed.head.check_next(stored).map_err(LogError::from)?;
+        let commit = decode(stored)?;
+        placed.world.evolve(&commit)?;
+        placed.time = Some(commit.time);
+    }
+    Ok(placed)
+}
+
+fn decode(stored: &StoredCommit) -> Result<Commit, TimelineError> {
+    Commit::decode(&stored.payload).map_err(|source| TimelineError::Undecodable { sequence: stored.sequence, source })
+}
+
+/// Folding and packing take milliseconds, which is long for who waits on the same thread.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, TimelineError> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| TimelineError::BrokeOff(error.to_string()))
+}
