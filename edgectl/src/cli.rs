@@ -5,9 +5,20 @@ use std::{collections::BTreeMap, time::Duration};
 use clap::{Args, Parser, Subcommand};
 
 use crate::{
-    api::ApiArgs, completion::CompletionArgs, config::ConfigCommand, config::TargetArgs, flavor::FlavorCommand,
-    image::ImageCommand, keypair::KeypairCommand, node::NodeCommand, output::Format, version::VersionArgs,
-    vm::VmCommand, volume::VolumeCommand,
+    api::ApiArgs,
+    completion::CompletionArgs,
+    config::ConfigCommand,
+    config::TargetArgs,
+    diff::DiffArgs,
+    flavor::FlavorCommand,
+    image::ImageCommand,
+    keypair::KeypairCommand,
+    node::NodeCommand,
+    output::Format,
+    replay::{ReplayArgs, VerifyArgs},
+    version::VersionArgs,
+    vm::VmCommand,
+    volume::VolumeCommand,
 };
 
 /// Virtual machines at the edge, from the command line.
@@ -56,6 +67,19 @@ pub enum Command {
         after_help = "Example:\n  edgectl api GET vms?state=running\n  edgectl api POST vms/hello/action -d '{\"action\":\"stop\",\"grace_seconds\":30}'"
     )]
     Api(ApiArgs),
+    /// Shows what changed between two moments, field by field, with who and why.
+    #[command(
+        after_help = "Example:\n  edgectl diff --from '10 minutes ago'\n  edgectl diff vm/hello --from 17 --to 2026-11-25T03:04:05Z"
+    )]
+    Diff(DiffArgs),
+    /// Checks the whole log: sequences, hash chain, events, and the worlds between. Exit code 1 when it is not whole.
+    #[command(after_help = "Example:\n  edgectl verify-log")]
+    VerifyLog(VerifyArgs),
+    /// Replays the log from its first commit, and compares what it leads to with what the site shows.
+    #[command(
+        after_help = "Example:\n  edgectl replay --verify\n  edgectl replay --until '1 hour ago'\n  edgectl replay --step vm/hello"
+    )]
+    Replay(ReplayArgs),
     /// Shows the configuration in effect.
     #[command(subcommand, after_help = "Example:\n  edgectl config view")]
     Config(ConfigCommand),
@@ -366,7 +390,7 @@ mod tests {
             show-flavor update-flavor remove-flavor create-keypair list-keypairs show-keypair update-keypair \
             remove-keypair list-nodes show-node update-node cordon-node uncordon-node list-vols show-vol \
             show-image-events show-flavor-events show-keypair-events show-node-events watch-vms api config completion \
-            version"
+            version diff replay verify-log"
             .split_whitespace()
             .collect();
         expected.sort_unstable();

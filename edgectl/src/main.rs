@@ -9,6 +9,7 @@ mod client;
 mod clock;
 mod completion;
 mod config;
+mod diff;
 mod failure;
 mod flavor;
 mod guest;
@@ -21,6 +22,7 @@ mod live;
 mod node;
 mod output;
 mod progress;
+mod replay;
 mod resource;
 mod trust;
 mod version;
@@ -93,6 +95,9 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Node(command) => node::run(command, &site(&target)?).await,
         Command::Volume(command) => volume::run(command, &site(&target)?).await,
         Command::Api(args) => api::run(args, &site(&target)?).await,
+        Command::VerifyLog(args) => replay::verify(&args, &site(&target)?).await,
+        Command::Replay(args) => replay::replay(&args, &site(&target)?).await,
+        Command::Diff(args) => diff::run(&args, &site(&target)?).await,
         Command::Config(command) => config::run(&command, &target),
         Command::Completion(args) => completion::run(&args),
         Command::Version(args) => version::run(&args, &target).await,

@@ -65,8 +65,8 @@ pub async fn serve(
     client_file::write(root, &reach, &token, &store.credentials)
         .map_err(|source| Failure::Folder { path: root.join("client.json"), source })?;
     let snapshots = state_folder::snapshots(root);
-    let timeline =
-        Timeline::open(&snapshots, store.log.clone()).map_err(|source| Failure::Folder { path: snapshots, source })?;
+    let timeline = Timeline::open(&snapshots, store.log.clone(), store.archive.clone())
+        .map_err(|source| Failure::Folder { path: snapshots, source })?;
     tokio::spawn(timeline.clone().keep(store.replica.clone()));
     let state = AppState {
         port,

@@ -2,6 +2,7 @@
 
 use std::{path::Path, sync::Arc, time::Duration};
 
+use edgestack_archive::Archive;
 use edgestack_engine::{Replica, catch_up, follow, follow_behind, mend_when_repaired, verify_on_a_timer};
 use edgestack_log::{
     ChainHead, Log, LogError,
@@ -38,6 +39,8 @@ pub struct LogStore {
     pub credentials: Credentials,
     /// The connection.
     pub log: Arc<JetStreamLog>,
+    /// The second copy of the log, if this process keeps it.
+    pub archive: Option<Arc<Archive>>,
     /// The views, if this process keeps some.
     pub views: Option<Views>,
     /// The folded world.
@@ -141,7 +144,8 @@ pub async fn open(options: &Options, root: &Path) -> Result<LogStore, Failure> {
         None => drop(tokio::spawn(mend_when_repaired(shared.clone(), replica.clone(), LOOK_FOR_REPAIR))),
     }
     tokio::spawn(verify_on_a_timer(shared, replica.clone(), VERIFY_EVERY));
-    Ok(LogStore { server, credentials, log, views, replica })
+    let archive = repairer.map(|repairer| repairer.archive);
+    Ok(LogStore { server, credentials, log, archive, views, replica })
 }
 
 /// Views are written when they are read; this keeps them near the log's end where nobody reads.

@@ -170,7 +170,7 @@ impl Follower {
     }
 }
 
-fn shown(row: HistoryRow) -> (Place, HistoryEvent) {
+pub(crate) fn shown(row: HistoryRow) -> (Place, HistoryEvent) {
     let place = (row.sequence, row.index);
     let event = HistoryEvent {
         sequence: row.sequence.0,

@@ -10,10 +10,12 @@
 //! Every resource is served under two spellings of one prefix, see [`router::PREFIXES`].
 
 mod answer;
+mod any_kind;
 pub mod auth;
 mod body;
 mod change;
 pub mod codes;
+mod diff;
 mod docs;
 mod flavors;
 mod guest;
@@ -32,6 +34,7 @@ mod path;
 mod precondition;
 mod problem;
 mod query;
+mod replay;
 pub mod router;
 pub mod serve;
 mod shown;

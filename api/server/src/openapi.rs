@@ -22,7 +22,9 @@ Every change is a commit in the site's log, and answered only when it is durable
 * **watch=true** on a list answers with server-sent events: `ADDED` for each present resource, a `BOOKMARK` when all are told, \
 then each change. With `Last-Event-ID` of the present sequence it goes on without the list; at an older one the list comes anew, \
 and what is not in it is gone.
-* Parameters whose value follows from an earlier answer (`continue`, `If-Match`, `Idempotency-Key`, `Last-Event-ID`), that make an answer \
+* **at** on any read shows the site as it was: after the commit of a sequence, at a time (RFC 3339), or `10 minutes ago`. \
+`Edgestack-Sequence` and `Edgestack-Time` of the answer tell which commit was the last one then.
+* Parameters whose value follows from an earlier answer (`continue`, `at`, `If-Match`, `Idempotency-Key`, `Last-Event-ID`), that make an answer \
 endless (`watch`, `follow`) or that leave everything as it is (`dry_run`) stand under `x-situational-parameters` of their operations.
 * **traceparent** (W3C) is passed on into the log when it is valid.
 * Among equal keys of a JSON map (labels) the last counts; a field of a schema that stands twice is refused.";
@@ -30,8 +32,21 @@ endless (`watch`, `follow`) or that leave everything as it is (`dry_run`) stand 
 /// Parameters whose right value follows from an earlier answer, that make the answer endless, or that
 /// leave everything as it is. OpenAPI 3.1 has no word for these: a tool that makes values up from their
 /// schemas would only be refused, wait for ever, or miss what it believes to have made. They stand in `x-situational-parameters`, which /docs shows like the others.
-const SITUATIONAL: [&str; 7] =
-    ["continue", "watch", "follow", "dry_run", "Last-Event-ID", "If-Match", "Idempotency-Key"];
+const SITUATIONAL: [&str; 13] = [
+    "at",
+    "from",
+    "to",
+    "until",
+    "views",
+    "object",
+    "continue",
+    "watch",
+    "follow",
+    "dry_run",
+    "Last-Event-ID",
+    "If-Match",
+    "Idempotency-Key",
+];
 
 /// The text of the document.
 pub(crate) fn document(resources: OpenApi, open: OpenApi, site: &SiteInfo) -> String {
@@ -108,6 +123,7 @@ fn tags() -> Value {
         {"name": "keypairs", "description": "SSH public keys that guests let in"},
         {"name": "nodes", "description": "Hosts that run VMs"},
         {"name": "volumes", "description": "Disks; today the root disks of VMs"},
+        {"name": "log", "description": "The log itself: what changed, and whether it is whole"},
         {"name": "site", "description": "The site itself; open paths"},
     ])
 }
@@ -115,6 +131,7 @@ fn tags() -> Value {
 /// What an operation is, for what all of its sort share.
 struct Sort {
     is_resource: bool,
+    is_log: bool,
     is_change: bool,
     has_name: bool,
     has_body: bool,
@@ -128,6 +145,7 @@ fn complete(path: &str, method: &str, operation: &mut Value) {
     let is_change = matches!(method, "post" | "put" | "patch" | "delete");
     let sort = Sort {
         is_resource,
+        is_log: path.starts_with("/edgetron/log/"),
         is_change,
         has_name: path.contains('{'),
         has_body: operation.get("requestBody").is_some(),
@@ -142,7 +160,7 @@ fn complete(path: &str, method: &str, operation: &mut Value) {
     {
         operation["operationId"] = id.replacen("update_", "replace_", 1).into();
     }
-    if !is_resource {
+    if !path.starts_with("/edgetron/") {
         operation["security"] = json!([]);
     }
     add_parameters(path, &sort, operation);
@@ -265,13 +283,13 @@ fn add_headers(method: &str, sort: &Sort, operation: &mut Value) {
 
 fn add_problems(path: &str, sort: &Sort, operation: &mut Value) {
     let mut statuses: Vec<u16> = vec![400, 414, 500];
-    if sort.is_resource {
-        statuses.push(401);
+    if sort.is_resource || sort.is_log {
+        statuses.extend([401, 429]);
     }
     if sort.has_name {
         statuses.push(404);
     }
-    if sort.is_resource || path == "/readyz" {
+    if sort.is_resource || sort.is_log || path == "/readyz" {
         statuses.push(503);
     }
     if sort.is_change {

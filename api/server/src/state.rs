@@ -70,10 +70,17 @@ pub(crate) struct Site {
     /// `/openapi.json`, made once.
     pub openapi: String,
     pub rsa_generations: Semaphore,
+    /// One replay at a time.
+    pub replays: Arc<Semaphore>,
 }
 
 impl Site {
     pub fn new(app: AppState, openapi: String) -> Arc<Self> {
-        Arc::new(Self { app, openapi, rsa_generations: Semaphore::new(RSA_GENERATIONS_MAX) })
+        Arc::new(Self {
+            app,
+            openapi,
+            rsa_generations: Semaphore::new(RSA_GENERATIONS_MAX),
+            replays: Arc::new(Semaphore::new(1)),
+        })
     }
 }

@@ -12,6 +12,7 @@ pub mod image;
 pub mod invalid;
 pub mod keypair;
 pub mod list;
+pub mod log;
 pub mod meta;
 pub mod node;
 pub mod problem;

@@ -17,9 +17,9 @@ const BUSY: u64 = 64;
 /// # Errors
 /// [`LogError`] when the log cannot be read, or is damaged (the replica has failed then).
 pub async fn catch_up(log: &dyn Log, replica: &Replica) -> Result<(), LogError> {
+    let mut read = log.read(replica.head().sequence + 1, BATCH).await;
     loop {
-        let from = replica.head().sequence + 1;
-        let batch = match log.read(from, BATCH).await {
+        let batch = match read {
             Ok(batch) => batch,
             Err(LogError::Damaged(damage)) => {
                 replica.fail(damage.clone().into());
@@ -30,10 +30,16 @@ pub async fn catch_up(log: &dyn Log, replica: &Replica) -> Result<(), LogError> 
         if batch.is_empty() {
             return check_extent(log, replica).await;
         }
-        if replica.apply(batch.into_iter().map(|stored| (stored, None)).collect()).is_err() {
+        // The log looks for the next batch while this one is folded.
+        let next = batch.last().map_or(0, |last| last.sequence) + 1;
+        let (ahead, folded) = tokio::join!(log.read(next, BATCH), async {
+            replica.apply(batch.into_iter().map(|stored| (stored, None)).collect())
+        });
+        if folded.is_err() {
             // The alarm is raised; the caller sees it in the replica's failure.
             return Ok(());
         }
+        read = ahead;
     }
 }
 

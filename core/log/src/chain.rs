@@ -98,6 +98,22 @@ pub enum Damage {
     },
 }
 
+impl Damage {
+    /// The first commit that is, or may be, not what was acknowledged.
+    pub fn first_wrong(&self) -> u64 {
+        match self {
+            Self::Gap { expected, .. } => *expected,
+            // Of the two that don't fit the earlier one may be the changed one.
+            Self::BrokenHash { sequence, .. } => sequence.saturating_sub(1).max(1),
+            Self::Reordered { sequence, .. }
+            | Self::Undecodable { sequence, .. }
+            | Self::Unreadable { sequence, .. } => *sequence,
+            Self::Missing { first_sequence, .. } => (*first_sequence).max(1),
+            Self::CutTail { last, .. } => last + 1,
+        }
+    }
+}
+
 /// The three fields of a commit that the log reads.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Envelope {

@@ -118,6 +118,17 @@ impl MemoryLog {
         true
     }
 
+    /// Damage: two commits stand in each other's place. False when one of them isn't there.
+    pub fn swap_messages(&self, one: u64, other: u64) -> bool {
+        let mut state = self.state();
+        let (Some(first), Some(second)) = (state.commits.get(&one).cloned(), state.commits.get(&other).cloned()) else {
+            return false;
+        };
+        state.commits.insert(one, StoredCommit { sequence: one, ..second });
+        state.commits.insert(other, StoredCommit { sequence: other, ..first });
+        true
+    }
+
     /// Damage: the last `count` commits are gone, and the log has forgotten that they were ever there.
     pub fn cut_tail(&self, count: u64) {
         let mut state = self.state();

@@ -26,6 +26,7 @@ pub mod given;
 pub mod id;
 pub mod idempotency;
 pub mod image;
+mod invariants;
 pub mod keypair;
 pub mod kind;
 pub mod labels;

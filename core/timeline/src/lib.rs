@@ -6,17 +6,22 @@
 //! damaged or not of this log is passed over and made anew.
 
 mod keeper;
+mod replay;
 mod snapshot;
 mod store;
 
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use chrono::{DateTime, Utc};
+use edgestack_archive::Archive;
+use edgestack_engine::error_chain;
 use edgestack_log::{ChainHead, Damage, Log, LogError, StoredCommit, chain};
 use edgestack_model::{Commit, DecodeError, World, world::Impossible};
 use tokio::sync::Semaphore;
 
+pub use replay::{Finding, Replayed};
 use snapshot::Placed;
 use store::Store;
 
@@ -95,6 +100,10 @@ pub struct Timeline {
 
 struct Inner {
     log: Arc<dyn Log>,
+    /// The second copy of the log, where this process has it: reading it costs nats-server nothing.
+    archive: Option<Arc<Archive>>,
+    /// Whether the archive was found unreadable or not in one chain with the snapshots; it is mended by others.
+    archive_distrusted: AtomicBool,
     store: Store,
     remembered: Mutex<Vec<Arc<Placed>>>,
     one_at_a_time: Semaphore,
@@ -103,21 +112,28 @@ struct Inner {
 }
 
 impl Timeline {
-    /// The timeline of a log, with its snapshots in `folder`.
+    /// The timeline of a log, with its snapshots in `folder`. What is in the archive is read there.
     ///
     /// # Errors
     /// When the folder can't be made or read.
-    pub fn open(folder: &Path, log: Arc<dyn Log>) -> Result<Self, std::io::Error> {
-        Self::with_snapshots_every(folder, log, SNAPSHOT_EVERY)
+    pub fn open(folder: &Path, log: Arc<dyn Log>, archive: Option<Arc<Archive>>) -> Result<Self, std::io::Error> {
+        Self::with_snapshots_every(folder, log, archive, SNAPSHOT_EVERY)
     }
 
     /// The same with another distance of snapshots, in commits; for tests.
     ///
     /// # Errors
     /// As [`Self::open`].
-    pub fn with_snapshots_every(folder: &Path, log: Arc<dyn Log>, commits: u64) -> Result<Self, std::io::Error> {
+    pub fn with_snapshots_every(
+        folder: &Path,
+        log: Arc<dyn Log>,
+        archive: Option<Arc<Archive>>,
+        commits: u64,
+    ) -> Result<Self, std::io::Error> {
         let inner = Inner {
             log,
+            archive,
+            archive_distrusted: AtomicBool::new(false),
             store: Store::open(folder)?,
             remembered: Mutex::default(),
             one_at_a_time: Semaphore::new(1),
@@ -142,7 +158,15 @@ impl Timeline {
             return Err(TimelineError::Beyond { last });
         }
         let start = self.start(sequence).await?;
-        let placed = Arc::new(self.fold(start, sequence, true).await?);
+        let placed = match self.fold(start, sequence, true).await {
+            // The archive may be what is damaged; then the log itself is asked.
+            Err(TimelineError::Log(LogError::Damaged(damage))) if self.distrust_archive(&damage) => {
+                let start = self.start(sequence).await?;
+                self.fold(start, sequence, true).await?
+            }
+            other => other?,
+        };
+        let placed = Arc::new(placed);
         let mut remembered = self.remembered();
         if remembered.len() >= REMEMBERED {
             remembered.remove(0);
@@ -160,13 +184,22 @@ impl Timeline {
         let (mut low, mut high) = (0, self.inner.log.head().await?.last_sequence);
         while low < high {
             let middle = high - (high - low) / 2;
-            let read = self.inner.log.read(middle, 1).await?;
+            let read = self.read(middle, 1).await?;
             let Some(stored) = read.first() else {
                 return Err(LogError::from(Damage::Unreadable { sequence: middle, last_sequence: high }).into());
             };
             if decode(stored)?.time <= time { low = middle } else { high = middle - 1 }
         }
         Ok(low)
+    }
+
+    /// A folder on the same disk for what is made anew to be compared; it goes with its value, after a kill at the next
+    /// start.
+    ///
+    /// # Errors
+    /// When it can't be made.
+    pub fn folder_beside(&self) -> Result<tempfile::TempDir, std::io::Error> {
+        tempfile::Builder::new().prefix(store::BESIDE).tempdir_in(self.inner.store.folder())
     }
 
     async fn turn(&self) -> Result<tokio::sync::SemaphorePermit<'_>, TimelineError> {
@@ -209,17 +242,16 @@ impl Timeline {
     /// Folds on up to a commit, reading the next batch while one is folded. Where `snapshots` says so it leaves some on
     /// the way, so that the next who comes along has a shorter one.
     async fn fold(&self, mut placed: Placed, upto: u64, snapshots: bool) -> Result<Placed, TimelineError> {
-        let log = &self.inner.log;
         let mut snapshot_at = placed.head.sequence;
         let wanted = |from: u64| usize::try_from((upto + 1).saturating_sub(from).min(BATCH)).unwrap_or(usize::MAX);
-        let mut batch = log.read(placed.head.sequence + 1, wanted(placed.head.sequence + 1)).await?;
+        let mut batch = self.read(placed.head.sequence + 1, wanted(placed.head.sequence + 1)).await?;
         while placed.head.sequence < upto {
             let Some(last) = batch.last().map(|commit| commit.sequence) else {
                 let sequence = placed.head.sequence + 1;
                 return Err(LogError::from(Damage::Unreadable { sequence, last_sequence: upto }).into());
             };
             let folding = blocking(move || fold_batch(placed, &batch));
-            let (next, folded) = tokio::join!(log.read(last + 1, wanted(last + 1)), folding);
+            let (next, folded) = tokio::join!(self.read(last + 1, wanted(last + 1)), folding);
             placed = folded??;
             batch = next?;
             if snapshots && placed.head.sequence >= snapshot_at + 2 * self.every(&placed.world) {
@@ -228,6 +260,34 @@ impl Timeline {
             }
         }
         Ok(placed)
+    }
+
+    /// Commits from the archive, as far as it has them, else from the log.
+    async fn read(&self, from: u64, max: usize) -> Result<Vec<StoredCommit>, LogError> {
+        let trusted = !self.inner.archive_distrusted.load(Ordering::Relaxed);
+        if let Some(archive) = self.inner.archive.as_ref().filter(|_| trusted)
+            && archive.has(from).await
+        {
+            match archive.read(from, max).await {
+                Ok(read) if !read.is_empty() => return Ok(read),
+                Ok(_) => {}
+                Err(error) => tracing::warn!(
+                    from,
+                    error = error_chain(&error),
+                    "the archive can't be read there; the log is read instead"
+                ),
+            }
+        }
+        self.inner.log.read(from, max).await
+    }
+
+    /// Whether it was trusted until now.
+    fn distrust_archive(&self, damage: &Damage) -> bool {
+        let first = self.inner.archive.is_some() && !self.inner.archive_distrusted.swap(true, Ordering::Relaxed);
+        if first {
+            tracing::warn!(%damage, "what is read for the past is not whole; it is read from the log alone until edgestackd is restarted");
+        }
+        first
     }
 
     /// Commits between two snapshots: a large world takes longer to be read than the commits between to be folded.

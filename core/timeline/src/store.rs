@@ -8,6 +8,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::snapshot::{self, Placed, Unreadable};
 
+/// How folders begin that are for a time only.
+pub(crate) const BESIDE: &str = "replay-";
 /// Where snapshots lie this close to the end, all are kept.
 const DENSE_COMMITS: u64 = 1_000_000;
 /// Further back, one in so many commits is kept.
@@ -30,10 +32,16 @@ impl Store {
             match name.strip_suffix(".snapshot").and_then(|text| text.parse().ok()) {
                 Some(sequence) => drop(sequences.insert(sequence)),
                 None if name.ends_with(".draft") => fs::remove_file(&path)?,
+                None if name.starts_with(BESIDE) => fs::remove_dir_all(&path)?,
                 None => {}
             }
         }
         Ok(Self { folder: folder.to_owned(), sequences: Mutex::new(sequences) })
+    }
+
+    /// Where they lie.
+    pub fn folder(&self) -> &Path {
+        &self.folder
     }
 
     /// The nearest snapshot at or before a commit.

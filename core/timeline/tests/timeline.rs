@@ -115,12 +115,12 @@ async fn all_are_right(timeline: &Timeline, worlds: &[World], step: usize) {
 async fn any_past_world_is_the_fold_up_to_it() {
     let folder = tempfile::tempdir().unwrap();
     let (log, worlds) = a_log(1500).await;
-    let timeline = Timeline::with_snapshots_every(folder.path(), Arc::new(log.clone()), 100).unwrap();
+    let timeline = Timeline::with_snapshots_every(folder.path(), Arc::new(log.clone()), None, 100).unwrap();
     assert_eq!(timeline.at(1500).await.unwrap().world(), &worlds[1500]);
     all_are_right(&timeline, &worlds, 61).await;
     assert!(!snapshots(folder.path()).is_empty(), "who folds far leaves snapshots");
     // Another process begins with them.
-    let again = Timeline::with_snapshots_every(folder.path(), Arc::new(log), 100).unwrap();
+    let again = Timeline::with_snapshots_every(folder.path(), Arc::new(log), None, 100).unwrap();
     all_are_right(&again, &worlds, 61).await;
     assert!(matches!(again.at(1501).await, Err(TimelineError::Beyond { last: 1500 })));
 }
@@ -129,7 +129,7 @@ async fn any_past_world_is_the_fold_up_to_it() {
 async fn a_time_means_the_last_commit_before_it() {
     let folder = tempfile::tempdir().unwrap();
     let (log, _) = a_log(100).await;
-    let timeline = Timeline::open(folder.path(), Arc::new(log)).unwrap();
+    let timeline = Timeline::open(folder.path(), Arc::new(log), None).unwrap();
     let begin: DateTime<Utc> = DateTime::from_timestamp(BEGIN, 0).unwrap();
     for (after, expect) in
         [(-3_600_000, 0), (-1, 0), (0, 1), (999, 1), (1000, 2), (98_500, 99), (99_000, 100), (10_000_000, 100)]
@@ -156,7 +156,7 @@ async fn the_keeper_writes_the_newest_and_fills_what_is_missing() {
     let (log, worlds) = a_log(1000).await;
     let replica = Replica::new(World::default(), ChainHead::GENESIS, None);
     edgestack_engine::catch_up(&log, &replica).await.unwrap();
-    let timeline = Timeline::with_snapshots_every(folder.path(), Arc::new(log.clone()), 100).unwrap();
+    let timeline = Timeline::with_snapshots_every(folder.path(), Arc::new(log.clone()), None, 100).unwrap();
     // The newest, and one each 100 up to less than two distances from the next.
     kept(&timeline, &replica, folder.path(), 9).await;
     for file in snapshots(folder.path()) {
@@ -165,7 +165,7 @@ async fn the_keeper_writes_the_newest_and_fills_what_is_missing() {
         assert!(packed.len() < 40_000, "{} bytes", packed.len());
         assert_eq!(sequence % 100, 0, "{}", file.display());
     }
-    let again = Timeline::with_snapshots_every(folder.path(), Arc::new(log), 100).unwrap();
+    let again = Timeline::with_snapshots_every(folder.path(), Arc::new(log), None, 100).unwrap();
     all_are_right(&again, &worlds, 37).await;
 }
 
@@ -177,7 +177,7 @@ async fn a_damaged_or_foreign_snapshot_is_passed_over_and_made_anew() {
     let log: Arc<dyn Log> = Arc::new(log);
     let replica = Replica::new(World::default(), ChainHead::GENESIS, None);
     edgestack_engine::catch_up(&*log, &replica).await.unwrap();
-    let timeline = Timeline::with_snapshots_every(folder.path(), log.clone(), 100).unwrap();
+    let timeline = Timeline::with_snapshots_every(folder.path(), log.clone(), None, 100).unwrap();
     kept(&timeline, &replica, folder.path(), 9).await;
     let file = &snapshots(folder.path())[4];
     let whole = fs::read(file).unwrap();
@@ -194,7 +194,7 @@ async fn a_damaged_or_foreign_snapshot_is_passed_over_and_made_anew() {
     broken.push(fs::read(&snapshots(folder.path())[3]).unwrap());
     for (number, bytes) in broken.into_iter().enumerate() {
         fs::write(file, &bytes).unwrap();
-        let timeline = Timeline::with_snapshots_every(folder.path(), log.clone(), 100).unwrap();
+        let timeline = Timeline::with_snapshots_every(folder.path(), log.clone(), None, 100).unwrap();
         let moment = timeline.at(sequence as u64 + 1).await.unwrap();
         assert_eq!(moment.world(), &worlds[sequence + 1], "case {number}");
         assert!(!file.exists(), "case {number}: what is damaged goes");
@@ -218,7 +218,7 @@ async fn a_damaged_or_foreign_snapshot_is_passed_over_and_made_anew() {
         other.append(entry).await.unwrap().await.unwrap();
         head = head.after(&payload);
     }
-    let timeline = Timeline::with_snapshots_every(folder.path(), Arc::new(other), 100).unwrap();
+    let timeline = Timeline::with_snapshots_every(folder.path(), Arc::new(other), None, 100).unwrap();
     assert_eq!(timeline.at(sequence as u64 + 1).await.unwrap().world(), &their_worlds[sequence + 1]);
     assert!(!file.exists(), "a foreign snapshot goes");
 }
@@ -228,7 +228,7 @@ async fn a_damaged_log_is_told_and_never_folded_over() {
     let folder = tempfile::tempdir().unwrap();
     let (log, worlds) = a_log(300).await;
     assert!(log.drop_message(200));
-    let timeline = Timeline::with_snapshots_every(folder.path(), Arc::new(log), 100).unwrap();
+    let timeline = Timeline::with_snapshots_every(folder.path(), Arc::new(log), None, 100).unwrap();
     assert_eq!(timeline.at(199).await.unwrap().world(), &worlds[199]);
     for sequence in [200, 201, 300] {
         let outcome = timeline.at(sequence).await;
@@ -251,4 +251,39 @@ fn a_world_lists_a_kind_in_order_of_name() {
     assert_eq!(names(Some("f1")), ["f10", "f20"]);
     assert_eq!(names(Some("f2")), ["f20"]);
     assert_eq!(world.list(Kind::Vm, None).count(), 0);
+}
+
+/// With an archive the past is read from there, and from the log where the archive can't be believed.
+#[tokio::test]
+async fn the_archive_is_read_first_and_not_believed_either() {
+    let folder = tempfile::tempdir().unwrap();
+    let (log, worlds) = a_log(600).await;
+    let commits = log.read(1, usize::MAX).await.unwrap();
+    let options = edgestack_archive::Options { segment_bytes: 50_000 };
+    let archive =
+        Arc::new(edgestack_archive::Archive::open_local(&folder.path().join("archive"), options).await.unwrap());
+    for part in commits[..500].chunks(50) {
+        archive.append(part).await.unwrap();
+    }
+    // What only the archive has whole is read there; what it doesn't have yet is read from the log.
+    let snapshots = folder.path().join("snapshots");
+    assert!(log.drop_message(100));
+    let timeline = Timeline::with_snapshots_every(&snapshots, Arc::new(log), Some(archive.clone()), 100).unwrap();
+    for sequence in [99, 100, 101, 499, 500, 501, 600] {
+        assert_eq!(timeline.at(sequence).await.unwrap().world(), &worlds[sequence as usize], "after {sequence}");
+    }
+    // A segment that holds other commits than the log.
+    let (log, _) = a_log(600).await;
+    let segments = folder.path().join("archive/segments");
+    let mut files: Vec<_> = fs::read_dir(&segments).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    let mut bytes = fs::read(&files[1]).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(&files[1], bytes).unwrap();
+    let fresh = folder.path().join("fresh");
+    let timeline = Timeline::with_snapshots_every(&fresh, Arc::new(log), Some(archive), 100).unwrap();
+    for sequence in [50, 250, 499, 600] {
+        assert_eq!(timeline.at(sequence).await.unwrap().world(), &worlds[sequence as usize], "after {sequence}");
+    }
 }

@@ -13,6 +13,7 @@ use chrono::{DateTime, Utc};
 use edgestack_engine::Applied;
 use edgestack_log::ChainHead;
 use edgestack_model::{Actor, Commit, Kind, Sequence, event::EventRecord, world::Resource};
+use sha2::{Digest as _, Sha256};
 use sled::{Batch, IVec, Tree};
 use uuid::Uuid;
 
@@ -64,6 +65,18 @@ impl History {
 
     pub(crate) fn clear(&self) -> Result<(), ViewError> {
         self.tree.clear()?;
+        Ok(())
+    }
+
+    /// Each row with its lengths, so that rows can't be taken for others.
+    pub(crate) fn add_to(&self, hasher: &mut Sha256) -> Result<(), ViewError> {
+        for row in self.tree.iter() {
+            let (key, value) = row?;
+            hasher.update((key.len() as u64).to_be_bytes());
+            hasher.update(&key);
+            hasher.update((value.len() as u64).to_be_bytes());
+            hasher.update(&value);
+        }
         Ok(())
     }
 

@@ -24,6 +24,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use edgestack_engine::{Applied, Projection};
 use edgestack_log::ChainHead;
 use edgestack_model::{Kind, Sequence, World, command::Reference, world::Resource};
+use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
 use history::History;
@@ -163,6 +164,19 @@ impl Views {
         let mut rows = self.state.rows()?;
         rows.extend(self.history.rows()?);
         Ok(rows)
+    }
+
+    /// A digest of every row of both views and the sequence that it is of; `None` while commits keep coming in.
+    ///
+    /// # Errors
+    /// [`ViewError`].
+    pub fn digest(&self) -> Result<Option<([u8; 32], Sequence)>, ViewError> {
+        let before = self.sequence()?;
+        let mut hasher = Sha256::new();
+        self.state.add_to(&mut hasher)?;
+        self.history.add_to(&mut hasher)?;
+        let written = self.written()?;
+        Ok((written == before).then(|| (hasher.finalize().into(), before)))
     }
 
     /// Writes what is buffered to the disk; for an orderly end, since everything lost is rebuilt anyway.

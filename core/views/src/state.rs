@@ -121,6 +121,18 @@ impl State {
         Ok(self.tree.get(POSITION)?.map(|row| serde_json::from_slice(&row)).transpose()?)
     }
 
+    /// Each row with its lengths, so that rows can't be taken for others.
+    pub(crate) fn add_to(&self, hasher: &mut Sha256) -> Result<(), ViewError> {
+        for row in self.tree.iter() {
+            let (key, value) = row?;
+            hasher.update((key.len() as u64).to_be_bytes());
+            hasher.update(&key);
+            hasher.update((value.len() as u64).to_be_bytes());
+            hasher.update(&value);
+        }
+        Ok(())
+    }
+
     pub(crate) fn rows(&self) -> Result<crate::Rows, ViewError> {
         self.tree.iter().map(|row| row.map(|(key, value)| (key.to_vec(), value.to_vec())).map_err(Into::into)).collect()
     }

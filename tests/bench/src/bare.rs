@@ -68,7 +68,7 @@ impl Bare {
     }
 }
 
-fn which(program: &std::path::Path) -> std::path::PathBuf {
+pub fn which(program: &std::path::Path) -> std::path::PathBuf {
     if program.components().count() > 1 {
         return program.to_owned();
     }

@@ -96,18 +96,13 @@ fn a_log(commits: usize) -> Result<Vec<StoredCommit>, Failure> {
 }
 
 fn next(world: &World, head: &ChainHead, n: usize) -> Result<Commit, Failure> {
-    let time: DateTime<Utc> = DateTime::from_timestamp(1_790_000_000, 0).unwrap_or_default();
-    let given = Given {
-        commit_id: Uuid::now_v7(),
-        time,
-        new_ids: [Uuid::now_v7(), Uuid::now_v7()],
-        actor: Actor { name: "admin".into(), credential: "token:01234567".into(), from: "127.0.0.1".into() },
-        correlation_id: Uuid::now_v7(),
-        idempotency: None,
-        precondition: None,
-    };
-    let command = Command::Flavor(FlavorCommand::Create {
-        name: format!("flavor-{n}").parse()?,
+    commit_of(world, head, n, a_flavor(&format!("flavor-{n}"))?)
+}
+
+/// A new flavor.
+pub fn a_flavor(name: &str) -> Result<Command, Failure> {
+    Ok(Command::Flavor(FlavorCommand::Create {
+        name: name.parse()?,
         description: String::new(),
         labels: Labels::default(),
         shape: Shape {
@@ -118,7 +113,22 @@ fn next(world: &World, head: &ChainHead, n: usize) -> Result<Commit, Failure> {
             huge_pages: None,
             numa_nodes: None,
         },
-    });
+    }))
+}
+
+/// The commit that a command leads to, `n` milliseconds after the log's beginning.
+pub fn commit_of(world: &World, head: &ChainHead, n: usize, command: Command) -> Result<Commit, Failure> {
+    let begin: DateTime<Utc> = DateTime::from_timestamp(1_790_000_000, 0).unwrap_or_default();
+    let time = begin + chrono::TimeDelta::milliseconds(i64::try_from(n)?);
+    let given = Given {
+        commit_id: Uuid::now_v7(),
+        time,
+        new_ids: [Uuid::now_v7(), Uuid::now_v7()],
+        actor: Actor { name: "admin".into(), credential: "token:01234567".into(), from: "127.0.0.1".into() },
+        correlation_id: Uuid::now_v7(),
+        idempotency: None,
+        precondition: None,
+    };
     let (primary, events) = match edgestack_model::decide(world, &given, &command) {
         Ok(Decision::Commit { primary, events }) => (primary, events),
         other => return Err(format!("a flavor could not be made: {other:?}").into()),

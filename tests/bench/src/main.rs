@@ -8,6 +8,7 @@ mod bare;
 mod commands;
 mod fold;
 mod http;
+mod long;
 mod qemu;
 mod site;
 mod start;
@@ -44,6 +45,9 @@ pub struct Options {
     /// Commits in the log for the measurement of folding.
     #[arg(long, default_value_t = 20_000)]
     pub commits: usize,
+    /// Commits in the log for the measurement of a long past (`--only long`, some minutes).
+    #[arg(long, default_value_t = 1_000_000)]
+    pub long_commits: usize,
 }
 
 #[tokio::main]
@@ -55,9 +59,12 @@ async fn main() -> ExitCode {
         let measured = match name.as_str() {
             "commands" => commands::measure(&options).await,
             "fold" => fold::measure(&options),
+            "long" => long::measure(&options).await,
             "vms" => vms::measure(&options).await,
             "qemu" => qemu::measure(&options).await,
-            other => Err(format!("there is no measurement {other:?}; there are commands, fold, vms, qemu").into()),
+            other => {
+                Err(format!("there is no measurement {other:?}; there are commands, fold, vms, qemu, long").into())
+            }
         };
         if let Err(error) = measured {
             eprintln!("edgestack-bench: {name}: {error}");

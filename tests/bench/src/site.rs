@@ -12,7 +12,7 @@ use tokio::process::{Child, Command};
 use crate::{Failure, Options, http::Client};
 
 /// How long a start may take before it counts as failed.
-const START_DEADLINE: Duration = Duration::from_secs(60);
+const START_DEADLINE: Duration = Duration::from_secs(300);
 
 /// A running site; ended, and its folder removed, when dropped.
 pub struct Site {
@@ -30,11 +30,15 @@ pub struct Site {
 impl Site {
     /// Starts a site with further arguments for the daemon, and waits until it answers.
     pub async fn start(options: &Options, arguments: &[&str]) -> Result<Self, Failure> {
+        Self::start_in(options, tempfile::Builder::new().prefix("es-bench-").tempdir()?, arguments).await
+    }
+
+    /// The same on a folder that may hold a log already.
+    pub async fn start_in(options: &Options, folder: tempfile::TempDir, arguments: &[&str]) -> Result<Self, Failure> {
         let program = match &options.edgestackd {
             Some(program) => program.clone(),
             None => std::env::current_exe()?.with_file_name("edgestackd"),
         };
-        let folder = tempfile::Builder::new().prefix("es-bench-").tempdir()?;
         let arguments: Vec<String> = arguments.iter().map(|argument| (*argument).to_owned()).collect();
         let nats_server = options.nats_server.clone();
         let daemon = spawn(&program, &nats_server, folder.path(), "127.0.0.1:0", &arguments)?;

@@ -11,6 +11,7 @@ mod manifest;
 mod openapi;
 mod past;
 mod reads;
+mod replay;
 mod site;
 mod sockets;
 mod sweep;

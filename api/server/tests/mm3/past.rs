@@ -137,3 +137,64 @@ async fn a_damaged_log_is_no_past() {
     site.get(&format!("/flavors?at={last}")).await.expect_problem(503, "past-unavailable", None);
     site.get("/flavors").await.expect(200);
 }
+
+#[tokio::test]
+async fn a_diff_tells_each_field_with_who_and_why() {
+    let site = Site::new().await;
+    site.with_flavor_and_image().await;
+    site.with_vm("web").await;
+    let from = site.log.head().await.unwrap().last_sequence;
+    let change = json!({"description": "front", "labels": {"tier": "front"}});
+    site.call_with("PATCH", "/vms/web", &[("edgestack-reason", "a release")], Some(change)).await.expect(200);
+    let between = site.log.head().await.unwrap().last_sequence;
+    site.call("POST", "/flavors", Some(json!({"name": "tiny", "vcpus": 1, "memory_mib": 64, "disk_gib": 1})))
+        .await
+        .expect(201);
+    site.call("DELETE", "/flavors/small", None).await;
+    let to = site.log.head().await.unwrap().last_sequence;
+
+    let all = site.get(&format!("//edgetron/log/diff?from={from}")).await.expect(200).json();
+    assert_eq!((&all["from"]["sequence"], &all["to"]["sequence"]), (&json!(from), &json!(to)));
+    let told: Vec<_> =
+        all["items"].as_array().unwrap().iter().map(|item| (&item["kind"], &item["name"], &item["change"])).collect();
+    assert!(told.contains(&(&json!("flavor"), &json!("tiny"), &json!("added"))), "{told:?}");
+    let web = site.get(&format!("//edgetron/log/diff?from={from}&object=vm/web")).await.expect(200).json();
+    let fields = &web["items"][0]["fields"];
+    assert_eq!(
+        fields,
+        &json!([
+            {"field": "description", "before": "", "after": "front"},
+            {"field": "labels.tier", "before": null, "after": "front"},
+        ])
+    );
+    let event = &web["items"][0]["events"][0];
+    assert_eq!(
+        (&event["actor"]["name"], &event["reason"], &event["sequence"]),
+        (&json!("admin"), &json!("a release"), &json!(between))
+    );
+    // The other way round, the same fields and nobody's doing.
+    let back = site.get(&format!("//edgetron/log/diff?from={to}&to={from}&object=vm/web")).await.expect(200).json();
+    assert_eq!(back["items"][0]["fields"][1], json!({"field": "labels.tier", "before": "front", "after": null}));
+    assert_eq!(back["items"][0]["events"], json!([]));
+    // Nothing between a moment and itself; all of it from the beginning; page by page the same.
+    let none = site.get(&format!("//edgetron/log/diff?from={to}&to={to}")).await.expect(200).json();
+    assert_eq!(none["items"], json!([]));
+    let whole = site.get("//edgetron/log/diff").await.expect(200).json();
+    assert!(whole["items"].as_array().unwrap().iter().all(|item| item["change"] == "added"));
+    let (mut paged, mut token) = (vec![], String::new());
+    loop {
+        let page = site.get(&format!("//edgetron/log/diff?to={to}&limit=1{token}")).await.expect(200).json();
+        paged.extend(page["items"].as_array().unwrap().clone());
+        match page["continue"].as_str() {
+            Some(next) => token = format!("&continue={next}"),
+            None => break,
+        }
+    }
+    assert_eq!(Value::Array(paged), whole["items"]);
+    for (query, field) in
+        [("from=x", "from"), ("to=99999", "to"), ("object=web", "object"), ("limit=0", "limit"), ("x=1", "x")]
+    {
+        site.get(&format!("//edgetron/log/diff?{query}")).await.expect_problem(400, "invalid-parameter", Some(field));
+    }
+    site.get("//edgetron/log/diff?object=vm/none").await.expect_problem(404, "not-found", None);
+}

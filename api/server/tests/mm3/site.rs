@@ -66,7 +66,7 @@ impl Site {
             port: Arc::new(engine.clone()),
             replica,
             views: opened.views,
-            timeline: Timeline::open(&folder.path().join("snapshots"), Arc::new(log.clone())).unwrap(),
+            timeline: Timeline::open(&folder.path().join("snapshots"), Arc::new(log.clone()), None).unwrap(),
             seal: SealingKey::load_or_create(&folder.path().join("secrets/seal")).unwrap(),
             tokens: Tokens::new([(TOKEN, "admin"), ("another-token", "robot")]),
             guests: Arc::new(SilentGuests),

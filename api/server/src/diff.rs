@@ -1,0 +1,223 @@
+//! `GET /edgetron/log/diff`: what changed between two moments, field by field, with who and why.
+
+use std::{collections::BTreeMap, str::FromStr as _, sync::Arc};
+
+use axum::{Json, extract::State, response::IntoResponse};
+use edgestack_model::{Kind, Sequence, World, command::Reference, world::Resource};
+use edgestack_timeline::Moment;
+use edgestack_wire::log::{Difference, FieldDifference, Moment as MomentInfo, ObjectChange, ObjectDifference};
+use serde_json::{Map, Value};
+use utoipa_axum::{router::OpenApiRouter, routes};
+use uuid::Uuid;
+
+use crate::{
+    any_kind, history, list,
+    moment::at,
+    problem::{Answer, Failure},
+    query::{Parameters, shortened},
+    shown::Surroundings,
+    state::Site,
+};
+
+/// Events told of one object.
+const EVENTS_MAX: usize = 200;
+/// What changes with every commit and says nothing by itself.
+const BOOKKEEPING: [&str; 5] = ["revision", "generation", "created_at", "updated_at", "correlation_id"];
+
+pub(crate) fn routes() -> OpenApiRouter<Arc<Site>> {
+    OpenApiRouter::new().routes(routes!(diff_log))
+}
+
+/// Between which moments, of what.
+#[derive(serde::Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "it documents the parameters; they are read by `Parameters`")]
+pub(crate) struct DiffParams {
+    /// The one moment: a sequence, a time (RFC 3339), or how long ago (`10 minutes ago`); the site's beginning if absent.
+    #[param(example = "10 minutes ago")]
+    from: Option<String>,
+    /// The other; now if absent.
+    to: Option<String>,
+    /// Only this object, by kind and name or id.
+    #[param(example = "vm/hello")]
+    object: Option<String>,
+    /// At most so many objects, 1 to 1000; 100 if absent.
+    #[param(minimum = 1, maximum = 1000, example = 100)]
+    limit: Option<u32>,
+    /// The `continue` of the page before.
+    #[serde(rename = "continue")]
+    continue_token: Option<String>,
+}
+
+#[utoipa::path(
+    get, path = "/edgetron/log/diff", tag = "log", operation_id = "diff_log",
+    summary = "Show what changed between two moments",
+    params(DiffParams),
+    responses((status = 200, description = "A page, by kind and name", body = Difference))
+)]
+async fn diff_log(State(site): State<Arc<Site>>, mut parameters: Parameters) -> Answer {
+    let from = parameters.text("from")?.unwrap_or_else(|| "0".to_owned());
+    let to = parameters.text("to")?;
+    let object = parameters.text("object")?.map(|text| object("object", &text)).transpose()?;
+    let limit = list::limit(&mut parameters)?;
+    let after = parameters.text("continue")?.map(|token| list::decode_token("continue", &token)).transpose()?;
+    parameters.finish()?;
+    let from = at(&site, "from", &from).await?;
+    let to = match to {
+        Some(to) => at(&site, "to", &to).await?,
+        None => at(&site, "to", &site.app.replica.head().sequence.to_string()).await?,
+    };
+    let mut pairs = pairs(from.world(), to.world());
+    if let Some((kind, reference)) = object {
+        let id = to.world().resolve(kind, &reference).or_else(|| from.world().resolve(kind, &reference));
+        let id = id.ok_or_else(|| list::not_found(kind, &reference))?;
+        pairs.retain(|_, pair| pair.kind == kind && pair.id == id);
+    }
+    let mut items = Vec::new();
+    let mut continue_token = None;
+    let mut last = None;
+    for (place, pair) in pairs.into_iter().filter(|(place, _)| after.as_ref().is_none_or(|after| place > after)) {
+        let Some(item) = compare(&site, &from, &to, &pair)? else { continue };
+        if items.len() == limit {
+            continue_token = last.as_deref().map(list::encode_token);
+            break;
+        }
+        last = Some(place);
+        items.push(item);
+    }
+    Ok(Json(Difference { from: info(&from), to: info(&to), items, continue_token }).into_response())
+}
+
+/// `vm/hello`; the plural is understood as well.
+pub(crate) fn object(name: &str, text: &str) -> Result<(Kind, Reference), Failure> {
+    let wrong = |why: String| Failure::parameter(name, why);
+    let Some((kind, reference)) = text.split_once('/') else {
+        return Err(wrong(format!("must be kind/name, as vm/hello, got {:?}", shortened(text))));
+    };
+    let kind = Kind::ALL.into_iter().find(|known| known.plural() == kind).map_or_else(|| Kind::from_str(kind), Ok);
+    let kind = kind.map_err(|_| {
+        let kinds: Vec<_> = Kind::ALL.iter().map(|kind| kind.as_str()).collect();
+        wrong(format!("the kind must be one of {}, got {:?}", kinds.join(", "), shortened(text)))
+    })?;
+    Ok((kind, Reference(reference.to_owned())))
+}
+
+fn info(moment: &Moment) -> MomentInfo {
+    MomentInfo { sequence: moment.head().sequence, time: moment.time() }
+}
+
+/// One object at both moments.
+struct Pair {
+    kind: Kind,
+    id: Uuid,
+    before: Option<Resource>,
+    after: Option<Resource>,
+}
+
+/// What isn't equal, in the order in which it is shown. Whatever else an object shows (its node's state, say) is of the
+/// object that it is shown from.
+fn pairs(from: &World, to: &World) -> BTreeMap<String, Pair> {
+    let mut pairs: BTreeMap<(Kind, Uuid), Pair> = BTreeMap::new();
+    for before in from.resources() {
+        let (kind, id) = (before.kind(), before.id());
+        pairs.insert((kind, id), Pair { kind, id, before: Some(before), after: None });
+    }
+    for after in to.resources() {
+        let (kind, id) = (after.kind(), after.id());
+        let pair = pairs.entry((kind, id)).or_insert(Pair { kind, id, before: None, after: None });
+        pair.after = Some(after);
+    }
+    let changed = pairs.into_values().filter(|pair| pair.before != pair.after);
+    changed.map(|pair| (format!("{}/{}/{}", pair.kind, pair.name(), pair.id), pair)).collect()
+}
+
+impl Pair {
+    fn name(&self) -> &str {
+        self.after.as_ref().or(self.before.as_ref()).map_or("", |resource| resource.meta().name.as_str())
+    }
+}
+
+fn compare(site: &Site, from: &Moment, to: &Moment, pair: &Pair) -> Result<Option<ObjectDifference>, Failure> {
+    let show = |moment: &Moment, resource: &Option<Resource>| match resource {
+        None => Ok(None),
+        Some(resource) => any_kind::show(resource, &mut Surroundings::of_world(moment.world())),
+    };
+    let (before, after) = (show(from, &pair.before)?, show(to, &pair.after)?);
+    let change = match (&before, &after) {
+        (None, None) => return Ok(None),
+        (None, Some(_)) => ObjectChange::Added,
+        (Some(_), None) => ObjectChange::Removed,
+        (Some(_), Some(_)) => ObjectChange::Changed,
+    };
+    let mut fields = Vec::new();
+    fields_of("", before.as_ref().unwrap_or(&Value::Null), after.as_ref().unwrap_or(&Value::Null), &mut fields);
+    let end = to.head().sequence;
+    let rows = site.app.views.history(pair.id, (Sequence(from.head().sequence), u32::MAX));
+    let mut rows = rows.take_while(|row| row.as_ref().map_or(true, |row| row.sequence.0 <= end));
+    let events = rows.by_ref().take(EVENTS_MAX).map(|row| row.map(|row| history::shown(row).1));
+    let events = events.collect::<Result<Vec<_>, _>>()?;
+    let more_events = rows.next().transpose()?.is_some();
+    if fields.is_empty() && events.is_empty() {
+        return Ok(None);
+    }
+    let (kind, name) = (pair.kind.to_string(), pair.name().to_owned());
+    Ok(Some(ObjectDifference { kind, id: pair.id, name, change, fields, events, more_events }))
+}
+
+/// Objects are compared field by field, anything else as a whole.
+fn fields_of(path: &str, before: &Value, after: &Value, found: &mut Vec<FieldDifference>) {
+    let empty = Map::new();
+    let (one, other) = match (before, after) {
+        (Value::Object(one), Value::Object(other)) => (one, other),
+        (Value::Object(one), Value::Null) if !one.is_empty() => (one, &empty),
+        (Value::Null, Value::Object(other)) if !other.is_empty() => (&empty, other),
+        _ if before == after => return,
+        _ => {
+            let field = path.to_owned();
+            return found.push(FieldDifference { field, before: before.clone(), after: after.clone() });
+        }
+    };
+    let names: std::collections::BTreeSet<&String> = one.keys().chain(other.keys()).collect();
+    for name in names {
+        if path.is_empty() && BOOKKEEPING.contains(&name.as_str()) {
+            continue;
+        }
+        let inner = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+        fields_of(&inner, one.get(name).unwrap_or(&Value::Null), other.get(name).unwrap_or(&Value::Null), found);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn fields_are_named_by_their_way_and_bookkeeping_is_none() {
+        let mut found = Vec::new();
+        let before =
+            json!({"revision": 1, "labels": {"a": "1", "b": "2"}, "list": [1], "same": {"x": 1}, "gone": {"y": 2}});
+        let after = json!({"revision": 2, "labels": {"a": "1", "b": "3", "c": "4"}, "list": [1, 2], "same": {"x": 1}, "new": 5});
+        fields_of("", &before, &after, &mut found);
+        let told: Vec<_> = found.iter().map(|f| (f.field.as_str(), f.before.clone(), f.after.clone())).collect();
+        assert_eq!(
+            told,
+            [
+                ("gone.y", json!(2), Value::Null),
+                ("labels.b", json!("2"), json!("3")),
+                ("labels.c", Value::Null, json!("4")),
+                ("list", json!([1]), json!([1, 2])),
+                ("new", Value::Null, json!(5)),
+            ]
+        );
+    }
+
+    #[test]
+    fn an_object_is_a_kind_and_a_name() {
+        assert_eq!(object("object", "vm/hello").unwrap(), (Kind::Vm, "hello".into()));
+        assert_eq!(object("object", "vms/hello").unwrap().0, Kind::Vm);
+        for bad in ["", "hello", "vmx/hello", "/"] {
+            assert!(object("object", bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! What holds in every world that commands lead to, so that a log can be checked against it.
+
+use std::collections::HashSet;
+
+use crate::{Generation, World, world::Resource};
+
+impl World {
+    /// The first thing in this world that no commands lead to, in a sentence; `None`: it is sound.
+    pub fn unsound(&self) -> Option<String> {
+        self.resources().find_map(|resource| self.unsound_alone(&resource)).or_else(|| self.unsound_places())
+    }
+
+    /// A resource beside those that it names.
+    fn unsound_alone(&self, resource: &Resource) -> Option<String> {
+        let (kind, meta) = (resource.kind(), resource.meta());
+        let wrong = |what: &str| Some(format!("{kind} \"{}\" {what}", meta.name));
+        if self.id_of(kind, &meta.name) != Some(resource.id()) {
+            return wrong("is not found by its name");
+        }
+        if meta.revision > self.sequence {
+            return wrong("was touched by a commit that is yet to come");
+        }
+        if meta.generation < Generation::FIRST {
+            return wrong("has no generation");
+        }
+        match resource {
+            Resource::Vm(vm) if !self.images.contains_key(&vm.spec.image) => wrong("has an image that is not there"),
+            Resource::Vm(vm) if !self.flavors.contains_key(&vm.spec.flavor) => wrong("has a flavor that is not there"),
+            Resource::Volume(volume) if !self.vms.contains_key(&volume.spec.vm) => wrong("is the disk of no VM"),
+            Resource::Vm(_)
+            | Resource::Volume(_)
+            | Resource::Image(_)
+            | Resource::Flavor(_)
+            | Resource::Keypair(_)
+            | Resource::Node(_) => None,
+        }
+    }
+
+    /// What is given to one VM is given to no other.
+    fn unsound_places(&self) -> Option<String> {
+        let (mut macs, mut ports, mut disks) = (HashSet::new(), HashSet::new(), HashSet::new());
+        for vm in self.vms.values() {
+            let Some(place) = &vm.placement else { continue };
+            let wrong = |what: &str| Some(format!("vm \"{}\" {what}", vm.meta.name));
+            if !self.nodes.contains_key(&place.node) {
+                return wrong("has a place on a node that is not there");
+            }
+            if !self.volumes.contains_key(&place.root_volume) {
+                return wrong("has a root disk that is not there");
+            }
+            if !macs.insert(&place.mac) {
+                return wrong("has the MAC address of another");
+            }
+            if !ports.insert((place.node, place.ssh_port)) {
+                return wrong("has the SSH port of another on its node");
+            }
+            if !disks.insert(place.root_volume) {
+                return wrong("has the root disk of another");
+            }
+        }
+        None
+    }
+}
