@@ -3,7 +3,7 @@
 use clap::Args;
 use edgestack_wire::{
     event::HistoryEvent,
-    log::{Difference, ObjectChange, ObjectDifference},
+    log::{Difference, FieldDifference, ObjectChange, ObjectDifference},
 };
 use serde_json::Value;
 
@@ -109,8 +109,15 @@ pub fn of_object(item: &ObjectDifference, view: &View) -> String {
         ObjectChange::Removed => ('-', "removed"),
     };
     let mut text = format!("{sign} {} {} {change}\n", item.kind, item.name);
-    let width = item.fields.iter().map(|field| field.field.chars().count()).max().unwrap_or(0);
-    for field in &item.fields {
+    // Of what came or went people want to see what it was, not each part of it; -o wide shows all.
+    let whole = item.change == ObjectChange::Changed || view.wide;
+    let value_of = |field: &FieldDifference| {
+        if item.change == ObjectChange::Removed { field.before.clone() } else { field.after.clone() }
+    };
+    let shown: Vec<&FieldDifference> =
+        item.fields.iter().filter(|field| whole || is_telling(&field.field, &value_of(field))).collect();
+    let width = shown.iter().map(|field| field.field.chars().count()).max().unwrap_or(0);
+    for field in shown {
         let value = match item.change {
             ObjectChange::Added => one_line(&field.after),
             ObjectChange::Removed => one_line(&field.before),
@@ -125,6 +132,19 @@ pub fn of_object(item: &ObjectDifference, view: &View) -> String {
         text.push_str(&format!("  …  and more: edgectl show-{}-events {}\n", item.kind, item.name));
     }
     text
+}
+
+/// Whether a field says something of an object by itself.
+fn is_telling(field: &str, value: &Value) -> bool {
+    let nothing = match value {
+        Value::Null => true,
+        Value::String(text) => text.is_empty(),
+        Value::Array(list) => list.is_empty(),
+        Value::Object(fields) => fields.is_empty(),
+        Value::Bool(_) | Value::Number(_) => false,
+    };
+    let is_detail = field == "id" || field == "name" || field.ends_with("_id") || field.starts_with("conditions");
+    !nothing && !is_detail
 }
 
 fn of_event(event: &HistoryEvent, view: &View) -> String {

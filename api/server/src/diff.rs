@@ -164,9 +164,17 @@ fn compare(site: &Site, from: &Moment, to: &Moment, pair: &Pair) -> Result<Optio
     Ok(Some(ObjectDifference { kind, id: pair.id, name, change, fields, events, more_events }))
 }
 
-/// Objects are compared field by field, anything else as a whole.
+/// Objects are compared field by field, lists of things that have a type or a name thing by thing, anything else as a
+/// whole.
 fn fields_of(path: &str, before: &Value, after: &Value, found: &mut Vec<FieldDifference>) {
     let empty = Map::new();
+    let keyed = (by_key(before), by_key(after));
+    let (before, after) = match &keyed {
+        (Some(one), Some(other)) => (one, other),
+        (Some(one), None) if after.is_null() => (one, after),
+        (None, Some(other)) if before.is_null() => (before, other),
+        _ => (before, after),
+    };
     let (one, other) = match (before, after) {
         (Value::Object(one), Value::Object(other)) => (one, other),
         (Value::Object(one), Value::Null) if !one.is_empty() => (one, &empty),
@@ -185,6 +193,20 @@ fn fields_of(path: &str, before: &Value, after: &Value, found: &mut Vec<FieldDif
         let inner = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
         fields_of(&inner, one.get(name).unwrap_or(&Value::Null), other.get(name).unwrap_or(&Value::Null), found);
     }
+}
+
+/// A list of objects that each have a `type` or `name` of their own, as an object of them.
+fn by_key(value: &Value) -> Option<Value> {
+    let list = value.as_array().filter(|list| !list.is_empty())?;
+    ["type", "name"].iter().find_map(|key| {
+        let mut named = Map::new();
+        for item in list {
+            let mut item = item.as_object()?.clone();
+            let name = item.remove(*key)?.as_str()?.to_owned();
+            named.insert(name, Value::Object(item));
+        }
+        (named.len() == list.len()).then_some(Value::Object(named))
+    })
 }
 
 #[cfg(test)]
@@ -208,6 +230,23 @@ mod tests {
                 ("labels.c", Value::Null, json!("4")),
                 ("list", json!([1]), json!([1, 2])),
                 ("new", Value::Null, json!(5)),
+            ]
+        );
+    }
+
+    #[test]
+    fn what_has_a_type_or_a_name_is_found_by_it_in_a_list() {
+        let mut found = Vec::new();
+        let before =
+            json!({"conditions": [{"type": "A", "status": true}, {"type": "B", "status": false}], "disks": []});
+        let after = json!({"conditions": [{"type": "B", "status": true}, {"type": "A", "status": true}], "disks": [{"name": "x", "gib": 1}]});
+        fields_of("", &before, &after, &mut found);
+        let told: Vec<_> = found.iter().map(|f| (f.field.as_str(), f.before.clone(), f.after.clone())).collect();
+        assert_eq!(
+            told,
+            [
+                ("conditions.B.status", json!(false), json!(true)),
+                ("disks", json!([]), json!([{"name": "x", "gib": 1}])),
             ]
         );
     }

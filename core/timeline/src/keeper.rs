@@ -7,8 +7,9 @@ use edgestack_engine::{Replica, error_chain};
 
 use crate::{Timeline, TimelineError, decode, snapshot::Placed};
 
-/// After a snapshot the keeper rests so many times as long as that took: at most some 5 % of a core.
-const REST: u32 = 20;
+/// After a snapshot the keeper rests so many times as long as that took: at most some 10 % of a core, and that only
+/// while there is something to make up for.
+const REST: u32 = 9;
 /// How long after a failure it tries again.
 const TRY_AGAIN: Duration = Duration::from_secs(60);
 
