@@ -10,6 +10,8 @@ use crate::{
     config::ConfigCommand,
     config::TargetArgs,
     diff::DiffArgs,
+    events::WatchEventsArgs,
+    explain::ExplainArgs,
     flavor::FlavorCommand,
     image::ImageCommand,
     keypair::KeypairCommand,
@@ -72,6 +74,12 @@ pub enum Command {
         after_help = "Example:\n  edgectl diff --from '10 minutes ago'\n  edgectl diff vm/hello --from 17 --to 2026-11-25T03:04:05Z"
     )]
     Diff(DiffArgs),
+    /// Follows what happens on the site, from any place of the log on, until interrupted.
+    #[command(after_help = "Example:\n  edgectl watch\n  edgectl watch --after 0 --kind vm --type VmStarted -o json")]
+    Watch(WatchEventsArgs),
+    /// Explains why an object is as it is: who asked for what, what followed, what it waits for, and what you can do.
+    #[command(after_help = "Example:\n  edgectl explain vm/hello\n  edgectl explain vm/hello --at '1 hour ago'")]
+    Explain(ExplainArgs),
     /// Checks the whole log: sequences, hash chain, events, and the worlds between. Exit code 1 when it is not whole.
     #[command(after_help = "Example:\n  edgectl verify-log")]
     VerifyLog(VerifyArgs),
@@ -390,7 +398,7 @@ mod tests {
             show-flavor update-flavor remove-flavor create-keypair list-keypairs show-keypair update-keypair \
             remove-keypair list-nodes show-node update-node cordon-node uncordon-node list-vols show-vol \
             show-image-events show-flavor-events show-keypair-events show-node-events watch-vms api config completion \
-            version diff replay verify-log"
+            version diff explain replay verify-log watch"
             .split_whitespace()
             .collect();
         expected.sort_unstable();

@@ -64,6 +64,49 @@ pub async fn events(client: &Client, kind: Kind, args: &EventsArgs) -> Result<()
     output::print(&output::table(headers(view.wide), rows, view.colour))
 }
 
+/// A history as a table.
+pub fn told(events: &[HistoryEvent], view: &View) -> String {
+    let mut history = History::default();
+    let rows = events.iter().map(|event| history.row(event, view)).collect();
+    output::table(headers(view.wide), rows, view.colour)
+}
+
+/// Events of many objects, line by line.
+pub struct Lines {
+    history: History,
+    format: Format,
+}
+
+impl Lines {
+    /// Prints the head.
+    ///
+    /// # Errors
+    /// Output's.
+    pub fn begin(format: Format) -> Result<Self, Failure> {
+        let wide = format == Format::Wide;
+        if wide || format == Format::Table {
+            let mut head: Vec<Cell> = headers(wide).iter().map(|text| (*text).into()).collect();
+            head.insert(2, "OBJECT".into());
+            output::print(&line(head, wide, OBJECT_WIDTH))?;
+        }
+        Ok(Self { history: History::default(), format })
+    }
+
+    /// Prints one.
+    ///
+    /// # Errors
+    /// Output's.
+    pub fn print(&mut self, object: &str, event: &HistoryEvent) -> Result<(), Failure> {
+        if self.format == Format::Name {
+            return output::print(&format!("{}\n", event.event_type));
+        }
+        let view = View::stdout(self.format);
+        let mut row = self.history.row(event, &view);
+        row.insert(2, object.into());
+        output::print(&line(row, view.wide, OBJECT_WIDTH))
+    }
+}
+
 async fn follow(
     client: &Client,
     segments: &[&str],
@@ -74,7 +117,7 @@ async fn follow(
     let view = View::stdout(format);
     if matches!(format, Format::Table | Format::Wide) {
         let head = headers(view.wide).iter().map(|text| (*text).into()).collect();
-        output::print(&line(head, view.wide))?;
+        output::print(&line(head, view.wide, None))?;
     }
     let mut told_up_to = 0;
     for raw in past {
@@ -109,13 +152,16 @@ fn print_event(
     view: &View,
 ) -> Result<(), Failure> {
     let text = match format {
-        Format::Table | Format::Wide => line(history.row(event, view), view.wide),
+        Format::Table | Format::Wide => line(history.row(event, view), view.wide, None),
         Format::Json => format!("{raw}\n"),
         Format::Yaml => format!("---\n{}", json::to_yaml(raw)?),
         Format::Name => format!("{}\n", event.event_type),
     };
     output::print(&text)
 }
+
+/// The width of the column that names the object.
+const OBJECT_WIDTH: Option<usize> = Some(24);
 
 fn headers(wide: bool) -> &'static [&'static str] {
     const ALL: [&str; 10] =
@@ -125,8 +171,12 @@ fn headers(wide: bool) -> &'static [&'static str] {
 }
 
 /// A line of a table whose later rows are not known yet: columns of fixed width.
-fn line(cells: Vec<Cell>, wide: bool) -> String {
+fn line(cells: Vec<Cell>, wide: bool, object_width: Option<usize>) -> String {
     let widths: &[usize] = if wide { &[6, 24, 24, 20, 32, 16, 24, 36, 16, 0] } else { &[6, 19, 24, 20, 32, 0] };
+    let mut widths = widths.to_vec();
+    if let Some(width) = object_width {
+        widths.insert(2, width);
+    }
     let text: String = cells
         .iter()
         .zip(widths)
@@ -223,7 +273,7 @@ mod tests {
         let wide = View { wide: true, ..view };
         let row = history.row(&event(16, "stop-vm", None), &wide);
         assert_eq!(row.len(), headers(true).len());
-        let text = line(row, true);
+        let text = line(row, true, None);
         for part in ["2026-", "token:3f9ac2d1", "a demo", "made from image"] {
             assert!(text.contains(part), "{text}");
         }

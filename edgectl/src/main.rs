@@ -10,6 +10,8 @@ mod clock;
 mod completion;
 mod config;
 mod diff;
+mod events;
+mod explain;
 mod failure;
 mod flavor;
 mod guest;
@@ -95,6 +97,8 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Node(command) => node::run(command, &site(&target)?).await,
         Command::Volume(command) => volume::run(command, &site(&target)?).await,
         Command::Api(args) => api::run(args, &site(&target)?).await,
+        Command::Watch(args) => events::run(&args, &site(&target)?).await,
+        Command::Explain(args) => explain::run(&args, &site(&target)?).await,
         Command::VerifyLog(args) => replay::verify(&args, &site(&target)?).await,
         Command::Replay(args) => replay::replay(&args, &site(&target)?).await,
         Command::Diff(args) => diff::run(&args, &site(&target)?).await,

@@ -1,6 +1,6 @@
 //! `GET /edgetron/log/diff`: what changed between two moments, field by field, with who and why.
 
-use std::{collections::BTreeMap, str::FromStr as _, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc};
 
 use axum::{Json, extract::State, response::IntoResponse};
 use edgestack_model::{Kind, Sequence, World, command::Reference, world::Resource};
@@ -13,6 +13,7 @@ use uuid::Uuid;
 use crate::{
     any_kind, history, list,
     moment::at,
+    path::kind_of,
     problem::{Answer, Failure},
     query::{Parameters, shortened},
     shown::Surroundings,
@@ -89,13 +90,12 @@ async fn diff_log(State(site): State<Arc<Site>>, mut parameters: Parameters) -> 
 }
 
 /// `vm/hello`; the plural is understood as well.
-pub(crate) fn object(name: &str, text: &str) -> Result<(Kind, Reference), Failure> {
+fn object(name: &str, text: &str) -> Result<(Kind, Reference), Failure> {
     let wrong = |why: String| Failure::parameter(name, why);
     let Some((kind, reference)) = text.split_once('/') else {
         return Err(wrong(format!("must be kind/name, as vm/hello, got {:?}", shortened(text))));
     };
-    let kind = Kind::ALL.into_iter().find(|known| known.plural() == kind).map_or_else(|| Kind::from_str(kind), Ok);
-    let kind = kind.map_err(|_| {
+    let kind = kind_of(kind).ok_or_else(|| {
         let kinds: Vec<_> = Kind::ALL.iter().map(|kind| kind.as_str()).collect();
         wrong(format!("the kind must be one of {}, got {:?}", kinds.join(", "), shortened(text)))
     })?;

@@ -99,7 +99,7 @@ pub(crate) async fn events(
 }
 
 /// The id behind a name or id, living or gone.
-fn id_of(site: &Site, kind: Kind, reference: &Reference) -> Result<Uuid, Failure> {
+pub(crate) fn id_of(site: &Site, kind: Kind, reference: &Reference) -> Result<Uuid, Failure> {
     let missing = || list::not_found(kind, reference);
     let text = &reference.0;
     if text.parse::<Name>().is_err() && Uuid::parse_str(text).is_err() {

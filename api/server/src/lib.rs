@@ -17,6 +17,8 @@ mod change;
 pub mod codes;
 mod diff;
 mod docs;
+mod events;
+mod explain;
 mod flavors;
 mod guest;
 mod guests;

@@ -172,7 +172,7 @@ pub(crate) fn decode_token(name: &str, token: &str) -> Result<String, Failure> {
     })
 }
 
-fn labels(parameters: &mut Parameters) -> Result<Labels, Failure> {
+pub(crate) fn labels(parameters: &mut Parameters) -> Result<Labels, Failure> {
     let Some(text) = parameters.text("label")? else {
         return Ok(Labels::default());
     };

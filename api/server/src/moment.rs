@@ -90,6 +90,14 @@ impl<'a> Reading<'a> {
         }
     }
 
+    /// The living resource of this id.
+    pub fn resource(&self, kind: Kind, id: Uuid) -> Result<Option<Resource>, Failure> {
+        match self {
+            Self::Now(site) => Ok(site.app.views.get(kind, id)?),
+            Self::Past(moment) => Ok(moment.world().resource(kind, id)),
+        }
+    }
+
     /// Where neighbours are looked up.
     pub fn surroundings(&self) -> Surroundings<'_> {
         match self {

@@ -2,6 +2,7 @@
 //! (problems, conditional headers, dry run) is added here, in one place.
 
 use axum::http::StatusCode;
+use edgestack_model::Kind;
 use serde_json::{Map, Value, json};
 use utoipa::openapi::OpenApi;
 
@@ -183,6 +184,9 @@ fn add_parameters(path: &str, sort: &Sort, operation: &mut Value) {
             }
             Some("name" | "past_name") if parameter["in"] == "path" => {
                 json!({"type": "string", "minLength": 1, "maxLength": 255, "pattern": r"^[A-Za-z0-9._-]+$"})
+            }
+            Some("kind") if parameter["in"] == "path" => {
+                json!({"type": "string", "enum": Kind::ALL.iter().map(|kind| kind.as_str()).collect::<Vec<_>>()})
             }
             Some("continue") => json!({"type": "string", "pattern": r"^[A-Za-z0-9_-]*$"}),
             Some("label") => json!({"type": "string", "pattern": label_pattern()}),

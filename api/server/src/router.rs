@@ -7,8 +7,8 @@ use edgestack_model::Kind;
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::{
-    AppState, codes, diff, docs, flavors, health, images, keypairs, nodes, observe, openapi, problem::Failure, replay,
-    state::Site, vms, volumes,
+    AppState, codes, diff, docs, events, explain, flavors, health, images, keypairs, nodes, observe, openapi,
+    problem::Failure, replay, state::Site, vms, volumes,
 };
 
 /// The prefixes, both in the field. Links that the API hands out use the first.
@@ -17,7 +17,12 @@ pub const PREFIXES: [&str; 2] = ["/edgetron/resources/kubevirt", "/edgetron/reso
 /// The whole surface as a router that needs no socket. Serve it with
 /// [`crate::Listener`], which tells it the peer of each connection.
 pub fn app(state: AppState) -> Router {
-    let (open, open_document) = health::routes().merge(diff::routes()).merge(replay::routes()).split_for_parts();
+    let (open, open_document) = health::routes()
+        .merge(diff::routes())
+        .merge(events::routes())
+        .merge(explain::routes())
+        .merge(replay::routes())
+        .split_for_parts();
     let (resources, document) = resources().split_for_parts();
     let document = openapi::document(document, open_document, &state.site);
     let site = Site::new(state, document);

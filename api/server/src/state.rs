@@ -9,7 +9,7 @@ use edgestack_views::Views;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use crate::{GuestAccess, RunningUploads, Tokens};
+use crate::{GuestAccess, RunningUploads, Tokens, events::Hub};
 
 /// The longest upload of an image unless set otherwise: 64 GiB.
 pub const UPLOAD_BYTES_MAX: u64 = 64 << 30;
@@ -70,6 +70,8 @@ pub(crate) struct Site {
     /// `/openapi.json`, made once.
     pub openapi: String,
     pub rsa_generations: Semaphore,
+    /// What happens now, for all who follow.
+    pub events: Hub,
     /// One replay at a time.
     pub replays: Arc<Semaphore>,
 }
@@ -81,6 +83,7 @@ impl Site {
             openapi,
             rsa_generations: Semaphore::new(RSA_GENERATIONS_MAX),
             replays: Arc::new(Semaphore::new(1)),
+            events: Hub::default(),
         })
     }
 }

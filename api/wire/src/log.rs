@@ -6,7 +6,7 @@ use serde_json::Value;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use crate::event::HistoryEvent;
+use crate::{event::HistoryEvent, meta::Waiting};
 
 /// A place in the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -124,4 +124,33 @@ pub struct Finding {
     pub sequence: u64,
     /// What is wrong.
     pub what: String,
+}
+
+/// Why an object is as it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Explanation {
+    /// Of which kind it is.
+    #[schema(example = "vm")]
+    pub kind: String,
+    /// Its id.
+    pub id: Uuid,
+    /// Its name.
+    pub name: String,
+    /// The moment that is explained.
+    pub at: Moment,
+    /// Whether it is there.
+    pub exists: bool,
+    /// Its state, if the kind has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<String>,
+    /// What it waits for, if it is not where it should be: whose turn it is, why, when it is tried next, what you can do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waiting: Option<Waiting>,
+    /// All of it in a sentence.
+    pub summary: String,
+    /// The last thing that somebody asked of it, and all that happened to it since, oldest first; each event says what
+    /// caused it.
+    pub events: Vec<HistoryEvent>,
+    /// Whether earlier events are left out: the last wish is older than those that are told.
+    pub more_events: bool,
 }

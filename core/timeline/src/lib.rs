@@ -193,6 +193,16 @@ impl Timeline {
         Ok(low)
     }
 
+    /// Up to `max` commits from `from` on, in order and without a gap; none at the end of the log. They are not checked
+    /// against the chain: whoever follows the log has done that.
+    ///
+    /// # Errors
+    /// [`TimelineError`].
+    pub async fn commits(&self, from: u64, max: usize) -> Result<Vec<Commit>, TimelineError> {
+        let read = self.read(from, max).await?;
+        blocking(move || read.iter().map(decode).collect()).await?
+    }
+
     /// A folder on the same disk for what is made anew to be compared; it goes with its value, after a kill at the next
     /// start.
     ///

@@ -119,6 +119,26 @@ impl History {
             })
     }
 
+    /// As [`Self::events`], the newest first, from the commit `from` back.
+    pub(crate) fn events_back(
+        &self,
+        id: Uuid,
+        from: Sequence,
+    ) -> impl Iterator<Item = Result<HistoryRow, ViewError>> + use<> {
+        let tree = self.tree.clone();
+        let mut last: Option<Commit> = None;
+        self.tree.range(event_prefix(id)..=event_key(id, from, u32::MAX)).rev().map(move |row| {
+            let (sequence, index) = place_of(&row?.0).ok_or(ViewError::Incomplete)?;
+            let commit = match last.take() {
+                Some(commit) if commit.sequence == sequence => commit,
+                Some(_) | None => read_commit(&tree, sequence)?,
+            };
+            let row = HistoryRow::of(&commit, index);
+            last = Some(commit);
+            row
+        })
+    }
+
     pub(crate) fn project(&self, applied: &[Arc<Applied>], head: &ChainHead) -> Result<(), ViewError> {
         let position = self.position()?;
         let mut batch = Batch::default();
@@ -144,7 +164,11 @@ impl History {
 }
 
 impl HistoryRow {
-    fn of(commit: &Commit, index: u32) -> Result<Self, ViewError> {
+    /// An event of a commit.
+    ///
+    /// # Errors
+    /// [`ViewError::Incomplete`] when the commit has no such event.
+    pub fn of(commit: &Commit, index: u32) -> Result<Self, ViewError> {
         let event =
             usize::try_from(index).ok().and_then(|index| commit.events.get(index)).ok_or(ViewError::Incomplete)?;
         Ok(Self {

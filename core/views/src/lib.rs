@@ -138,6 +138,16 @@ impl Views {
         self.history.events(id, after)
     }
 
+    /// A resource's events up to a commit, newest first.
+    pub fn history_back(
+        &self,
+        id: Uuid,
+        from: Sequence,
+    ) -> impl Iterator<Item = Result<HistoryRow, ViewError>> + use<> {
+        self.settle();
+        self.history.events_back(id, from)
+    }
+
     /// The log sequence that the state view shows.
     ///
     /// # Errors

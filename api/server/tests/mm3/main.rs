@@ -4,6 +4,7 @@
 
 mod auth;
 mod changes;
+mod events;
 mod history;
 mod keypairs;
 mod lists;

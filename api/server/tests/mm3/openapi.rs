@@ -28,7 +28,11 @@ async fn every_operation_refuses_without_token_and_answers_under_both_prefixes()
     let operations = operations(&document);
     assert!(operations.len() >= 45, "only {} operations", operations.len());
     for (method, path, operation) in operations {
-        let path = path.replace("{name}", "none").replace("{past_name}", "none").replace("{code}", "name-taken");
+        let path = path
+            .replace("{name}", "none")
+            .replace("{kind}", "vm")
+            .replace("{past_name}", "none")
+            .replace("{code}", "name-taken");
         let open = operation["security"] == serde_json::json!([]) || path == "/metrics";
         let mut bare = request(&method, &format!("/{path}"), &[]);
         bare.headers_mut().remove("authorization");
@@ -38,6 +42,10 @@ async fn every_operation_refuses_without_token_and_answers_under_both_prefixes()
             continue;
         }
         assert_eq!(status, 401, "{method} {path}");
+        if path == "/edgetron/events" {
+            // Its answer has no end; events.rs reads it.
+            continue;
+        }
         let mut answers = Vec::new();
         for prefix in ["kubevirt", "kubvirt"] {
             let path = path.replace("kubevirt", prefix);

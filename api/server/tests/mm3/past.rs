@@ -198,3 +198,57 @@ async fn a_diff_tells_each_field_with_who_and_why() {
     }
     site.get("//edgetron/log/diff?object=vm/none").await.expect_problem(404, "not-found", None);
 }
+
+#[tokio::test]
+async fn an_explanation_tells_the_wish_what_followed_and_whose_turn_it_is() {
+    let site = Site::new().await;
+    site.with_flavor_and_image().await;
+    let path = |object: &str| format!("//edgetron/log/explain/{object}");
+    site.call_with(
+        "POST",
+        "/vms",
+        &[("edgestack-reason", "for the demo")],
+        Some(json!({"name": "web", "image": "debian", "flavor": "small"})),
+    )
+    .await
+    .expect(202);
+    let then = site.log.head().await.unwrap().last_sequence;
+    let told = site.get(&path("vm/web")).await.expect(200).json();
+    assert_eq!((&told["exists"], &told["state"]), (&json!(true), &json!("provisioning")), "{told}");
+    assert_eq!(told["waiting"]["owner"], "worker.storage@edge-1");
+    let summary = told["summary"].as_str().unwrap();
+    for part in ["admin asked for create-vm", "for the demo", "it waits for worker.storage@edge-1"] {
+        assert!(summary.contains(part), "{part}: {summary}");
+    }
+    site.play_workers();
+    site.wait_for_state("/vms/web", "running").await;
+    let told = site.get(&path("vms/web")).await.expect(200).json();
+    let types: Vec<_> = told["events"].as_array().unwrap().iter().map(|e| e["type"].as_str().unwrap()).collect();
+    assert_eq!(&types[..3], ["VmCreated", "VmScheduled", "VolumeCreated"], "the whole wish comes first");
+    assert!(types.contains(&"VmStarted"), "{types:?}");
+    assert_eq!((&told["waiting"], &told["more_events"]), (&Value::Null, &json!(false)));
+    // A later wish is where the next explanation begins.
+    site.call("PATCH", "/vms/web", Some(json!({"labels": {"a": "b"}}))).await.expect(200);
+    let told = site.get(&path("vm/web")).await.json();
+    assert_eq!(told["events"][0]["type"], "VmUpdated", "{told}");
+    // One that is gone, and one that never was.
+    site.call("DELETE", "/vms/web", None).await;
+    let deadline = tokio::time::Instant::now() + crate::site::DEADLINE;
+    while site.get("/vms/web").await.status != 404 {
+        assert!(tokio::time::Instant::now() < deadline, "it goes");
+        tokio::task::yield_now().await;
+    }
+    let told = site.get(&path("vm/web")).await.expect(200).json();
+    assert_eq!((&told["exists"], &told["events"][0]["command"]), (&json!(false), &json!("remove-vm")), "{told}");
+    assert!(told["summary"].as_str().unwrap().contains("is gone since"), "{told}");
+    let back = site.get(&format!("{}?at={then}", path("vm/web"))).await.expect(200).json();
+    assert_eq!(back["state"], "provisioning");
+    assert_eq!(back["events"].as_array().unwrap().len(), 3, "{back}");
+    // A worker's own report is no wish: a node explains itself by what it reported.
+    let node = site.get(&path("node/edge-1")).await.expect(200).json();
+    assert_eq!(node["exists"], true);
+    assert!(!node["events"].as_array().unwrap().is_empty());
+    site.get(&path("vm/none")).await.expect_problem(404, "not-found", None);
+    site.get(&path("vmx/web")).await.expect_problem(404, "no-such-path", None);
+    site.get(&path("web")).await.expect_problem(404, "no-such-path", None);
+}

@@ -1,0 +1,127 @@
+//! `GET /edgetron/log/explain`: why an object is as it is, from the last wish to now.
+
+use std::sync::Arc;
+
+use axum::{Json, extract::State, response::IntoResponse};
+use chrono::SecondsFormat;
+use edgestack_model::{Kind, Sequence};
+use edgestack_views::HistoryRow;
+use edgestack_wire::{
+    event::HistoryEvent,
+    log::{Explanation, Moment},
+    meta::Waiting,
+};
+use serde_json::Value;
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use crate::{
+    any_kind, history, list,
+    moment::{AtParam, Reading},
+    path::KindAndName,
+    problem::Answer,
+    query::Parameters,
+    state::Site,
+};
+
+/// Events that are looked through for the last wish.
+const EVENTS_MAX: usize = 500;
+
+pub(crate) fn routes() -> OpenApiRouter<Arc<Site>> {
+    OpenApiRouter::new().routes(routes!(explain_object))
+}
+
+#[utoipa::path(
+    get, path = "/edgetron/log/explain/{kind}/{name}", tag = "log", operation_id = "explain_object",
+    summary = "Explain why an object is as it is, also one that is gone",
+    params(
+        ("kind" = String, Path, description = "Of which kind it is"),
+        ("name" = String, Path, description = "Name or id; if none lives, the last that had the name"),
+        AtParam,
+    ),
+    responses((status = 200, description = "The last wish, and all that followed", body = Explanation))
+)]
+async fn explain_object(
+    State(site): State<Arc<Site>>,
+    KindAndName(kind, reference): KindAndName,
+    mut parameters: Parameters,
+) -> Answer {
+    let reading = Reading::take(&site, &mut parameters).await?;
+    parameters.finish()?;
+    let id = match reading.past_id(kind, &reference) {
+        Some(id) => id,
+        None => history::id_of(&site, kind, &reference)?,
+    };
+    let sequence = reading.sequence()?;
+    let rows = site.app.views.history_back(id, Sequence(sequence));
+    let mut rows = rows.take(EVENTS_MAX + 1).collect::<Result<Vec<_>, _>>()?;
+    let Some(newest) = rows.first() else { return Err(list::not_found(kind, &reference)) };
+    let name = newest.event.name.to_string();
+    let found = rows.iter().position(is_wish);
+    // A commit's events stand together; the whole wish is told.
+    let told = found.map(|at| {
+        let wish = rows[at].sequence;
+        rows.iter().rposition(|row| row.sequence == wish).unwrap_or(at) + 1
+    });
+    let more_events = told.is_none() && rows.len() > EVENTS_MAX;
+    rows.truncate(told.unwrap_or(EVENTS_MAX));
+    let wish = found.and_then(|at| rows.get(at)).map(|row| history::shown(row.clone()).1);
+    let events: Vec<HistoryEvent> = rows.into_iter().rev().map(|row| history::shown(row).1).collect();
+    let shown = match reading.resource(kind, id)? {
+        Some(resource) => any_kind::show(&resource, &mut reading.surroundings())?,
+        None => None,
+    };
+    let text = |field: &str| shown.as_ref().and_then(|shown| shown[field].as_str()).map(str::to_owned);
+    let state = text("state");
+    let waiting = shown.as_ref().map(|shown| shown["waiting"].clone()).filter(|waiting| !waiting.is_null());
+    let waiting: Option<Waiting> = waiting.and_then(|waiting: Value| serde_json::from_value(waiting).ok());
+    let exists = shown.is_some();
+    let summary = summary(kind, &name, exists, state.as_deref(), waiting.as_ref(), wish.as_ref(), events.last());
+    let time = events.last().map(|event| event.time);
+    let at = Moment { sequence, time };
+    let kind = kind.to_string();
+    Ok(reading.mark(
+        Json(Explanation { kind, id, name, at, exists, state, waiting, summary, events, more_events }).into_response(),
+    ))
+}
+
+/// Whether somebody outside asked for it: what follows from another commit has a cause, and what a worker sees by itself
+/// is a report.
+fn is_wish(row: &HistoryRow) -> bool {
+    row.causation_id.is_none() && !row.command.starts_with("report-")
+}
+
+fn summary(
+    kind: Kind,
+    name: &str,
+    exists: bool,
+    state: Option<&str>,
+    waiting: Option<&Waiting>,
+    wish: Option<&HistoryEvent>,
+    last: Option<&HistoryEvent>,
+) -> String {
+    let wished = wish.map(|wish| {
+        let reason = wish.reason.as_deref().map(|reason| format!(", \"{reason}\"")).unwrap_or_default();
+        format!("{} asked for {} (commit {}{reason})", wish.actor.name, wish.command, wish.sequence)
+    });
+    let mut text = match (exists, state) {
+        (false, _) => {
+            let when = last.map(|last| last.time.to_rfc3339_opts(SecondsFormat::Secs, true)).unwrap_or_default();
+            format!("{kind} \"{name}\" is gone since {when}")
+        }
+        (true, Some(state)) => format!("{kind} \"{name}\" is {state}"),
+        (true, None) => format!("{kind} \"{name}\" is there"),
+    };
+    if let Some(wished) = wished {
+        text.push_str(&format!("; {wished}"));
+    }
+    if let Some(waiting) = waiting {
+        text.push_str(&format!("; it waits for {}: {}", waiting.owner, waiting.reason));
+        if let Some(next) = waiting.next_attempt_at {
+            text.push_str(&format!("; tried again at {}", next.to_rfc3339_opts(SecondsFormat::Secs, true)));
+        }
+        if let Some(fix) = &waiting.fix {
+            text.push_str(&format!("; you can: {fix}"));
+        }
+    }
+    text
+}
