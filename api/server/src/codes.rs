@@ -77,6 +77,12 @@ pub(crate) static IMAGE_NOT_ACTIVE: Code = code(
     "The image is not ready to make VMs from.",
     "Wait until its state is active, or name another image.",
 );
+pub(crate) static TOO_SMALL_FOR_IMAGE: Code = code(
+    "too-small-for-image",
+    409,
+    "The image needs more disk or memory than the VM would get.",
+    "Take a larger flavor, or for the disk set boot_disk.size_gib.",
+);
 pub(crate) static STALE_REPORT: Code = code(
     "stale-report",
     409,
@@ -264,6 +270,7 @@ pub static ALL: &[&Code] = &[
     &IDEMPOTENCY_KEY_REUSED,
     &FLAVOR_LARGER_THAN_ANY_NODE,
     &IMAGE_NOT_ACTIVE,
+    &TOO_SMALL_FOR_IMAGE,
     &STALE_REPORT,
     &UNAUTHORIZED,
     &NO_SUCH_PATH,
@@ -317,6 +324,7 @@ pub(crate) fn of_refusal(refusal: &Refusal) -> &'static Code {
         Refusal::IdempotencyKeyReused { .. } => &IDEMPOTENCY_KEY_REUSED,
         Refusal::FlavorLargerThanAnyNode { .. } => &FLAVOR_LARGER_THAN_ANY_NODE,
         Refusal::ImageNotActive { .. } => &IMAGE_NOT_ACTIVE,
+        Refusal::TooSmallForImage { .. } => &TOO_SMALL_FOR_IMAGE,
         Refusal::StaleReport { .. } => &STALE_REPORT,
     }
 }
@@ -386,6 +394,13 @@ mod tests {
             Refusal::IdempotencyKeyReused { first: Sequence(1) },
             Refusal::FlavorLargerThanAnyNode { flavor: name(), wanted: String::new(), largest: String::new() },
             Refusal::ImageNotActive { image: name(), state: "".into() },
+            Refusal::TooSmallForImage {
+                field: "flavor".into(),
+                image: name(),
+                needs: String::new(),
+                got: String::new(),
+                fix: "".into(),
+            },
             Refusal::StaleReport { kind: Kind::Vm, name: name(), reported: Generation(1), actual: Generation(2) },
         ];
         for refusal in refusals {

@@ -166,6 +166,7 @@ fn complete(path: &str, method: &str, operation: &mut Value) {
     }
     add_parameters(path, &sort, operation);
     add_headers(method, &sort, operation);
+    tell_streams(operation);
     add_problems(path, &sort, operation);
     if sort.has_body {
         operation["requestBody"]["required"] = true.into();
@@ -247,6 +248,28 @@ fn add_parameters(path: &str, sort: &Sort, operation: &mut Value) {
     operation["parameters"] = parameters.into();
     if !situational.is_empty() {
         operation["x-situational-parameters"] = situational.into();
+    }
+}
+
+/// What is told of a stream is each of its events, whose `data` is JSON. Source: OpenAPI 3.2, "Server-Sent Event Streams",
+/// whose form of an event this is, in words of JSON Schema that 3.1 has as well.
+fn tell_streams(operation: &mut Value) {
+    let Some(responses) = operation.get_mut("responses").and_then(Value::as_object_mut) else {
+        return;
+    };
+    for response in responses.values_mut() {
+        let Some(schema) = response.pointer_mut("/content/text~1event-stream/schema") else {
+            continue;
+        };
+        let data = schema.take();
+        *schema = json!({
+            "type": "object",
+            "properties": {
+                "id": {"type": "string"},
+                "event": {"type": "string"},
+                "data": {"type": "string", "contentMediaType": "application/json", "contentSchema": data},
+            },
+        });
     }
 }
 

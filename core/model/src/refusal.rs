@@ -109,6 +109,20 @@ pub enum Refusal {
         /// Its state.
         state: Cow<'static, str>,
     },
+    /// The image asks for more than the VM would get.
+    #[error("{field}: image \"{image}\" needs {needs}, got {got}; {fix}")]
+    TooSmallForImage {
+        /// The request's field.
+        field: Cow<'static, str>,
+        /// The image's name.
+        image: Name,
+        /// What it needs, with what.
+        needs: String,
+        /// What there would be.
+        got: String,
+        /// What would do.
+        fix: Cow<'static, str>,
+    },
     /// A worker acted on a wish that has changed since. Only workers see it.
     #[error("stale report on {kind} \"{name}\": it acted on generation {reported}, the wish is at {actual}")]
     StaleReport {
@@ -150,6 +164,7 @@ impl Refusal {
             Self::IdempotencyKeyReused { .. } => "idempotency-key-reused",
             Self::FlavorLargerThanAnyNode { .. } => "flavor-larger-than-any-node",
             Self::ImageNotActive { .. } => "image-not-active",
+            Self::TooSmallForImage { .. } => "too-small-for-image",
             Self::StaleReport { .. } => "stale-report",
         }
     }
@@ -164,6 +179,7 @@ impl Refusal {
             | Self::InUse { .. }
             | Self::WrongState { .. }
             | Self::ImageNotActive { .. }
+            | Self::TooSmallForImage { .. }
             | Self::StaleReport { .. } => Category::Conflict,
             Self::PreconditionFailed { .. } => Category::Precondition,
             Self::Invalid { .. } | Self::IdempotencyKeyReused { .. } => Category::Invalid,
@@ -173,7 +189,9 @@ impl Refusal {
     /// The request's field at fault, when one is.
     pub fn field(&self) -> Option<&str> {
         match self {
-            Self::ReferenceNotFound { field, .. } | Self::Invalid { field, .. } => Some(field.as_ref()),
+            Self::ReferenceNotFound { field, .. }
+            | Self::Invalid { field, .. }
+            | Self::TooSmallForImage { field, .. } => Some(field.as_ref()),
             Self::NameTaken { .. } => Some("name"),
             Self::FlavorLargerThanAnyNode { .. } => Some("flavor"),
             Self::ImageNotActive { .. } => Some("image"),

@@ -212,21 +212,21 @@ fn settle_shape(image: &Image, flavor: &Flavor, root_disk_gib: Option<u64>) -> R
     let virtual_size_gib = image.content.as_ref().map_or(0, |content| content.virtual_size_bytes.div_ceil(1 << 30));
     let needed_gib = image.spec.min_disk_gib.max(virtual_size_gib);
     if shape.disk_gib < needed_gib {
-        return Err(Refusal::Invalid {
+        return Err(Refusal::TooSmallForImage {
             field: field.into(),
-            reason: format!(
-                "image \"{}\" needs a root disk of at least {needed_gib} GiB, got {}; take a larger flavor or set boot_disk.size_gib",
-                image.meta.name, shape.disk_gib
-            ),
+            image: image.meta.name.clone(),
+            needs: format!("a root disk of at least {needed_gib} GiB"),
+            got: shape.disk_gib.to_string(),
+            fix: "take a larger flavor or set boot_disk.size_gib".into(),
         });
     }
     if shape.memory_mib < image.spec.min_memory_mib {
-        return Err(Refusal::Invalid {
+        return Err(Refusal::TooSmallForImage {
             field: "flavor".into(),
-            reason: format!(
-                "image \"{}\" needs at least {} MiB of memory, flavor \"{}\" has {}; take a larger flavor",
-                image.meta.name, image.spec.min_memory_mib, flavor.meta.name, shape.memory_mib
-            ),
+            image: image.meta.name.clone(),
+            needs: format!("at least {} MiB of memory", image.spec.min_memory_mib),
+            got: format!("{} of flavor \"{}\"", shape.memory_mib, flavor.meta.name),
+            fix: "take a larger flavor".into(),
         });
     }
     Ok(shape)

@@ -253,13 +253,13 @@ fn the_images_demands_are_kept_by_flavor_or_root_disk() {
     };
     let of_big = |root_disk_gib| CreateVm { image: "big".into(), root_disk_gib, ..a_vm("web") };
     let placed: Expect<'_> = Ok(&["VmCreated", "VmScheduled", "VolumeCreated"]);
-    check(&demanding(6, 0), of_big(None), Err("invalid-value flavor"));
-    check(&demanding(6, 0), of_big(Some(5)), Err("invalid-value boot_disk.size_gib"));
+    check(&demanding(6, 0), of_big(None), Err("too-small-for-image flavor"));
+    check(&demanding(6, 0), of_big(Some(5)), Err("too-small-for-image boot_disk.size_gib"));
     check(&demanding(6, 0), of_big(Some(6)), placed);
-    check(&demanding(0, 0), of_big(Some(1)), Err("invalid-value boot_disk.size_gib"));
+    check(&demanding(0, 0), of_big(Some(1)), Err("too-small-for-image boot_disk.size_gib"));
     check(&demanding(0, 0), of_big(Some(65537)), Err("invalid-value boot_disk.size_gib"));
     check(&demanding(5, 512), of_big(None), placed);
-    check(&demanding(5, 513), of_big(None), Err("invalid-value flavor"));
+    check(&demanding(5, 513), of_big(None), Err("too-small-for-image flavor"));
 }
 
 #[test]
