@@ -230,7 +230,7 @@ fn the_first_wrong_thing_of_a_create_is_told() {
     let create = CreateVm { image: "debian".into(), ..create };
     check(&site, create.clone(), Err("invalid-value boot_disk.size_gib"));
     let create = CreateVm { root_disk_gib: Some(1), ..create };
-    check(&site, create.clone(), Err("invalid-value boot_disk.size_gib"));
+    check(&site, create.clone(), Err("too-small-for-image boot_disk.size_gib"));
     let create = CreateVm { root_disk_gib: Some(2), ..create };
     check(&site, create.clone(), Err("flavor-larger-than-any-node flavor"));
     let create = CreateVm { flavor: "small".into(), ..create };
