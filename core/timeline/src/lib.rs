@@ -245,8 +245,8 @@ impl Timeline {
     }
 
     async fn is_of_this_log(&self, placed: &Placed) -> Result<bool, TimelineError> {
-        let stored = self.inner.log.get(placed.head.sequence).await?;
-        Ok(stored.is_some_and(|stored| chain::hash(&stored.payload) == placed.head.hash))
+        let stored = self.read(placed.head.sequence, 1).await?;
+        Ok(stored.first().is_some_and(|stored| chain::hash(&stored.payload) == placed.head.hash))
     }
 
     /// Folds on up to a commit, reading the next batch while one is folded. Where `snapshots` says so it leaves some on

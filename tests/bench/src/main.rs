@@ -13,6 +13,7 @@ mod qemu;
 mod site;
 mod start;
 mod stats;
+mod subscribers;
 mod vms;
 
 use std::{path::PathBuf, process::ExitCode};
@@ -61,10 +62,12 @@ async fn main() -> ExitCode {
             "fold" => fold::measure(&options),
             "long" => long::measure(&options).await,
             "vms" => vms::measure(&options).await,
+            "subscribers" => subscribers::measure(&options).await,
             "qemu" => qemu::measure(&options).await,
-            other => {
-                Err(format!("there is no measurement {other:?}; there are commands, fold, vms, qemu, long").into())
-            }
+            other => Err(format!(
+                "there is no measurement {other:?}; there are commands, fold, vms, subscribers, qemu, long"
+            )
+            .into()),
         };
         if let Err(error) = measured {
             eprintln!("edgestack-bench: {name}: {error}");

@@ -20,6 +20,12 @@ pub(crate) struct Hub {
 }
 
 impl Hub {
+    /// How many listen.
+    pub fn listeners(&self) -> u32 {
+        let listeners = self.feed.get().map_or(0, Sender::receiver_count);
+        u32::try_from(listeners).unwrap_or(u32::MAX)
+    }
+
     /// Every commit from now on. One that is missing was rendered for nobody, or came too fast: it is in the log.
     pub fn listen(site: &Arc<Site>) -> Receiver<Arc<Rendered>> {
         let sender = site.events.feed.get_or_init(|| {

@@ -42,9 +42,10 @@ use rendered::{Rendered, labels_in};
 const BATCH: usize = 256;
 /// The most that is sent at once, bytes.
 const CHUNK_BYTES: usize = 256 << 10;
-/// The least time between two chunks: events that come closer go together, so that a thousand subscribers cost no
-/// thousand writes an event.
-const BETWEEN_CHUNKS: Duration = Duration::from_millis(15);
+/// The least time between two chunks of one subscriber, for each of all subscribers, and at most: events that come closer
+/// go together, so that a thousand subscribers cost no thousand writes an event, and a few wait for nothing.
+const BETWEEN_CHUNKS_EACH: Duration = Duration::from_micros(25);
+const BETWEEN_CHUNKS_MAX: Duration = Duration::from_millis(25);
 /// A reader that took nothing for so long, with so many commits waiting, is sent away.
 const STALLED: Duration = Duration::from_secs(60);
 const STALLED_COMMITS: u64 = 10_000;
@@ -213,7 +214,8 @@ impl Subscriber {
     /// Waits for something that is wanted, and takes along all that is there by then. Dropping it loses nothing: what was
     /// taken from a source is in `self`.
     async fn collect(&mut self) -> Result<(), TimelineError> {
-        tokio::time::sleep_until(self.sent_at + BETWEEN_CHUNKS).await;
+        let between = (BETWEEN_CHUNKS_EACH * self.site.events.listeners()).min(BETWEEN_CHUNKS_MAX);
+        tokio::time::sleep_until(self.sent_at + between).await;
         loop {
             while let Some(commit) = self.behind.pop_front() {
                 self.tell(&commit);
