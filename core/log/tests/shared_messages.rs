@@ -4,9 +4,10 @@
 mod nats;
 
 use std::fs;
+use std::time::Duration;
 
 use edgestack_log::conformance::{append_some, commit};
-use edgestack_log::jetstream::{JetStreamLog, NatsServer, Role, SHARED_SUBJECT};
+use edgestack_log::jetstream::{JetStreamLog, NatsServer, Options, Role, SHARED_SUBJECT};
 use edgestack_log::{Append, AppendError, ChainHead, Damage, Log, LogError, StoredCommit, verify};
 use futures::StreamExt;
 use nats::{DEADLINE, Site};
@@ -132,6 +133,37 @@ async fn what_waits_behind_a_lost_race_is_refused_and_not_sent() {
     }
     let (chain, _) = at_once(&ours, theirs_then, 40, 300).await;
     assert_eq!(verify(&theirs, Some(44)).await.unwrap(), chain);
+    site.stop().await;
+}
+
+/// Whoever gives up while it hands over leaves nothing behind that a later append could chain on.
+#[tokio::test]
+async fn an_append_that_is_given_up_leaves_no_gap_behind() {
+    let Some(binary) = nats::binary("an_append_that_is_given_up_leaves_no_gap_behind") else { return };
+    let site = Site::start(&binary).await;
+    site.log().await;
+    let mut options = Options::new(site.server().credentials().url(Role::Engine), Role::Engine);
+    options.max_in_flight = 1;
+    let log = JetStreamLog::connect(options).await.unwrap();
+    let chain = append_some(&log, ChainHead::GENESIS, 1).await.unwrap();
+    let pid = rustix::process::Pid::from_raw(site.server().pid().unwrap() as i32).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::STOP).unwrap();
+    let first = commit(&chain, "first", 300);
+    let after_first = chain.after(&first.payload);
+    let stored = log.append(first).await.unwrap();
+    // There is room for one message only: the next waits while it is handed over, and is given up.
+    let second = commit(&after_first, "given-up", 300);
+    let phantom = after_first.after(&second.payload);
+    assert!(tokio::time::timeout(Duration::from_millis(50), log.append(second)).await.is_err());
+    rustix::process::kill_process(pid, rustix::process::Signal::CONT).unwrap();
+    assert_eq!(stored.await.unwrap(), 2);
+    let on_the_phantom = match log.append(commit(&phantom, "third", 300)).await {
+        Ok(ack) => ack.await,
+        Err(error) => Err(error),
+    };
+    assert!(matches!(on_the_phantom, Err(AppendError::WrongLastSequence { .. })), "{on_the_phantom:?}");
+    let chain = append_some(&log, after_first, 3).await.unwrap();
+    assert_eq!(verify(&log, Some(5)).await.unwrap(), chain);
     site.stop().await;
 }
 

@@ -205,11 +205,14 @@ impl JetStreamLog {
         let bytes = payload.len();
         let mut publish =
             PublishMessage::build().payload(payload).message_id(&id).expected_last_sequence(pipeline.sent.message);
-        if let Some(predecessor) = pipeline.sent.in_flight.take() {
+        if let Some(predecessor) = &pipeline.sent.in_flight {
             publish = publish.expected_last_message_id(predecessor);
         }
+        // Whoever hands over may give up at the next line: then nothing is known, and the next one looks.
+        let tip = pipeline.tip.take();
         match live.context.send_publish(message.subject(), publish).await {
             Ok(ack) => {
+                pipeline.tip = tip;
                 pipeline.sent = Sent { message: pipeline.sent.message + 1, in_flight: Some(id) };
                 pipeline.in_flight += 1;
                 let (place, epoch) = (pipeline.sent.message, pipeline.epoch);

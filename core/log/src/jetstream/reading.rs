@@ -112,7 +112,8 @@ impl JetStreamLog {
         };
         // Each message that the stream misses is at least one commit missed.
         let spanned = (state.last_seq + 1).saturating_sub(state.first_seq.max(1));
-        let messages = (behind_last - first_sequence).saturating_add(state.messages).saturating_sub(spanned);
+        let messages =
+            behind_last.saturating_sub(first_sequence).saturating_add(state.messages).saturating_sub(spanned);
         Ok(LogHead { first_sequence, last_sequence: behind_last - 1, messages })
     }
 
@@ -124,13 +125,15 @@ impl JetStreamLog {
             Some((first, first.checked_add(lines::count(&found.payload))?))
         });
         let generation = live.generation;
-        if let Some((first, behind)) = counted {
+        let (known, _) = self.inner.places.around(generation, u64::MAX - 1);
+        // What claims a place that cannot be is no commit of ours: each message holds one commit at least.
+        let can_be = |first: u64| first.saturating_sub(known.commit) >= message.saturating_sub(known.message);
+        if let Some((first, behind)) = counted.filter(|(first, _)| can_be(*first)) {
             self.inner.places.note(generation, Place { commit: first, message });
             self.inner.places.note(generation, Place { commit: behind, message: message + 1 });
             return Ok(behind);
         }
         // It can't be read, which reading will tell. Until then: at least one commit a message.
-        let (known, _) = self.inner.places.around(generation, u64::MAX - 1);
         Ok(known.commit + (message + 1).saturating_sub(known.message))
     }
 
