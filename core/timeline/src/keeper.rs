@@ -55,7 +55,7 @@ impl Timeline {
             let (world, head) = replica.snapshot();
             let stored = self.inner.log.get(head.sequence).await?;
             let time = stored.map(|stored| decode(&stored)).transpose()?.map(|commit| commit.time);
-            self.write(Placed { world, head, time }).await?;
+            self.write(Placed { world, head, time }).await?.1?;
             return Ok(Done::Wrote);
         }
         let Some(gap) = self.inner.store.first_gap(every, newest) else {
@@ -65,7 +65,7 @@ impl Timeline {
         let start = self.start(gap).await?;
         let upto = (start.head.sequence + every).min(newest);
         let placed = self.fold(start, upto, false).await?;
-        self.write(placed).await?;
+        self.write(placed).await?.1?;
         Ok(Done::Wrote)
     }
 }

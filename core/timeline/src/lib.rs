@@ -233,7 +233,15 @@ impl Timeline {
                 return Ok(Placed::genesis());
             }
             let inner = self.inner.clone();
-            let read = blocking(move || inner.store.read(from)).await??;
+            let read = match blocking(move || inner.store.read(from)).await? {
+                Ok(read) => read,
+                // Thinned out since.
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                    self.inner.store.remove(from)?;
+                    continue;
+                }
+                Err(error) => return Err(error.into()),
+            };
             let why = match read {
                 Ok(placed) if self.is_of_this_log(&placed).await? => return Ok(placed),
                 Ok(_) => "it is of another log".to_owned(),
@@ -266,7 +274,12 @@ impl Timeline {
             batch = next?;
             if snapshots && placed.head.sequence >= snapshot_at + 2 * self.every(&placed.world) {
                 snapshot_at = placed.head.sequence;
-                placed = self.write(placed).await?;
+                let (folded, written) = self.write(placed).await?;
+                placed = folded;
+                if let Err(error) = written {
+                    // Who asks gets the answer all the same; the next one waits as long.
+                    tracing::warn!(%error, "a snapshot could not be written");
+                }
             }
         }
         Ok(placed)
@@ -306,15 +319,14 @@ impl Timeline {
         self.inner.snapshot_every.max(resources as u64 / 4)
     }
 
-    async fn write(&self, placed: Placed) -> Result<Placed, TimelineError> {
+    /// Writes a snapshot, and gives the world back with how that went.
+    async fn write(&self, placed: Placed) -> Result<(Placed, std::io::Result<()>), TimelineError> {
         let inner = self.inner.clone();
-        let (placed, written) = blocking(move || {
+        blocking(move || {
             let written = inner.store.write(&placed);
             (placed, written)
         })
-        .await?;
-        written?;
-        Ok(placed)
+        .await
     }
 
     fn remembered(&self) -> MutexGuard<'_, Vec<Arc<Placed>>> {

@@ -287,3 +287,17 @@ async fn the_archive_is_read_first_and_not_believed_either() {
         assert_eq!(timeline.at(sequence).await.unwrap().world(), &worlds[sequence as usize], "after {sequence}");
     }
 }
+
+/// A folder that takes nothing more (a full disk, say) costs the shortcuts, never the answer.
+#[tokio::test]
+async fn without_room_for_snapshots_the_past_is_shown_all_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let (log, worlds) = a_log(1500).await;
+    let timeline = Timeline::with_snapshots_every(folder.path(), Arc::new(log), None, 100).unwrap();
+    // A folder stands where the draft of each snapshot would be written.
+    for sequence in 0..=1500 {
+        fs::create_dir(folder.path().join(format!("{sequence:020}.draft"))).unwrap();
+    }
+    assert_eq!(timeline.at(1500).await.unwrap().world(), &worlds[1500]);
+    assert!(snapshots(folder.path()).iter().all(|path| path.is_dir()), "none could be written");
+}

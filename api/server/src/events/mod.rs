@@ -256,6 +256,10 @@ impl Subscriber {
         }
         let commits = self.site.app.timeline.commits(from, BATCH).await?;
         let end = self.site.app.replica.head().sequence;
+        if commits.is_empty() {
+            // What was folded must be there; who listens comes again when the log is repaired.
+            return Err(TimelineError::Beyond { last: self.position });
+        }
         for commit in commits {
             // What is stored but not folded here yet is not believed yet.
             if commit.sequence.0 > end {
