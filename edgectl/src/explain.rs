@@ -45,6 +45,10 @@ pub async fn run(args: &ExplainArgs, client: &Client) -> Result<(), Failure> {
         sheet.pair(&told.kind, told.name.as_str());
         let state = if told.exists { told.state.as_deref().unwrap_or("there") } else { "gone" };
         sheet.pair("is", Cell::state(state));
+        if let Some(wish) = told.events.first().filter(|event| event.causation_id.is_none()) {
+            let reason = wish.reason.as_deref().map(|reason| format!(" (\"{reason}\")")).unwrap_or_default();
+            sheet.pair("asked", format!("{} by {}{reason}", wish.command, wish.actor.name));
+        }
         if let Some(waiting) = &told.waiting {
             sheet.pair("waits for", waiting.owner.as_str());
             sheet.pair("because", waiting.reason.as_str());

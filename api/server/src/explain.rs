@@ -54,8 +54,11 @@ async fn explain_object(
     let sequence = reading.sequence()?;
     let rows = site.app.views.history_back(id, Sequence(sequence));
     let mut rows = rows.take(EVENTS_MAX + 1).collect::<Result<Vec<_>, _>>()?;
-    let Some(newest) = rows.first() else { return Err(list::not_found(kind, &reference)) };
-    let name = newest.event.name.to_string();
+    // Its disk's events are told with a VM's own.
+    let named = rows.iter().find(|row| row.event.resource_id == id).or(rows.first());
+    let Some(name) = named.map(|row| row.event.name.to_string()) else {
+        return Err(list::not_found(kind, &reference));
+    };
     let found = rows.iter().position(is_wish);
     // A commit's events stand together; the whole wish is told.
     let told = found.map(|at| {

@@ -215,6 +215,7 @@ async fn an_explanation_tells_the_wish_what_followed_and_whose_turn_it_is() {
     let then = site.log.head().await.unwrap().last_sequence;
     let told = site.get(&path("vm/web")).await.expect(200).json();
     assert_eq!((&told["exists"], &told["state"]), (&json!(true), &json!("provisioning")), "{told}");
+    assert_eq!(told["name"], "web", "not its disk's, whose event is the last one");
     assert_eq!(told["waiting"]["owner"], "worker.storage@edge-1");
     let summary = told["summary"].as_str().unwrap();
     for part in ["admin asked for create-vm", "for the demo", "it waits for worker.storage@edge-1"] {
