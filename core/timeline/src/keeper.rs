@@ -49,6 +49,8 @@ impl Timeline {
     /// Makes the snapshot that is wanted most: the newest, or else one where many commits lie without any.
     async fn one_snapshot(&self, replica: &Replica) -> Result<Done, TimelineError> {
         let last = replica.head().sequence;
+        // Of a log that was set back, or of another one.
+        self.inner.store.remove_beyond(self.inner.log.head().await?.last_sequence)?;
         let newest = self.inner.store.nearest(last).unwrap_or(0);
         let every = self.every(&replica.world());
         if last >= newest + every {
@@ -58,13 +60,12 @@ impl Timeline {
             self.write(Placed { world, head, time }).await?.1?;
             return Ok(Done::Wrote);
         }
-        let Some(gap) = self.inner.store.first_gap(every, newest) else {
+        let Some(missing) = self.inner.store.first_missing(every, newest) else {
             return Ok(Done::NothingUntil(newest + every));
         };
         let _turn = self.turn().await?;
-        let start = self.start(gap).await?;
-        let upto = (start.head.sequence + every).min(newest);
-        let placed = self.fold(start, upto, false).await?;
+        let start = self.start(missing).await?;
+        let placed = self.fold(start, missing, false).await?;
         self.write(placed).await?.1?;
         Ok(Done::Wrote)
     }

@@ -8,6 +8,7 @@
 mod keeper;
 mod replay;
 mod snapshot;
+mod spacing;
 mod store;
 
 use std::path::Path;
@@ -272,7 +273,8 @@ impl Timeline {
             let (next, folded) = tokio::join!(self.read(last + 1, wanted(last + 1)), folding);
             placed = folded??;
             batch = next?;
-            if snapshots && placed.head.sequence >= snapshot_at + 2 * self.every(&placed.world) {
+            let distance = self.inner.store.on_the_way(placed.head.sequence, self.every(&placed.world));
+            if snapshots && placed.head.sequence >= snapshot_at + distance {
                 snapshot_at = placed.head.sequence;
                 let (folded, written) = self.write(placed).await?;
                 placed = folded;

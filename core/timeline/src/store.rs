@@ -6,19 +6,18 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::snapshot::{self, Placed, Unreadable};
+use crate::{
+    snapshot::{self, Placed, Unreadable},
+    spacing::Spacing,
+};
 
 /// How folders begin that are for a time only.
 pub(crate) const BESIDE: &str = "replay-";
-/// Where snapshots lie this close to the end, all are kept.
-const DENSE_COMMITS: u64 = 1_000_000;
-/// Further back, one in so many commits is kept.
-const SPARSE_COMMITS: u64 = 65_536;
-
 /// The snapshots of one process.
 pub(crate) struct Store {
     folder: PathBuf,
     sequences: Mutex<BTreeSet<u64>>,
+    spacing: Spacing,
 }
 
 impl Store {
@@ -36,7 +35,7 @@ impl Store {
                 None => {}
             }
         }
-        Ok(Self { folder: folder.to_owned(), sequences: Mutex::new(sequences) })
+        Ok(Self { folder: folder.to_owned(), sequences: Mutex::new(sequences), spacing: Spacing::default() })
     }
 
     /// Where they lie.
@@ -49,19 +48,21 @@ impl Store {
         self.sequences().range(..=sequence).next_back().copied()
     }
 
-    /// The first place from which more than `every` commits lie without a snapshot, up to `end`.
-    pub fn first_gap(&self, every: u64, end: u64) -> Option<u64> {
-        let sequences = self.sequences();
-        let dense_from = end.saturating_sub(DENSE_COMMITS);
-        let mut last = sequences.range(..=dense_from).next_back().copied().unwrap_or(0);
-        for next in sequences.range(dense_from + 1..).copied().chain([end]) {
-            // What comes late after its turn is no gap: the maker rests in between.
-            if next > last + 2 * every {
-                return Some(last);
-            }
-            last = next;
-        }
-        None
+    /// The commit of a snapshot that is missing, where one lies each `every` commits up to the `newest`.
+    pub fn first_missing(&self, every: u64, newest: u64) -> Option<u64> {
+        self.spacing.first_missing(&self.sequences(), every, newest)
+    }
+
+    /// How many commits after the snapshot before one is worth its writing here.
+    pub fn on_the_way(&self, sequence: u64, every: u64) -> u64 {
+        let newest = self.sequences().last().copied().unwrap_or(0);
+        self.spacing.on_the_way(sequence, every, newest)
+    }
+
+    /// Removes those of commits that a log which ends at `last` does not have.
+    pub fn remove_beyond(&self, last: u64) -> io::Result<()> {
+        let beyond: Vec<u64> = self.sequences().range(last + 1..).copied().collect();
+        beyond.into_iter().try_for_each(|sequence| self.remove(sequence))
     }
 
     /// Reads one. One that is not ours goes, so that a later one can take its place.
@@ -84,27 +85,15 @@ impl Store {
         let sequence = placed.head.sequence;
         let packed = snapshot::pack(placed)?;
         let draft = self.folder.join(format!("{sequence:020}.draft"));
-        let mut file = File::create(&draft)?;
-        file.write_all(&packed)?;
-        file.sync_all()?;
-        fs::rename(&draft, self.path(sequence))?;
+        if let Err(error) = write_synced(&draft, &packed).and_then(|()| fs::rename(&draft, self.path(sequence))) {
+            // A full disk is the likeliest cause, and half a snapshot only makes it fuller.
+            let _ = fs::remove_file(&draft);
+            return Err(error);
+        }
         File::open(&self.folder)?.sync_all()?;
         self.sequences().insert(sequence);
-        for old in self.too_dense() {
-            self.remove(old)?;
-        }
-        Ok(())
-    }
-
-    fn too_dense(&self) -> Vec<u64> {
-        let sequences = self.sequences();
-        let dense_from = sequences.last().copied().unwrap_or(0).saturating_sub(DENSE_COMMITS);
-        let mut kept = 0;
-        let mut old = Vec::new();
-        for sequence in sequences.range(..dense_from).copied() {
-            if sequence < kept + SPARSE_COMMITS && kept > 0 { old.push(sequence) } else { kept = sequence }
-        }
-        old
+        let too_dense = self.spacing.too_dense(&self.sequences());
+        too_dense.into_iter().try_for_each(|old| self.remove(old))
     }
 
     fn path(&self, sequence: u64) -> PathBuf {
@@ -115,4 +104,10 @@ impl Store {
         // Nothing panics while it holds the lock.
         self.sequences.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn write_synced(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = File::create(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
 }
