@@ -22,6 +22,8 @@ use crate::{
 
 /// Events told of one object.
 const EVENTS_MAX: usize = 200;
+/// Events told on a page; the objects after that say that there are more.
+const PAGE_EVENTS_MAX: usize = 5000;
 /// What changes with every commit and says nothing by itself.
 const BOOKKEEPING: [&str; 5] = ["revision", "generation", "created_at", "updated_at", "correlation_id"];
 
@@ -68,25 +70,47 @@ async fn diff_log(State(site): State<Arc<Site>>, mut parameters: Parameters) -> 
         Some(to) => at(&site, "to", &to).await?,
         None => at(&site, "to", &site.app.replica.head().sequence.to_string()).await?,
     };
+    // Two whole worlds are gone through, which is long for who waits on the same thread.
+    let compared = tokio::task::spawn_blocking(move || {
+        let asked = Asked { object, limit, after };
+        differences(&site, &from, &to, &asked)
+    });
+    let difference = compared.await.map_err(|error| Failure::internal(format!("comparing broke off: {error}")))?;
+    Ok(Json(difference?).into_response())
+}
+
+/// What of the difference is to be told.
+struct Asked {
+    object: Option<(Kind, Reference)>,
+    limit: usize,
+    after: Option<String>,
+}
+
+fn differences(site: &Site, from: &Moment, to: &Moment, asked: &Asked) -> Result<Difference, Failure> {
     let mut pairs = pairs(from.world(), to.world());
-    if let Some((kind, reference)) = object {
-        let id = to.world().resolve(kind, &reference).or_else(|| from.world().resolve(kind, &reference));
-        let id = id.ok_or_else(|| list::not_found(kind, &reference))?;
-        pairs.retain(|_, pair| pair.kind == kind && pair.id == id);
+    if let Some((kind, reference)) = &asked.object {
+        let ids = [from, to].map(|moment| moment.world().resolve(*kind, reference));
+        if ids == [None, None] {
+            return Err(list::not_found(*kind, reference));
+        }
+        // A name may have had one bearer then and another one now.
+        pairs.retain(|_, pair| pair.kind == *kind && ids.contains(&Some(pair.id)));
     }
     let mut items = Vec::new();
     let mut continue_token = None;
     let mut last = None;
-    for (place, pair) in pairs.into_iter().filter(|(place, _)| after.as_ref().is_none_or(|after| place > after)) {
-        let Some(item) = compare(&site, &from, &to, &pair)? else { continue };
-        if items.len() == limit {
+    let mut events_left = PAGE_EVENTS_MAX;
+    for (place, pair) in pairs.into_iter().filter(|(place, _)| asked.after.as_ref().is_none_or(|after| place > after)) {
+        let Some(item) = compare(site, from, to, &pair, events_left.min(EVENTS_MAX))? else { continue };
+        if items.len() == asked.limit {
             continue_token = last.as_deref().map(list::encode_token);
             break;
         }
         last = Some(place);
+        events_left -= item.events.len();
         items.push(item);
     }
-    Ok(Json(Difference { from: info(&from), to: info(&to), items, continue_token }).into_response())
+    Ok(Difference { from: info(from), to: info(to), items, continue_token })
 }
 
 /// `vm/hello`; the plural is understood as well.
@@ -137,7 +161,13 @@ impl Pair {
     }
 }
 
-fn compare(site: &Site, from: &Moment, to: &Moment, pair: &Pair) -> Result<Option<ObjectDifference>, Failure> {
+fn compare(
+    site: &Site,
+    from: &Moment,
+    to: &Moment,
+    pair: &Pair,
+    events_max: usize,
+) -> Result<Option<ObjectDifference>, Failure> {
     let show = |moment: &Moment, resource: &Option<Resource>| match resource {
         None => Ok(None),
         Some(resource) => any_kind::show(resource, &mut Surroundings::of_world(moment.world())),
@@ -154,10 +184,10 @@ fn compare(site: &Site, from: &Moment, to: &Moment, pair: &Pair) -> Result<Optio
     let end = to.head().sequence;
     let rows = site.app.views.history(pair.id, (Sequence(from.head().sequence), u32::MAX));
     let mut rows = rows.take_while(|row| row.as_ref().map_or(true, |row| row.sequence.0 <= end));
-    let events = rows.by_ref().take(EVENTS_MAX).map(|row| row.map(|row| history::shown(row).1));
+    let events = rows.by_ref().take(events_max).map(|row| row.map(|row| history::shown(row).1));
     let events = events.collect::<Result<Vec<_>, _>>()?;
     let more_events = rows.next().transpose()?.is_some();
-    if fields.is_empty() && events.is_empty() {
+    if fields.is_empty() && events.is_empty() && !more_events {
         return Ok(None);
     }
     let (kind, name) = (pair.kind.to_string(), pair.name().to_owned());

@@ -10,7 +10,7 @@ use axum::{
     extract::State,
     response::{IntoResponse, Sse, sse::Event},
 };
-use edgestack_engine::error_chain;
+use edgestack_engine::{Replica, error_chain};
 use edgestack_model::World;
 use edgestack_timeline::{Replayed, TimelineError};
 use edgestack_views::Views;
@@ -166,7 +166,7 @@ impl Beside {
     }
 
     /// Compares at a moment at which both are of the same sequence; `None` when the site never stood still for that.
-    async fn are_same(&self, site: &Site, replica: &edgestack_engine::Replica) -> Result<Option<bool>, TimelineError> {
+    async fn are_same(&self, site: &Site, replica: &Arc<Replica>) -> Result<Option<bool>, TimelineError> {
         for _ in 0..LOOKS {
             let Some((live, sequence)) = digest(&site.app.views).await? else { continue };
             let world = site.app.timeline.replay_on(replica, sequence.0).await?;

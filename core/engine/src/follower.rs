@@ -158,39 +158,61 @@ async fn read_behind(log: &dyn Log, replica: &Replica, checked: &mut u64) -> Res
 /// also stays out of nats-server's memory, which keeps what it has read for seconds.
 pub async fn verify_on_a_timer(log: Arc<dyn Log>, replica: Arc<Replica>, rest: Duration) {
     let mut pace = FIRST_ROUND;
+    let mut round: Option<Round> = None;
     loop {
         replica.wait_until_whole().await;
-        let (upto, repairs) = (replica.head(), replica.repairs());
-        let begun = Instant::now();
-        match verify_slowly(&*log, upto, pace).await {
+        let repairs = replica.repairs();
+        // What was checked before a repair says nothing of what lies there now.
+        let mut going = round.take().filter(|round| round.repairs == repairs).unwrap_or_else(|| Round {
+            upto: replica.head(),
+            checked: ChainHead::GENESIS,
+            repairs,
+            begun: Instant::now(),
+        });
+        match verify_slowly(&*log, &mut going, pace).await {
             Ok(()) => tracing::debug!(
-                seq = upto.sequence,
-                elapsed_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
+                seq = going.upto.sequence,
+                elapsed_ms = u64::try_from(going.begun.elapsed().as_millis()).unwrap_or(u64::MAX),
                 "the log is whole"
             ),
             // It was read while it was being repaired: that says nothing.
             Err(LogError::Damaged(_)) if replica.repairs() != repairs => continue,
             Err(LogError::Damaged(damage)) => replica.fail(damage.into()),
-            Err(error) => tracing::warn!(error = error_chain(&error), "the log could not be verified now"),
+            Err(error) => {
+                let (error, seq) = (error_chain(&error), going.checked.sequence);
+                tracing::warn!(error, seq, "the log could not be verified now; it goes on there");
+                // A long log takes long, and a short pause of nats-server must not send it back to its beginning.
+                round = Some(going);
+                tokio::time::sleep(rest).await;
+                continue;
+            }
         }
         pace = LATER_ROUNDS;
         tokio::time::sleep(rest).await;
     }
 }
 
+/// One reading of the whole log, as far as it has come.
+struct Round {
+    upto: ChainHead,
+    checked: ChainHead,
+    /// The repairs of the log that had been made when it began.
+    repairs: u64,
+    begun: Instant,
+}
+
 /// As [`verify_up_to`], resting `pace` times as long as each piece took.
-async fn verify_slowly(log: &dyn Log, upto: ChainHead, pace: u32) -> Result<(), LogError> {
-    let mut checked = ChainHead::GENESIS;
-    while checked.sequence < upto.sequence {
+async fn verify_slowly(log: &dyn Log, round: &mut Round, pace: u32) -> Result<(), LogError> {
+    while round.checked.sequence < round.upto.sequence {
         let begun = Instant::now();
-        let piece = (checked.sequence + PIECE).min(upto.sequence);
-        checked = edgestack_log::verify_from(log, checked, Some(piece)).await?;
+        let piece = (round.checked.sequence + PIECE).min(round.upto.sequence);
+        round.checked = edgestack_log::verify_from(log, round.checked, Some(piece)).await?;
         let rest = begun.elapsed() * pace;
         if !rest.is_zero() {
             tokio::time::sleep(rest).await;
         }
     }
-    same(checked, upto)
+    same(round.checked, round.upto)
 }
 
 /// In a process that cannot repair the log: looks whether another has, and lets folding go on then.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use edgestack_engine::{Replica, error_chain};
+use edgestack_log::{Damage, LogError};
 
 use crate::{Timeline, TimelineError, decode, snapshot::Placed};
 
@@ -55,8 +56,11 @@ impl Timeline {
         let every = self.every(&replica.world());
         if last >= newest + every {
             let (world, head) = replica.snapshot();
-            let stored = self.inner.log.get(head.sequence).await?;
-            let time = stored.map(|stored| decode(&stored)).transpose()?.map(|commit| commit.time);
+            let Some(stored) = self.inner.log.get(head.sequence).await? else {
+                let damage = Damage::Unreadable { sequence: head.sequence, last_sequence: head.sequence };
+                return Err(LogError::from(damage).into());
+            };
+            let time = Some(decode(&stored)?.time);
             self.write(Placed { world, head, time }).await?.1?;
             return Ok(Done::Wrote);
         }

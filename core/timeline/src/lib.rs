@@ -20,7 +20,7 @@ use edgestack_archive::Archive;
 use edgestack_engine::error_chain;
 use edgestack_log::{ChainHead, Damage, Log, LogError, StoredCommit, chain};
 use edgestack_model::{Commit, DecodeError, World, world::Impossible};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 pub use replay::{Finding, Replayed};
 use snapshot::Placed;
@@ -107,8 +107,8 @@ struct Inner {
     archive_distrusted: AtomicBool,
     store: Store,
     remembered: Mutex<Vec<Arc<Placed>>>,
-    one_at_a_time: Semaphore,
-    waiting: Semaphore,
+    one_at_a_time: Arc<Semaphore>,
+    waiting: Arc<Semaphore>,
     snapshot_every: u64,
 }
 
@@ -137,20 +137,43 @@ impl Timeline {
             archive_distrusted: AtomicBool::new(false),
             store: Store::open(folder)?,
             remembered: Mutex::default(),
-            one_at_a_time: Semaphore::new(1),
-            waiting: Semaphore::new(WAITING_MAX),
+            one_at_a_time: Arc::new(Semaphore::new(1)),
+            waiting: Arc::new(Semaphore::new(WAITING_MAX)),
             snapshot_every: commits.max(1),
         };
         Ok(Self { inner: Arc::new(inner) })
     }
 
-    /// The world after the commit `sequence`; 0 is before the first.
+    /// The world after the commit `sequence`; 0 is before the first. Too many who ask at once are sent away.
     ///
     /// # Errors
     /// [`TimelineError`].
     pub async fn at(&self, sequence: u64) -> Result<Moment, TimelineError> {
-        let _place = self.inner.waiting.try_acquire().map_err(|_| TimelineError::Busy)?;
-        let _turn = self.turn().await?;
+        let place = self.place()?;
+        self.in_turn(sequence, Some(place)).await
+    }
+
+    /// As [`Self::at`], for those whose number is bounded elsewhere: it waits for its turn, however many do.
+    ///
+    /// # Errors
+    /// [`TimelineError`].
+    pub async fn at_in_turn(&self, sequence: u64) -> Result<Moment, TimelineError> {
+        self.in_turn(sequence, None).await
+    }
+
+    async fn in_turn(&self, sequence: u64, place: Option<OwnedSemaphorePermit>) -> Result<Moment, TimelineError> {
+        let turn = self.turn().await?;
+        let timeline = self.clone();
+        // Who asked may go away; the thread that folds doesn't, so turn and place are its own until it ends.
+        let folding = tokio::spawn(async move {
+            let found = timeline.found_or_folded(sequence).await;
+            drop((turn, place));
+            found
+        });
+        folding.await.map_err(|error| TimelineError::BrokeOff(error.to_string()))?
+    }
+
+    async fn found_or_folded(&self, sequence: u64) -> Result<Moment, TimelineError> {
         if let Some(found) = self.remembered().iter().find(|placed| placed.head.sequence == sequence) {
             return Ok(Moment { placed: found.clone() });
         }
@@ -182,6 +205,7 @@ impl Timeline {
     /// # Errors
     /// [`TimelineError`].
     pub async fn sequence_at(&self, time: DateTime<Utc>) -> Result<u64, TimelineError> {
+        let _place = self.place()?;
         let (mut low, mut high) = (0, self.inner.log.head().await?.last_sequence);
         while low < high {
             let middle = high - (high - low) / 2;
@@ -213,8 +237,13 @@ impl Timeline {
         tempfile::Builder::new().prefix(store::BESIDE).tempdir_in(self.inner.store.folder())
     }
 
-    async fn turn(&self) -> Result<tokio::sync::SemaphorePermit<'_>, TimelineError> {
-        self.inner.one_at_a_time.acquire().await.map_err(|error| TimelineError::BrokeOff(error.to_string()))
+    fn place(&self) -> Result<OwnedSemaphorePermit, TimelineError> {
+        self.inner.waiting.clone().try_acquire_owned().map_err(|_| TimelineError::Busy)
+    }
+
+    async fn turn(&self) -> Result<OwnedSemaphorePermit, TimelineError> {
+        let turn = self.inner.one_at_a_time.clone().acquire_owned().await;
+        turn.map_err(|error| TimelineError::BrokeOff(error.to_string()))
     }
 
     /// The nearest world at or before a commit: a remembered one, a snapshot, or the empty one.
@@ -310,6 +339,8 @@ impl Timeline {
     fn distrust_archive(&self, damage: &Damage) -> bool {
         let first = self.inner.archive.is_some() && !self.inner.archive_distrusted.swap(true, Ordering::Relaxed);
         if first {
+            // What was folded from it may be no better.
+            self.remembered().clear();
             tracing::warn!(%damage, "what is read for the past is not whole; it is read from the log alone until edgestackd is restarted");
         }
         first

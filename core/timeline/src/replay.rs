@@ -93,7 +93,7 @@ impl Timeline {
     ///
     /// # Errors
     /// As [`Self::replay`].
-    pub async fn replay_on(&self, replica: &Replica, upto: u64) -> Result<Option<Finding>, TimelineError> {
+    pub async fn replay_on(&self, replica: &Arc<Replica>, upto: u64) -> Result<Option<Finding>, TimelineError> {
         while replica.head().sequence < upto {
             let from = replica.head().sequence + 1;
             let wanted = usize::try_from(upto + 1 - from).unwrap_or(BATCH).min(BATCH);
@@ -104,7 +104,9 @@ impl Timeline {
                     what: format!("the log ends at {}, before {upto}", from - 1),
                 }));
             }
-            if let Err(error) = replica.apply(batch.into_iter().map(|stored| (stored, None)).collect()) {
+            let fold = replica.clone();
+            let folded = blocking(move || fold.apply(batch.into_iter().map(|stored| (stored, None)).collect())).await?;
+            if let Err(error) = folded {
                 return Ok(Some(of_replica(&error, replica.head().sequence)));
             }
         }

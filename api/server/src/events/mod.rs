@@ -19,12 +19,16 @@ use axum::{
 use bytes::{Bytes, BytesMut};
 use edgestack_engine::error_chain;
 use edgestack_model::{Commit, World};
-use edgestack_timeline::TimelineError;
+use edgestack_timeline::{Moment, TimelineError};
 use edgestack_wire::cloud_event::{CloudEvent, Dropped, Heartbeat};
 use tokio::{
-    sync::broadcast::{Receiver, error::TryRecvError},
-    time::Instant,
+    sync::broadcast::{
+        Receiver,
+        error::{RecvError, TryRecvError},
+    },
+    time::{Instant, timeout},
 };
+use tokio_util::task::AbortOnDropHandle;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
@@ -46,6 +50,8 @@ const CHUNK_BYTES: usize = 256 << 10;
 /// go together, so that a thousand subscribers cost no thousand writes an event, and a few wait for nothing.
 const BETWEEN_CHUNKS_EACH: Duration = Duration::from_micros(25);
 const BETWEEN_CHUNKS_MAX: Duration = Duration::from_millis(25);
+/// How long a commit that is folded may take to come over the live feed, before who keeps up with it reads the log.
+const FEED_LAG_MAX: Duration = Duration::from_millis(250);
 /// A reader that took nothing for so long, with so many commits waiting, is sent away.
 const STALLED: Duration = Duration::from_secs(60);
 const STALLED_COMMITS: u64 = 10_000;
@@ -110,7 +116,9 @@ async fn follow_events(State(site): State<Arc<Site>>, headers: HeaderMap, mut pa
         live,
         position,
         told,
+        keeps_up: after.is_none() && resumed.is_none(),
         world: None,
+        coming: None,
         behind: VecDeque::new(),
         chunk: BytesMut::new(),
         greeted: false,
@@ -151,8 +159,12 @@ struct Subscriber {
     position: u64,
     /// Of the commit after that: the last event that was told before.
     told: Option<u32>,
+    /// Whether it has all that was rendered; else what it lacks is in the log alone.
+    keeps_up: bool,
     /// With a filter by label, while it is behind: the world after `position`.
     world: Option<World>,
+    /// That world, asked for; it is had in turn, which may take longer than a heart-beat.
+    coming: Option<AbortOnDropHandle<Result<Moment, TimelineError>>>,
     /// Read from the log, and not told yet.
     behind: VecDeque<Arc<Rendered>>,
     /// Told, and not sent yet.
@@ -199,16 +211,21 @@ impl Subscriber {
     }
 
     fn heartbeat(&self) -> Bytes {
-        let sequence = self.position;
-        // Halfway through a commit there is no place to go on from but the one that was told.
-        let id = if self.told.is_none() { format!("id: {sequence}\n") } else { String::new() };
-        text("heartbeat", &id, &Heartbeat { sequence })
+        text("heartbeat", &self.place(), &Heartbeat { sequence: self.position })
     }
 
     fn dropped(&self) -> Bytes {
-        let sequence = self.position;
-        let reason = format!("you read too slowly; go on with Last-Event-ID: {sequence}");
-        text("dropped", &format!("id: {sequence}\n"), &Dropped { reason, sequence })
+        let id = self.place();
+        let reason = format!("you read too slowly; go on with Last-Event-ID: {id}");
+        text("dropped", &id, &Dropped { reason, sequence: self.position })
+    }
+
+    /// What to give back as `Last-Event-ID`: halfway through a commit, its last event that was told.
+    fn place(&self) -> String {
+        match self.told {
+            None => self.position.to_string(),
+            Some(index) => format!("{}.{index}", self.position + 1),
+        }
     }
 
     /// Waits for something that is wanted, and takes along all that is there by then. Dropping it loses nothing: what was
@@ -224,27 +241,61 @@ impl Subscriber {
                 }
             }
             match self.live.try_recv() {
-                Ok(commit) if commit.sequence <= self.position => {}
-                Ok(commit) if commit.sequence == self.position + 1 => self.behind.push_back(commit),
-                // A gap: what is missing is in the log, and so is this one.
-                Ok(_) | Err(TryRecvError::Lagged(_)) => self.read_log().await?,
+                Ok(commit) => self.take(commit).await?,
+                // What it lost is in the log.
+                Err(TryRecvError::Lagged(_)) => self.keeps_up = false,
                 Err(TryRecvError::Closed) => {
                     self.ended = true;
                     return Ok(());
                 }
-                Err(TryRecvError::Empty) if self.position < self.site.app.replica.head().sequence => {
-                    self.read_log().await?;
-                }
                 Err(TryRecvError::Empty) if !self.chunk.is_empty() => return Ok(()),
-                Err(TryRecvError::Empty) => {
-                    // Its value is looked at again: a commit that came between is taken above.
-                    match self.live.recv().await {
-                        Ok(commit) if commit.sequence == self.position + 1 => self.behind.push_back(commit),
-                        Ok(_) | Err(_) => {}
-                    }
-                }
+                Err(TryRecvError::Empty) => self.wait().await?,
             }
         }
+    }
+
+    /// The feed is empty: waits for what comes next, or reads what came before it.
+    async fn wait(&mut self) -> Result<(), TimelineError> {
+        let is_behind = self.position < self.site.app.replica.head().sequence;
+        if is_behind && !self.keeps_up {
+            return self.read_log().await;
+        }
+        self.keeps_up = true;
+        let received = if is_behind {
+            // It is being rendered; a thousand readers of the log instead would be in the way of that.
+            match timeout(FEED_LAG_MAX, self.live.recv()).await {
+                Ok(received) => received,
+                Err(_) => return self.read_log().await,
+            }
+        } else {
+            self.live.recv().await
+        };
+        match received {
+            Ok(commit) => self.take(commit).await,
+            Err(RecvError::Lagged(_)) => {
+                self.keeps_up = false;
+                Ok(())
+            }
+            Err(RecvError::Closed) => {
+                self.ended = true;
+                Ok(())
+            }
+        }
+    }
+
+    /// A commit of the live feed.
+    async fn take(&mut self, commit: Arc<Rendered>) -> Result<(), TimelineError> {
+        if commit.sequence == self.position + 1 {
+            self.keeps_up = true;
+            // Folded along only while the log is read.
+            self.world = None;
+            self.behind.push_back(commit);
+        } else if commit.sequence > self.position {
+            // A gap: what is missing is in the log, and so is this one.
+            self.keeps_up = false;
+            self.read_log().await?;
+        }
+        Ok(())
     }
 
     /// What comes after the position, from the log.
@@ -252,7 +303,7 @@ impl Subscriber {
         let from = self.position + 1;
         if self.filter.needs_labels() && self.world.as_ref().is_none_or(|world| world.sequence.0 != self.position) {
             // Labels are those of the moment, so they are folded along.
-            self.world = Some(self.site.app.timeline.at(self.position).await?.world().clone());
+            self.world = Some(self.world_now().await?);
         }
         let commits = self.site.app.timeline.commits(from, BATCH).await?;
         let end = self.site.app.replica.head().sequence;
@@ -269,6 +320,17 @@ impl Subscriber {
             self.behind.push_back(Arc::new(rendered));
         }
         Ok(())
+    }
+
+    /// The world after the position. Dropping it loses no place in the row.
+    async fn world_now(&mut self) -> Result<World, TimelineError> {
+        let coming = self.coming.get_or_insert_with(|| {
+            let (timeline, position) = (self.site.app.timeline.clone(), self.position);
+            AbortOnDropHandle::new(tokio::spawn(async move { timeline.at_in_turn(position).await }))
+        });
+        let moment = coming.await.map_err(|error| TimelineError::BrokeOff(error.to_string()));
+        self.coming = None;
+        Ok(moment??.world().clone())
     }
 
     fn render(&mut self, commit: &Commit) -> Result<Rendered, TimelineError> {
@@ -299,5 +361,5 @@ impl Subscriber {
 fn text(event: &str, id: &str, data: &impl serde::Serialize) -> Bytes {
     // Plain fields: nothing that JSON could refuse.
     let data = serde_json::to_string(data).unwrap_or_default();
-    format!("event: {event}\n{id}data: {data}\n\n").into()
+    format!("event: {event}\nid: {id}\ndata: {data}\n\n").into()
 }
