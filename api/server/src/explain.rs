@@ -47,11 +47,8 @@ async fn explain_object(
 ) -> Answer {
     let reading = Reading::take(&site, &mut parameters).await?;
     parameters.finish()?;
-    let id = match reading.past_id(kind, &reference) {
-        Some(id) => id,
-        None => history::id_of(&site, kind, &reference)?,
-    };
     let sequence = reading.sequence()?;
+    let id = history::id_of(&site, kind, &reference, sequence)?;
     let rows = site.app.views.history_back(id, Sequence(sequence));
     let mut rows = rows.take(EVENTS_MAX + 1).collect::<Result<Vec<_>, _>>()?;
     // Its disk's events are told with a VM's own.
@@ -79,8 +76,7 @@ async fn explain_object(
     let waiting: Option<Waiting> = waiting.and_then(|waiting: Value| serde_json::from_value(waiting).ok());
     let exists = shown.is_some();
     let summary = summary(kind, &name, exists, state.as_deref(), waiting.as_ref(), wish.as_ref(), events.last());
-    let time = events.last().map(|event| event.time);
-    let at = Moment { sequence, time };
+    let at = Moment { sequence, time: site.app.views.time_of(Sequence(sequence))? };
     let kind = kind.to_string();
     Ok(reading.mark(
         Json(Explanation { kind, id, name, at, exists, state, waiting, summary, events, more_events }).into_response(),

@@ -69,10 +69,8 @@ pub(crate) async fn events(
     let follow = parameters.flag("follow")?;
     let reading = Reading::take(site, &mut parameters).await?;
     parameters.finish()?;
-    let id = match reading.past_id(kind, reference) {
-        Some(id) => id,
-        None => id_of(site, kind, reference)?,
-    };
+    let sequence = reading.sequence()?;
+    let id = id_of(site, kind, reference, sequence)?;
     if follow {
         if let Reading::Past(_) = reading {
             return Err(Failure::parameter("follow", "what is followed goes on; leave one of follow and at out"));
@@ -85,7 +83,6 @@ pub(crate) async fn events(
         };
         return Ok(followed(site, id, resumed.or(after).unwrap_or_default()));
     }
-    let sequence = reading.sequence()?;
     let rows = site.app.views.history(id, after.unwrap_or_default());
     let mut rows = rows.take_while(|row| row.as_ref().map_or(true, |row| row.sequence.0 <= sequence));
     let items = rows.by_ref().take(limit).map(|row| row.map(shown)).collect::<Result<Vec<_>, _>>()?;
@@ -98,20 +95,14 @@ pub(crate) async fn events(
     Ok(reading.mark(Json(List { items, continue_token, sequence }).into_response()))
 }
 
-/// The id behind a name or id, living or gone.
-pub(crate) fn id_of(site: &Site, kind: Kind, reference: &Reference) -> Result<Uuid, Failure> {
+/// The id behind a name or id, living or gone: the last that had been given the name up to a commit.
+pub(crate) fn id_of(site: &Site, kind: Kind, reference: &Reference, upto: u64) -> Result<Uuid, Failure> {
     let missing = || list::not_found(kind, reference);
     let text = &reference.0;
     if text.parse::<Name>().is_err() && Uuid::parse_str(text).is_err() {
         return Err(missing());
     }
-    let id = site.app.views.id_of_living_or_gone(kind, reference)?.ok_or_else(missing)?;
-    // An id of another kind has a history too, but not under this path.
-    let first = site.app.views.history(id, Place::default()).next();
-    match first.transpose()? {
-        Some(row) if row.event.resource_id == id && row.event.kind == kind.as_str() => Ok(id),
-        Some(_) | None => Err(missing()),
-    }
+    site.app.views.id_up_to(kind, reference, Sequence(upto))?.ok_or_else(missing)
 }
 
 struct Follower {

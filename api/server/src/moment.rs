@@ -114,14 +114,6 @@ impl<'a> Reading<'a> {
         }
     }
 
-    /// The id behind a reference at that moment, for histories, which also tell of what is gone.
-    pub fn past_id(&self, kind: Kind, reference: &Reference) -> Option<Uuid> {
-        match self {
-            Self::Now(_) => None,
-            Self::Past(moment) => moment.world().resolve(kind, reference),
-        }
-    }
-
     /// Says in the answer which moment it shows.
     pub fn mark(&self, mut response: Response) -> Response {
         if let Self::Past(moment) = self {

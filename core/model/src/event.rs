@@ -51,6 +51,18 @@ impl Fact {
             Self::Volume(_) => Kind::Volume,
         }
     }
+
+    /// Its type, `VmCreated`.
+    pub fn event_type(&self) -> &'static str {
+        match self {
+            Self::Vm(event) => event.into(),
+            Self::Image(event) => event.into(),
+            Self::Flavor(event) => event.into(),
+            Self::Keypair(event) => event.into(),
+            Self::Node(event) => event.into(),
+            Self::Volume(event) => event.into(),
+        }
+    }
 }
 
 /// An event as it stands in a commit's JSON.

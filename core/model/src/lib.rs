@@ -45,6 +45,10 @@ pub mod volume;
 pub mod waiting;
 pub mod world;
 
+/// Names this very model, by its sources: what holds its types in a form of its own (rows of views, snapshots) is readable
+/// for the same model only.
+pub const SOURCES: &str = env!("EDGESTACK_MODEL_SOURCES");
+
 pub use actor::Actor;
 pub use command::Command;
 pub use commit::{Commit, DecodeError};

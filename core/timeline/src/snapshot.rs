@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 /// How a world is written; raised whenever the lines change their form.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 /// zstd's level: the fastest that packs well.
 const LEVEL: i32 = 1;
 /// The longest snapshot that is read, bytes unpacked.
@@ -27,8 +27,10 @@ const UNPACKED_MAX: u64 = 4 << 30;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Header {
     format: u32,
-    /// The version of EdgeStack that wrote it: a world's lines are its own types.
+    /// The version of EdgeStack that wrote it.
     version: String,
+    /// The model that wrote it ([`edgestack_model::SOURCES`]): a world's lines are its own types.
+    model: String,
     /// The last commit in it.
     sequence: u64,
     /// That commit's hash, 64 hex digits.
@@ -91,6 +93,7 @@ pub(crate) fn pack(placed: &Placed) -> Result<Vec<u8>, std::io::Error> {
     let header = Header {
         format: FORMAT,
         version: env!("CARGO_PKG_VERSION").to_owned(),
+        model: edgestack_model::SOURCES.to_owned(),
         sequence: placed.head.sequence,
         hash: placed.head.hash_hex(),
         time: placed.time,
@@ -132,8 +135,11 @@ pub(crate) fn unpack(packed: &[u8], sequence: u64) -> Result<Placed, Unreadable>
     }
     let mut lines = body.split(|byte| *byte == b'\n').enumerate().filter(|(_, line)| !line.is_empty());
     let header: Header = read(lines.next().ok_or(Unreadable::Unsealed)?)?;
-    if header.format != FORMAT || header.version != env!("CARGO_PKG_VERSION") {
-        return Err(Unreadable::OtherVersion(format!("{} (form {})", header.version, header.format)));
+    if header.format != FORMAT || header.model != edgestack_model::SOURCES {
+        return Err(Unreadable::OtherVersion(format!(
+            "{} (model {}, form {})",
+            header.version, header.model, header.format
+        )));
     }
     if header.sequence != sequence {
         return Err(Unreadable::OtherPlace(header.sequence));

@@ -4,7 +4,7 @@
 //! * `state`: every living resource as the world has it, the index of names, the
 //!   remembered idempotency keys. It is also what a world is restored from at start,
 //!   so it carries a digest of its rows, and is not believed when that differs.
-//! * `history`: every event of every resource, the deleted ones too, with who and why.
+//! * `history`: every event of every resource, the deleted ones too, with who and why, found by each of these.
 //!
 //! Folded commits queue and are written by the first who reads (ADR 0016).
 //!
@@ -16,11 +16,12 @@ mod history;
 mod open;
 mod state;
 
-pub use history::HistoryRow;
+pub use history::{Groups, HistoryRow, Order, Term};
 pub use open::{Opened, Restored, open};
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use chrono::{DateTime, Utc};
 use edgestack_engine::{Applied, Projection};
 use edgestack_log::ChainHead;
 use edgestack_model::{Kind, Sequence, World, command::Reference, world::Resource};
@@ -48,6 +49,9 @@ pub enum ViewError {
         "a commit in the history view is not readable; stop edgestackd, delete the views folder, start it again: it is rebuilt from the log"
     )]
     Commit(#[from] edgestack_model::DecodeError),
+    /// zstd failed.
+    #[error("commits can't be packed")]
+    Packing(#[source] std::io::Error),
     /// A row leads to another that is not there.
     #[error(
         "the history view is incomplete; stop edgestackd, delete the views folder, start it again: it is rebuilt from the log"
@@ -113,39 +117,69 @@ impl Views {
         self.state.list(kind, after)
     }
 
-    /// The id of a resource by name or id, living or, if none lives, the last that had the name.
+    /// The id of an object by name or id, living or gone: the last that had been given the name up to a commit. An id must
+    /// be of an object that there was by then.
     ///
     /// # Errors
     /// [`ViewError`].
-    pub fn id_of_living_or_gone(&self, kind: Kind, reference: &Reference) -> Result<Option<Uuid>, ViewError> {
+    pub fn id_up_to(&self, kind: Kind, reference: &Reference, upto: Sequence) -> Result<Option<Uuid>, ViewError> {
         self.settle();
         if let Ok(id) = Uuid::parse_str(&reference.0) {
-            return Ok(self.history.knows(id)?.then_some(id));
+            let groups = vec![vec![Term::Story(id)], vec![Term::Kind(kind)]];
+            let first = self.history.search(groups, Order::OldestFirst, (Sequence(0), u32::MAX)).next().transpose()?;
+            return Ok(first.filter(|row| row.event.resource_id == id && row.sequence <= upto).map(|_| id));
         }
-        match self.state.id_of(kind, &reference.0)? {
-            Some(id) => Ok(Some(id)),
-            None => self.history.last_of_name(kind, &reference.0),
-        }
+        self.history.bearer(kind, &reference.0, upto)
     }
 
-    /// A resource's events after a position (sequence, index in the commit), oldest first.
+    /// An object's story after a position (sequence, index in the commit), oldest first: its own events, and of a VM those
+    /// of its disks.
     pub fn history(
         &self,
         id: Uuid,
         after: (Sequence, u32),
     ) -> impl Iterator<Item = Result<HistoryRow, ViewError>> + use<> {
-        self.settle();
-        self.history.events(id, after)
+        self.search(vec![vec![Term::Story(id)]], Order::OldestFirst, after)
     }
 
-    /// A resource's events up to a commit, newest first.
+    /// An object's story up to a commit, newest first.
     pub fn history_back(
         &self,
         id: Uuid,
         from: Sequence,
     ) -> impl Iterator<Item = Result<HistoryRow, ViewError>> + use<> {
+        self.search(vec![vec![Term::Story(id)]], Order::NewestFirst, (Sequence(from.0.saturating_add(1)), 0))
+    }
+
+    /// Events of all objects of which in each group one term holds: those behind a position, oldest first, or before it,
+    /// newest first.
+    pub fn search(
+        &self,
+        groups: Groups,
+        order: Order,
+        cursor: (Sequence, u32),
+    ) -> impl Iterator<Item = Result<HistoryRow, ViewError>> + use<> {
         self.settle();
-        self.history.events_back(id, from)
+        self.history.search(groups, order, cursor)
+    }
+
+    /// The last commit that was decided at or before a time, 0 if there is none. Clocks can be set back, and then the
+    /// commits of the doubled time count as one of its two passages.
+    ///
+    /// # Errors
+    /// [`ViewError`].
+    pub fn sequence_at(&self, time: DateTime<Utc>) -> Result<Sequence, ViewError> {
+        self.settle();
+        self.history.sequence_at(time)
+    }
+
+    /// When a commit was decided; `None`: there is none.
+    ///
+    /// # Errors
+    /// [`ViewError`].
+    pub fn time_of(&self, sequence: Sequence) -> Result<Option<DateTime<Utc>>, ViewError> {
+        self.settle();
+        Ok(self.history.commit(sequence)?.map(|commit| commit.time))
     }
 
     /// The log sequence that the state view shows.
@@ -248,4 +282,11 @@ impl Projection for Keeper {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // A panic while writing leaves the store behind the log at worst, and that is healed by reading on.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The words of a text as [`Term::Word`] has them.
+pub fn words_of(text: &str) -> Vec<String> {
+    let mut all = Vec::new();
+    history::words(text, |word| all.push(word.to_owned()));
+    all
 }

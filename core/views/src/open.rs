@@ -33,7 +33,7 @@ pub struct Restored {
 }
 
 /// Views in a form that is no longer written; the new ones are built from the log.
-const OLD_TREES: [&str; 1] = ["history"];
+const OLD_TREES: [&str; 2] = ["history", "history-2"];
 
 /// How long a store may stay held by a process that is just ending.
 const HELD_AT_MOST: Duration = Duration::from_secs(3);
@@ -89,10 +89,10 @@ fn read(folder: &Path) -> Result<Opened, ViewError> {
         db.drop_tree(old)?;
     }
     let state = State::new(db.open_tree("state")?);
-    let history = History::new(db.open_tree("history-2")?);
+    let history = History::open(db.open_tree("history-3")?)?;
     let restored = match state.restore()? {
         // The history must not lack what the state has: commits are not read again from before the state's place.
-        Some((world, head)) if history.position()? >= head.sequence => Some(Restored { world, head }),
+        Some((world, head)) if history.position() >= head.sequence => Some(Restored { world, head }),
         Some(_) | None => {
             state.clear()?;
             history.clear()?;

@@ -36,6 +36,9 @@ pub(crate) struct State {
 #[derive(Debug, Serialize, Deserialize)]
 struct Position {
     sequence: u64,
+    /// Whose types the rows are ([`edgestack_model::SOURCES`]).
+    #[serde(default)]
+    model: String,
     hash: String,
     rows_digest: [u64; 4],
 }
@@ -147,6 +150,13 @@ impl State {
         let (Some(position), Some(head)) = (self.read_position()?, self.position()?) else {
             return Ok(None);
         };
+        if position.model != edgestack_model::SOURCES {
+            tracing::info!(
+                seq = head.sequence,
+                "the views were written by another version; they are rebuilt from the log"
+            );
+            return Ok(None);
+        }
         let mut digest = RowsDigest::default();
         let mut resources = Vec::new();
         let mut remembered: Vec<(String, Remembered)> = Vec::new();
@@ -216,7 +226,9 @@ impl State {
             project_idempotency(&mut rows, one)?;
         }
         let Rows { mut batch, digest: new_digest, .. } = rows;
-        let position = Position { sequence: head.sequence, hash: hex::encode(head.hash), rows_digest: new_digest.0 };
+        let model = edgestack_model::SOURCES.to_owned();
+        let position =
+            Position { sequence: head.sequence, model, hash: hex::encode(head.hash), rows_digest: new_digest.0 };
         batch.insert(POSITION, serde_json::to_vec(&position)?);
         self.tree.apply_batch(batch)?;
         *digest = new_digest;

@@ -6,7 +6,7 @@ use super::Shape;
 use crate::{Labels, meta::MetaChange};
 
 /// An event of a flavor.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, strum::IntoStaticStr)]
 #[serde(tag = "type", content = "data")]
 pub enum FlavorEvent {
     /// It is there.

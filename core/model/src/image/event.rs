@@ -6,7 +6,7 @@ use super::{ImageContent, ImageSpec, Visibility};
 use crate::{Labels, meta::MetaChange, waiting::Failure};
 
 /// An event of an image.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, strum::IntoStaticStr)]
 #[serde(tag = "type", content = "data")]
 pub enum ImageEvent {
     /// It is asked for.

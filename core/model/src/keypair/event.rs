@@ -6,7 +6,7 @@ use super::PublicKey;
 use crate::{Labels, meta::MetaChange};
 
 /// An event of a keypair.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, strum::IntoStaticStr)]
 #[serde(tag = "type", content = "data")]
 pub enum KeypairEvent {
     /// It is there.

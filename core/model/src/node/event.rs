@@ -6,7 +6,7 @@ use super::NodeFacts;
 use crate::{meta::MetaChange, orphan::Artifact};
 
 /// An event of a node.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, strum::IntoStaticStr)]
 #[serde(tag = "type", content = "data")]
 pub enum NodeEvent {
     /// Its worker registered it.

@@ -6,7 +6,7 @@ use super::{GuestAgent, Instance, Placement, RunStrategy, StoppedHow, Target, Vm
 use crate::{Labels, Name, meta::MetaChange, placement::PassedOver, waiting::Failure};
 
 /// An event of a VM.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, strum::IntoStaticStr)]
 #[serde(tag = "type", content = "data")]
 pub enum VmEvent {
     /// It is asked for.

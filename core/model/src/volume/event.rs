@@ -6,7 +6,7 @@ use super::VolumeSpec;
 use crate::waiting::Failure;
 
 /// An event of a volume.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, strum::IntoStaticStr)]
 #[serde(tag = "type", content = "data")]
 pub enum VolumeEvent {
     /// It is asked for.

@@ -110,7 +110,7 @@ fn a_row_that_is_not_what_was_written_is_noticed_by_the_digest() {
 fn a_history_that_lacks_what_the_state_has_is_rebuilt() {
     let (_folder, path, story, rows) = a_store();
     let db = store(&path);
-    assert!(db.drop_tree("history-2").unwrap());
+    assert!(db.drop_tree("history-3").unwrap());
     db.flush().unwrap();
     drop(db);
     assert!(edgestack_views::open(&path).unwrap().restored.is_none());
@@ -121,7 +121,7 @@ fn a_history_that_lacks_what_the_state_has_is_rebuilt() {
 fn a_history_in_an_older_form_is_dropped_and_the_views_are_rebuilt() {
     let (_folder, path, story, rows) = a_store();
     let db = store(&path);
-    db.drop_tree("history-2").unwrap();
+    db.drop_tree("history-3").unwrap();
     db.open_tree("history").unwrap().insert(b"h", b"as it was stored once").unwrap();
     db.flush().unwrap();
     drop(db);

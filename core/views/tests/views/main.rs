@@ -4,4 +4,5 @@
 mod broken;
 mod reading;
 mod rebuilt;
+mod searching;
 mod story;

@@ -61,10 +61,12 @@ fn the_history_of_a_removed_vm_stays_and_its_name_leads_to_the_last_that_had_it(
     let folder = tempfile::tempdir().unwrap();
     let views = story.followed(&folder.path().join("views"), 3);
     let web = Reference::from("web");
+    let of =
+        |views: &edgestack_views::Views, reference: &Reference| views.id_up_to(Kind::Vm, reference, Sequence(u64::MAX));
     assert_eq!(views.find(Kind::Vm, &web).unwrap(), None);
-    assert_eq!(views.id_of_living_or_gone(Kind::Vm, &web).unwrap(), Some(ids[1]));
+    assert_eq!(of(&views, &web).unwrap(), Some(ids[1]));
     for id in &ids {
-        assert_eq!(views.id_of_living_or_gone(Kind::Vm, &Reference(id.to_string())).unwrap(), Some(*id));
+        assert_eq!(of(&views, &Reference(id.to_string())).unwrap(), Some(*id));
         let rows: Vec<_> = views.history(*id, BEGINNING).map(Result::unwrap).collect();
         let types: Vec<&str> = rows.iter().map(|row| row.event.event_type.as_str()).collect();
         assert_eq!(
@@ -94,8 +96,8 @@ fn the_history_of_a_removed_vm_stays_and_its_name_leads_to_the_last_that_had_it(
     drop(views);
     let views = story.followed(&folder.path().join("views"), 3);
     let living = story.world.vm(&web).unwrap().id.uuid();
-    assert_eq!(views.id_of_living_or_gone(Kind::Vm, &web).unwrap(), Some(living));
-    assert_eq!(views.id_of_living_or_gone(Kind::Vm, &"never".into()).unwrap(), None);
+    assert_eq!(of(&views, &web).unwrap(), Some(living));
+    assert_eq!(of(&views, &"never".into()).unwrap(), None);
     let nobody = Reference(uuid::Uuid::from_u128(1).to_string());
-    assert_eq!(views.id_of_living_or_gone(Kind::Vm, &nobody).unwrap(), None);
+    assert_eq!(of(&views, &nobody).unwrap(), None);
 }

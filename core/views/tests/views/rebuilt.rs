@@ -73,9 +73,9 @@ fn a_history_that_is_ahead_of_the_state_is_no_harm() {
     drop(story.followed_to(&ahead, 1, 15));
     // Killed between the two writes of a batch: the history has it, the state has not.
     let db = store(&path);
-    for row in store(&ahead).open_tree("history-2").unwrap().iter() {
+    for row in store(&ahead).open_tree("history-3").unwrap().iter() {
         let (key, value) = row.unwrap();
-        db.open_tree("history-2").unwrap().insert(key, value).unwrap();
+        db.open_tree("history-3").unwrap().insert(key, value).unwrap();
     }
     db.flush().unwrap();
     drop(db);

@@ -27,6 +27,9 @@ pub struct Story {
     head: ChainHead,
     now: DateTime<Utc>,
     next_id: u128,
+    /// Who does what is told next, and why.
+    pub actor: &'static str,
+    pub reason: String,
 }
 
 impl Story {
@@ -34,7 +37,15 @@ impl Story {
     pub fn begin() -> Self {
         let now = DateTime::from_timestamp(1_790_000_000, 0).unwrap();
         let next_id = 0x0190_0000_0000_7000_8000_0000_0000_0000;
-        let mut story = Self { world: World::default(), log: vec![], head: ChainHead::GENESIS, now, next_id };
+        let mut story = Self {
+            world: World::default(),
+            log: vec![],
+            head: ChainHead::GENESIS,
+            now,
+            next_id,
+            actor: "admin",
+            reason: "a test".into(),
+        };
         story.tell(an_inventory("edge-1"));
         story.tell(a_flavor("small"));
         story.tell(an_image("debian"));
@@ -80,7 +91,7 @@ impl Story {
             commit_id: id(0),
             time: self.now,
             new_ids: [id(1), id(2)],
-            actor: Actor { name: "admin".into(), credential: "token:0".into(), from: "here".into() },
+            actor: Actor { name: self.actor.into(), credential: "token:0".into(), from: "here".into() },
             correlation_id: id(3),
             idempotency: key.map(|key| IdempotencyClaim { key: key.into(), fingerprint: "f".into() }),
             precondition: None,
@@ -101,7 +112,7 @@ impl Story {
             causation_id: None,
             traceparent: None,
             idempotency: given.idempotency,
-            reason: Some("a test".into()),
+            reason: Some(self.reason.clone()),
             previous_hash: self.head.hash_hex(),
             primary,
             events,
