@@ -18,6 +18,7 @@ use crate::{
     node::NodeCommand,
     output::Format,
     replay::{ReplayArgs, VerifyArgs},
+    search::HistoryArgs,
     version::VersionArgs,
     vm::VmCommand,
     volume::VolumeCommand,
@@ -77,6 +78,11 @@ pub enum Command {
     /// Follows what happens on the site, from any place of the log on, until interrupted.
     #[command(after_help = "Example:\n  edgectl watch\n  edgectl watch --after 0 --kind vm --type VmStarted -o json")]
     Watch(WatchEventsArgs),
+    /// Finds what happened on the site, and what was refused, by who, what, when and why.
+    #[command(
+        after_help = "Example:\n  edgectl history --actor admin --from '2 hours ago'\n  edgectl history --refused\n  edgectl history --kind vm --text 'exit status' -o json"
+    )]
+    History(HistoryArgs),
     /// Explains why an object is as it is: who asked for what, what followed, what it waits for, and what you can do.
     #[command(after_help = "Example:\n  edgectl explain vm/hello\n  edgectl explain vm/hello --at '1 hour ago'")]
     Explain(ExplainArgs),
@@ -398,7 +404,7 @@ mod tests {
             show-flavor update-flavor remove-flavor create-keypair list-keypairs show-keypair update-keypair \
             remove-keypair list-nodes show-node update-node cordon-node uncordon-node list-vols show-vol \
             show-image-events show-flavor-events show-keypair-events show-node-events watch-vms api config completion \
-            version diff explain replay verify-log watch"
+            version diff explain history replay verify-log watch"
             .split_whitespace()
             .collect();
         expected.sort_unstable();

@@ -15,7 +15,8 @@ use crate::{
 /// `explain`
 #[derive(Args, Clone, Debug)]
 pub struct ExplainArgs {
-    /// Its kind and its name or id, as vm/hello; one that is gone is found by its last name.
+    /// Its kind and its name or id, as vm/hello; one that is gone is found by its last name, and of one that
+    /// was never made it is told why.
     #[arg(value_name = "KIND/NAME", value_parser = diff::object)]
     pub object: String,
     /// When.
@@ -43,7 +44,11 @@ pub async fn run(args: &ExplainArgs, client: &Client) -> Result<(), Failure> {
     output::print_document(args.output.output, &raw, &told.name, |view| {
         let mut sheet = Sheet::default();
         sheet.pair(&told.kind, told.name.as_str());
-        let state = if told.exists { told.state.as_deref().unwrap_or("there") } else { "gone" };
+        let state = match (told.exists, told.id) {
+            (true, _) => told.state.as_deref().unwrap_or("there"),
+            (false, Some(_)) => "gone",
+            (false, None) => "never made",
+        };
         sheet.pair("is", Cell::state(state));
         if let Some(wish) = told.events.first().filter(|event| event.causation_id.is_none()) {
             let reason = wish.reason.as_deref().map(|reason| format!(" (\"{reason}\")")).unwrap_or_default();
@@ -58,11 +63,17 @@ pub async fn run(args: &ExplainArgs, client: &Client) -> Result<(), Failure> {
             sheet.pair_if("you can", waiting.fix.clone().map(Cell::from));
         }
         let mut text = sheet.render(view.colour);
-        text.push_str("\nHow it came to that\n");
-        if told.more_events {
-            text.push_str("(earlier events are left out)\n");
+        if !told.events.is_empty() {
+            text.push_str("\nHow it came to that\n");
+            if told.more_events {
+                text.push_str("(earlier events are left out)\n");
+            }
+            text.push_str(&history::told(&told.events, &view));
         }
-        text.push_str(&history::told(&told.events, &view));
+        if !told.refused.is_empty() {
+            text.push_str("\nWhat was asked and refused\n");
+            text.push_str(&history::told_refused(&told.refused, &view));
+        }
         Ok(text)
     })
 }

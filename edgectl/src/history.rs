@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use clap::Args;
 use edgestack_model::Kind;
-use edgestack_wire::event::HistoryEvent;
+use edgestack_wire::{event::HistoryEvent, history::Refused};
 use uuid::Uuid;
 
 use crate::{
@@ -105,6 +105,60 @@ impl Lines {
         row.insert(2, object.into());
         output::print(&line(row, view.wide, OBJECT_WIDTH))
     }
+
+    /// Prints what did not happen.
+    ///
+    /// # Errors
+    /// Output's.
+    pub fn print_refused(&mut self, refused: &Refused) -> Result<(), Failure> {
+        if self.format == Format::Name {
+            return output::print(&format!("{}\n", refused.code));
+        }
+        let view = View::stdout(self.format);
+        output::print(&line(refused_row(refused, &view), view.wide, OBJECT_WIDTH))
+    }
+}
+
+/// What was refused, in the columns of what happened.
+fn refused_row(refused: &Refused, view: &View) -> Vec<Cell> {
+    let object = match (&refused.kind, &refused.name) {
+        (Some(kind), Some(name)) => format!("{kind}/{name}"),
+        (Some(kind), None) => kind.clone(),
+        (None, _) => refused.path.clone(),
+    };
+    let request = format!("{} {}", refused.method, refused.path);
+    let mut row: Vec<Cell> = vec![
+        "".into(),
+        view.column_time(refused.time).into(),
+        object.into(),
+        format!("REFUSED {}", refused.status).into(),
+        refused.actor.name.as_str().into(),
+        request.into(),
+    ];
+    if view.wide {
+        row.extend([
+            refused.actor.credential.as_str().into(),
+            refused.code.as_str().into(),
+            refused.correlation_id.to_string().into(),
+            refused.reason.clone().unwrap_or_default().into(),
+        ]);
+    }
+    row.push(refused.message.as_str().into());
+    row
+}
+
+/// Refusals as a table.
+pub fn told_refused(refused: &[Refused], view: &View) -> String {
+    let rows = refused.iter().map(|refused| {
+        let cells = [
+            view.column_time(refused.time),
+            refused.actor.name.clone(),
+            format!("{} {}", refused.method, refused.path),
+            refused.message.clone(),
+        ];
+        cells.into_iter().map(Cell::from).collect()
+    });
+    output::table(&["TIME", "WHO", "ASKED", "REFUSED BECAUSE"], rows.collect(), view.colour)
 }
 
 async fn follow(

@@ -26,6 +26,7 @@ mod output;
 mod progress;
 mod replay;
 mod resource;
+mod search;
 mod trust;
 mod version;
 mod vm;
@@ -98,6 +99,7 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Volume(command) => volume::run(command, &site(&target)?).await,
         Command::Api(args) => api::run(args, &site(&target)?).await,
         Command::Watch(args) => events::run(&args, &site(&target)?).await,
+        Command::History(args) => search::run(&args, &site(&target)?).await,
         Command::Explain(args) => explain::run(&args, &site(&target)?).await,
         Command::VerifyLog(args) => replay::verify(&args, &site(&target)?).await,
         Command::Replay(args) => replay::replay(&args, &site(&target)?).await,

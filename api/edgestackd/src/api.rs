@@ -10,7 +10,9 @@ use edgestack_log::{
 use edgestack_model::Name;
 use edgestack_pool::NodeFolders;
 use edgestack_seal::SealingKey;
-use edgestack_server::{AppState, Listener, Readiness, RunningUploads, SiteInfo, TlsFiles, Tokens, UploadSweep};
+use edgestack_server::{
+    AppState, Listener, Readiness, Refusals, RunningUploads, SiteInfo, TlsFiles, Tokens, UploadSweep,
+};
 use edgestack_timeline::Timeline;
 use edgestack_views::Views;
 use edgestack_worker_vm::driver::VmDriver;
@@ -73,6 +75,7 @@ pub async fn serve(
         replica: store.replica.clone(),
         views: views.clone(),
         timeline,
+        refusals: Refusals::keep_in(Arc::new(store.log.refused())),
         seal,
         tokens: Tokens::new([(token.as_str(), "admin")]),
         guests: Arc::new(DriverGuests(driver)),

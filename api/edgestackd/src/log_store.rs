@@ -3,7 +3,7 @@
 use std::{path::Path, sync::Arc, time::Duration};
 
 use edgestack_archive::Archive;
-use edgestack_engine::{Replica, catch_up, follow, follow_behind, mend_when_repaired, verify_on_a_timer};
+use edgestack_engine::{Replica, catch_up, error_chain, follow, follow_behind, mend_when_repaired, verify_on_a_timer};
 use edgestack_log::{
     ChainHead, Log, LogError,
     jetstream::{
@@ -73,6 +73,13 @@ pub async fn open(options: &Options, root: &Path) -> Result<LogStore, Failure> {
     let log = JetStreamLog::connect(LogOptions::new(credentials.url(role), role)).await?;
     if options.has(Role::Engine) {
         log.ensure_stream(REPLICAS).await?;
+        // Good to have, and no reason not to serve.
+        if let Err(error) = log.refused().ensure(REPLICAS).await {
+            tracing::warn!(
+                error = error_chain(&error),
+                "refused commands are not kept over a restart: their stream can't be made"
+            );
+        }
         let broken = read_promise(&log, &credentials.url(NatsRole::Monitor), REPLICAS).await?;
         if !broken.is_empty() {
             return Err(Failure::BrokenPromise { broken });

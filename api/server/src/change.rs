@@ -19,16 +19,17 @@ use crate::{
     precondition::{if_match, single},
     problem::Failure,
     query::Parameters,
+    refusals::Asked,
     state::Site,
 };
 
 /// The longest reason, characters.
-const REASON_LENGTH_MAX: usize = 1024;
+pub(crate) const REASON_LENGTH_MAX: usize = 1024;
 /// The longest idempotency key, bytes.
 const KEY_LENGTH_MAX: usize = 255;
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
-const REASON: HeaderName = HeaderName::from_static("edgestack-reason");
+pub(crate) const REASON: HeaderName = HeaderName::from_static("edgestack-reason");
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// A change as it was asked for.
@@ -47,6 +48,10 @@ impl FromRequest<Arc<Site>> for Change {
         let mut change = Self::from_parts(&mut parts, site).await?;
         if parts.method != Method::DELETE {
             change.body = body::read_json(&parts.method, &parts.headers, body).await?;
+            if let Some(asked) = parts.extensions.get::<Arc<Asked>>() {
+                // It is read once.
+                let _ = asked.body.set(change.body.clone());
+            }
         }
         let body = change.body.clone();
         change.claim(site, &parts, &body);

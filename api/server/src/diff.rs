@@ -13,9 +13,9 @@ use uuid::Uuid;
 use crate::{
     any_kind, history, list,
     moment::at,
-    path::kind_of,
+    path::object,
     problem::{Answer, Failure},
-    query::{Parameters, shortened},
+    query::Parameters,
     shown::Surroundings,
     state::Site,
 };
@@ -111,19 +111,6 @@ fn differences(site: &Site, from: &Moment, to: &Moment, asked: &Asked) -> Result
         items.push(item);
     }
     Ok(Difference { from: info(from), to: info(to), items, continue_token })
-}
-
-/// `vm/hello`; the plural is understood as well.
-fn object(name: &str, text: &str) -> Result<(Kind, Reference), Failure> {
-    let wrong = |why: String| Failure::parameter(name, why);
-    let Some((kind, reference)) = text.split_once('/') else {
-        return Err(wrong(format!("must be kind/name, as vm/hello, got {:?}", shortened(text))));
-    };
-    let kind = kind_of(kind).ok_or_else(|| {
-        let kinds: Vec<_> = Kind::ALL.iter().map(|kind| kind.as_str()).collect();
-        wrong(format!("the kind must be one of {}, got {:?}", kinds.join(", "), shortened(text)))
-    })?;
-    Ok((kind, Reference(reference.to_owned())))
 }
 
 fn info(moment: &Moment) -> MomentInfo {
@@ -279,14 +266,5 @@ mod tests {
                 ("disks", json!([]), json!([{"name": "x", "gib": 1}])),
             ]
         );
-    }
-
-    #[test]
-    fn an_object_is_a_kind_and_a_name() {
-        assert_eq!(object("object", "vm/hello").unwrap(), (Kind::Vm, "hello".into()));
-        assert_eq!(object("object", "vms/hello").unwrap().0, Kind::Vm);
-        for bad in ["", "hello", "vmx/hello", "/"] {
-            assert!(object("object", bad).is_err(), "{bad}");
-        }
     }
 }

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use axum::{Json, extract::State, response::IntoResponse};
-use chrono::SecondsFormat;
+use chrono::{DateTime, SecondsFormat, Utc};
 use edgestack_model::{Kind, Sequence};
 use edgestack_views::HistoryRow;
 use edgestack_wire::{
     event::HistoryEvent,
+    history::Refused,
     log::{Explanation, Moment},
     meta::Waiting,
 };
@@ -25,6 +26,8 @@ use crate::{
 
 /// Events that are looked through for the last wish.
 const EVENTS_MAX: usize = 500;
+/// Refusals that are told.
+const REFUSED_MAX: usize = 20;
 
 pub(crate) fn routes() -> OpenApiRouter<Arc<Site>> {
     OpenApiRouter::new().routes(routes!(explain_object))
@@ -32,7 +35,7 @@ pub(crate) fn routes() -> OpenApiRouter<Arc<Site>> {
 
 #[utoipa::path(
     get, path = "/edgetron/log/explain/{kind}/{name}", tag = "log", operation_id = "explain_object",
-    summary = "Explain why an object is as it is, also one that is gone",
+    summary = "Explain why an object is as it is, also one that is gone or was never made",
     params(
         ("kind" = String, Path, description = "Of which kind it is"),
         ("name" = String, Path, description = "Name or id; if none lives, the last that had the name"),
@@ -48,7 +51,34 @@ async fn explain_object(
     let reading = Reading::take(&site, &mut parameters).await?;
     parameters.finish()?;
     let sequence = reading.sequence()?;
-    let id = history::id_of(&site, kind, &reference, sequence)?;
+    let until = match &reading {
+        Reading::Now(_) => None,
+        Reading::Past(moment) => moment.time(),
+    };
+    let at = Moment { sequence, time: site.app.views.time_of(Sequence(sequence))? };
+    let id = match history::id_of(&site, kind, &reference, sequence) {
+        Ok(id) => id,
+        Err(missing) => {
+            let refused = refused(&site, kind, &[&reference.0], None, until);
+            let Some(last) = refused.last() else { return Err(missing) };
+            let summary = format!("there was no {kind} \"{}\"; {}", reference.0, told(last));
+            let name = reference.0;
+            let explanation = Explanation {
+                kind: kind.to_string(),
+                id: None,
+                name,
+                at,
+                exists: false,
+                state: None,
+                waiting: None,
+                summary,
+                events: Vec::new(),
+                more_events: false,
+                refused,
+            };
+            return Ok(reading.mark(Json(explanation).into_response()));
+        }
+    };
     let rows = site.app.views.history_back(id, Sequence(sequence));
     let mut rows = rows.take(EVENTS_MAX + 1).collect::<Result<Vec<_>, _>>()?;
     // Its disk's events are told with a VM's own.
@@ -58,14 +88,15 @@ async fn explain_object(
     };
     let found = rows.iter().position(is_wish);
     // A commit's events stand together; the whole wish is told.
-    let told = found.map(|at| {
+    let wish_events = found.map(|at| {
         let wish = rows[at].sequence;
         rows.iter().rposition(|row| row.sequence == wish).unwrap_or(at) + 1
     });
-    let more_events = told.is_none() && rows.len() > EVENTS_MAX;
-    rows.truncate(told.unwrap_or(EVENTS_MAX));
+    let more_events = wish_events.is_none() && rows.len() > EVENTS_MAX;
+    rows.truncate(wish_events.unwrap_or(EVENTS_MAX));
     let wish = found.and_then(|at| rows.get(at)).map(|row| history::shown(row.clone()).1);
     let events: Vec<HistoryEvent> = rows.into_iter().rev().map(|row| history::shown(row).1).collect();
+    let refused = refused(&site, kind, &[&name, &id.to_string()], wish.as_ref().map(|wish| wish.time), until);
     let shown = match reading.resource(kind, id)? {
         Some(resource) => any_kind::show(&resource, &mut reading.surroundings())?,
         None => None,
@@ -75,12 +106,40 @@ async fn explain_object(
     let waiting = shown.as_ref().map(|shown| shown["waiting"].clone()).filter(|waiting| !waiting.is_null());
     let waiting: Option<Waiting> = waiting.and_then(|waiting: Value| serde_json::from_value(waiting).ok());
     let exists = shown.is_some();
-    let summary = summary(kind, &name, exists, state.as_deref(), waiting.as_ref(), wish.as_ref(), events.last());
-    let at = Moment { sequence, time: site.app.views.time_of(Sequence(sequence))? };
-    let kind = kind.to_string();
-    Ok(reading.mark(
-        Json(Explanation { kind, id, name, at, exists, state, waiting, summary, events, more_events }).into_response(),
-    ))
+    let mut summary = summary(kind, &name, exists, state.as_deref(), waiting.as_ref(), wish.as_ref(), events.last());
+    if let Some(last) = refused.last() {
+        summary.push_str(&format!("; {}", told(last)));
+    }
+    let (kind, id) = (kind.to_string(), Some(id));
+    let explanation = Explanation { kind, id, name, at, exists, state, waiting, summary, events, more_events, refused };
+    Ok(reading.mark(Json(explanation).into_response()))
+}
+
+/// What was asked of an object, by one of its names, and refused.
+fn refused(
+    site: &Site,
+    kind: Kind,
+    names: &[&str],
+    from: Option<DateTime<Utc>>,
+    until: Option<DateTime<Utc>>,
+) -> Vec<Refused> {
+    let all = site.app.refusals.newest_first();
+    let meant = all.iter().filter(|one| {
+        one.kind.as_deref() == Some(kind.as_str())
+            && one.name.as_deref().is_some_and(|name| names.contains(&name))
+            && from.is_none_or(|from| from <= one.time)
+            && until.is_none_or(|until| one.time <= until)
+    });
+    let mut meant: Vec<Refused> = meant.take(REFUSED_MAX).map(|one| Refused::clone(one)).collect();
+    meant.reverse();
+    meant
+}
+
+/// "admin was refused POST /vms at …: …".
+fn told(refused: &Refused) -> String {
+    let (who, method, path) = (&refused.actor.name, &refused.method, &refused.path);
+    let time = refused.time.to_rfc3339_opts(SecondsFormat::Secs, true);
+    format!("{who} was refused {method} {path} at {time}: {}", refused.message)
 }
 
 /// Whether somebody outside asked for it: what follows from another commit has a cause, and what a worker sees by itself

@@ -170,13 +170,15 @@ fn failure(name: &str, error: TimelineError) -> Failure {
 }
 
 /// What a moment was asked for by.
-#[derive(Debug, PartialEq, Eq)]
-enum At {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum At {
+    /// A place in the log.
     Sequence(u64),
+    /// A time.
     Time(DateTime<Utc>),
 }
 
-fn parse(text: &str, now: DateTime<Utc>) -> Result<At, String> {
+pub(crate) fn parse(text: &str, now: DateTime<Utc>) -> Result<At, String> {
     if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
         return text.parse().map(At::Sequence).map_err(|_| "that sequence is larger than any".to_owned());
     }

@@ -22,6 +22,7 @@ use uuid::Uuid;
 use crate::{
     codes,
     problem::Failure,
+    refusals::Asked,
     router::{self, PREFIXES},
     state::Site,
 };
@@ -49,6 +50,7 @@ pub(crate) async fn observe(State(site): State<Arc<Site>>, request: Request, nex
     let method = request.method().clone();
     let uri = request.uri().clone();
     let route = route_of(&request);
+    let asked = Arc::new(Asked::begin(&request));
     let span = tracing::info_span!(
         "http",
         %method,
@@ -58,8 +60,10 @@ pub(crate) async fn observe(State(site): State<Arc<Site>>, request: Request, nex
         status = tracing::field::Empty,
         elapsed_ms = tracing::field::Empty,
     );
-    let answered =
-        AssertUnwindSafe(admit(&site, request, next, correlation_id)).catch_unwind().instrument(span.clone()).await;
+    let answered = AssertUnwindSafe(admit(&site, request, next, correlation_id, &asked))
+        .catch_unwind()
+        .instrument(span.clone())
+        .await;
     let mut response = answered.unwrap_or_else(|_panic| {
         Failure::internal("a handler panicked; its message stands above in the log").into_response()
     });
@@ -68,6 +72,9 @@ pub(crate) async fn observe(State(site): State<Arc<Site>>, request: Request, nex
     let mut cause = None;
     if let Some(failure) = failure {
         cause = failure.cause().map(str::to_owned);
+        if let Some(refused) = asked.refused(failure.problem()) {
+            site.app.refusals.add(refused);
+        }
         let allow = response.headers_mut().remove(axum::http::header::ALLOW);
         response = failure.document(uri.path(), correlation_id);
         if let Some(allow) = allow {
@@ -104,14 +111,17 @@ fn tell(method: &Method, status: StatusCode, cause: Option<&str>) {
     }
 }
 
-async fn admit(site: &Site, mut request: Request, next: Next, correlation_id: Uuid) -> Response {
+async fn admit(site: &Site, mut request: Request, next: Next, correlation_id: Uuid, asked: &Arc<Asked>) -> Response {
     match check(site, &request, correlation_id) {
         Ok(seen) => {
             if let Some(actor) = &seen.actor {
                 tracing::Span::current().record("actor", actor.name.as_str());
             }
             let unhurried = seen.path.ends_with("/file");
+            // It is set here alone.
+            let _ = asked.seen.set(seen.clone());
             request.extensions_mut().insert(seen);
+            request.extensions_mut().insert(asked.clone());
             let answer = next.run(request);
             if unhurried {
                 return answer.await;

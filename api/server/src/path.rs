@@ -6,7 +6,7 @@ use axum::{
 };
 use edgestack_model::{Kind, command::Reference};
 
-use crate::{codes, problem::Failure};
+use crate::{codes, problem::Failure, query::shortened};
 
 /// The longest path segment, characters.
 const SEGMENT_LENGTH_MAX: usize = 255;
@@ -44,6 +44,19 @@ pub(crate) fn kind_of(word: &str) -> Option<Kind> {
     Kind::ALL.into_iter().find(|kind| kind.as_str() == word || kind.plural() == word)
 }
 
+/// `vm/hello`; the plural is understood as well.
+pub(crate) fn object(name: &str, text: &str) -> Result<(Kind, Reference), Failure> {
+    let wrong = |why: String| Failure::parameter(name, why);
+    let Some((kind, reference)) = text.split_once('/') else {
+        return Err(wrong(format!("must be kind/name, as vm/hello, got {:?}", shortened(text))));
+    };
+    let kind = kind_of(kind).ok_or_else(|| {
+        let kinds: Vec<_> = Kind::ALL.iter().map(|kind| kind.as_str()).collect();
+        wrong(format!("the kind must be one of {}, got {:?}", kinds.join(", "), shortened(text)))
+    })?;
+    Ok((kind, Reference(reference.to_owned())))
+}
+
 /// The one parameter of the route, decoded and of a sane form.
 pub(crate) async fn segment<S: Send + Sync>(parts: &mut Parts, state: &S) -> Result<String, Failure> {
     Ok(segments(parts, state).await?.into_iter().next().unwrap_or_default())
@@ -65,4 +78,18 @@ async fn segments<S: Send + Sync>(parts: &mut Parts, state: &S) -> Result<Vec<St
         segments.push(text.to_owned());
     }
     Ok(segments)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_object_is_a_kind_and_a_name() {
+        assert_eq!(object("object", "vm/hello").unwrap(), (Kind::Vm, "hello".into()));
+        assert_eq!(object("object", "vms/hello").unwrap().0, Kind::Vm);
+        for bad in ["", "hello", "vmx/hello", "/"] {
+            assert!(object("object", bad).is_err(), "{bad}");
+        }
+    }
 }

@@ -71,6 +71,11 @@ impl Failure {
         Self::new(&codes::INVALID_HEADER, format!("{name}: {reason}")).field(name)
     }
 
+    /// What the client is told.
+    pub fn problem(&self) -> &Problem {
+        &self.0.problem
+    }
+
     /// The cause that only the log gets.
     pub fn cause(&self) -> Option<&str> {
         self.0.cause.as_deref()

@@ -7,8 +7,8 @@ use edgestack_model::Kind;
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::{
-    AppState, codes, diff, docs, events, explain, flavors, health, images, keypairs, nodes, observe, openapi,
-    problem::Failure, replay, state::Site, vms, volumes,
+    AppState, codes, diff, docs, events, explain, flavors, health, history_search, images, keypairs, nodes, observe,
+    openapi, problem::Failure, replay, state::Site, vms, volumes,
 };
 
 /// The prefixes, both in the field. Links that the API hands out use the first.
@@ -21,6 +21,7 @@ pub fn app(state: AppState) -> Router {
         .merge(diff::routes())
         .merge(events::routes())
         .merge(explain::routes())
+        .merge(history_search::routes())
         .merge(replay::routes())
         .split_for_parts();
     let (resources, document) = resources().split_for_parts();

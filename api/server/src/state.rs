@@ -9,7 +9,7 @@ use edgestack_views::Views;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use crate::{GuestAccess, RunningUploads, Tokens, events::Hub};
+use crate::{GuestAccess, Refusals, RunningUploads, Tokens, events::Hub};
 
 /// The longest upload of an image unless set otherwise: 64 GiB.
 pub const UPLOAD_BYTES_MAX: u64 = 64 << 30;
@@ -31,6 +31,8 @@ pub struct AppState {
     pub views: Views,
     /// What reads of the past are answered from.
     pub timeline: Timeline,
+    /// The commands that were refused.
+    pub refusals: Refusals,
     /// Seals user data, and fingerprints requests.
     pub seal: SealingKey,
     /// Who may call.

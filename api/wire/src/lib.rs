@@ -9,6 +9,7 @@ pub mod cloud_event;
 pub mod event;
 pub mod flavor;
 pub mod health;
+pub mod history;
 pub mod image;
 pub mod invalid;
 pub mod keypair;

@@ -6,7 +6,7 @@ use serde_json::Value;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use crate::{event::HistoryEvent, meta::Waiting};
+use crate::{event::HistoryEvent, history::Refused, meta::Waiting};
 
 /// A place in the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -132,8 +132,9 @@ pub struct Explanation {
     /// Of which kind it is.
     #[schema(example = "vm")]
     pub kind: String,
-    /// Its id.
-    pub id: Uuid,
+    /// Its id; absent when there never was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<Uuid>,
     /// Its name.
     pub name: String,
     /// The moment that is explained.
@@ -153,4 +154,6 @@ pub struct Explanation {
     pub events: Vec<HistoryEvent>,
     /// Whether earlier events are left out: the last wish is older than those that are told.
     pub more_events: bool,
+    /// What was asked of it since that wish and refused, oldest first; the last ones.
+    pub refused: Vec<Refused>,
 }

@@ -21,6 +21,7 @@ mod error;
 pub mod jetstream;
 pub mod memory;
 mod resolve;
+pub mod side;
 
 use async_trait::async_trait;
 use bytes::Bytes;

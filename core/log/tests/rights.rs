@@ -8,7 +8,8 @@ use std::time::Duration;
 use async_nats::{Client, ConnectOptions};
 use edgestack_log::conformance::{append_some, commit};
 use edgestack_log::jetstream::{Credentials, JetStreamLog, Role, sender};
-use edgestack_log::{AppendError, ChainHead, Log, StoredCommit};
+use edgestack_log::side::{SIDE_BYTES_MAX, SIDE_MESSAGE_BYTES_MAX, SideLog};
+use edgestack_log::{AppendError, ChainHead, Log, LogError, StoredCommit};
 use futures::StreamExt;
 use nats::{DEADLINE, Site, until};
 use serde_json::{Value, json};
@@ -218,5 +219,47 @@ async fn an_auditor_reads_with_an_ordinary_pull_consumer() {
     let notice = tokio::time::timeout(DEADLINE, notices.next()).await.unwrap().unwrap();
     assert_eq!(notice.headers.unwrap().get("Nats-Sequence").unwrap().as_str(), "21");
     until("the auditor's log ends at 21", async || log.head().await.unwrap().last_sequence == 21).await;
+    site.stop().await;
+}
+
+/// Beside the log: who answers clients tells what was refused and reads it again; an auditor does neither, nobody empties it.
+#[tokio::test]
+async fn refused_commands_are_kept_apart_and_bounded() {
+    let Some(binary) = nats::binary("refused_commands_are_kept_apart_and_bounded") else {
+        return;
+    };
+    let site = Site::start(&binary).await;
+    let log = site.log().await;
+    log.refused().ensure(1).await.unwrap();
+    log.refused().ensure(1).await.unwrap();
+    append_some(&log, ChainHead::GENESIS, 3).await.unwrap();
+    let before = contents(&log).await;
+    let reader = site.server().log(Role::Reader).await.unwrap();
+    assert_eq!(reader.refused().read_all().await.unwrap().len(), 0);
+    // More than is kept: the oldest go.
+    let message = |number: usize| format!("{number} {}", "x".repeat(SIDE_MESSAGE_BYTES_MAX - 200));
+    let sent = usize::try_from(SIDE_BYTES_MAX).unwrap() / SIDE_MESSAGE_BYTES_MAX + 5;
+    for number in 0..sent {
+        let side = if number % 2 == 0 { log.refused() } else { reader.refused() };
+        side.append(message(number).into()).await.unwrap();
+    }
+    let kept = reader.refused().read_all().await.unwrap();
+    assert!((sent - 10..sent).contains(&kept.len()), "{} of {sent}", kept.len());
+    assert_eq!(kept.last().unwrap()[..], *message(sent - 1).as_bytes());
+    assert_eq!(kept[0][..], *message(sent - kept.len()).as_bytes());
+    let too_large = reader.refused().append(vec![b'x'; SIDE_MESSAGE_BYTES_MAX + 1].into()).await;
+    assert!(matches!(too_large, Err(LogError::Refused(_))), "{too_large:?}");
+    assert_eq!(contents(&log).await, before, "the log is as it was");
+    let auditor = client(site.server().credentials(), Role::Auditor).await;
+    assert!(auditor.request("mm3.refused", "x".into()).await.is_err());
+    assert!(auditor.request("$JS.API.DIRECT.GET.MM3_REFUSED", r#"{"seq":1}"#.into()).await.is_err());
+    for role in [Role::Engine, Role::Reader] {
+        let client = client(site.server().credentials(), role).await;
+        for action in ["PURGE", "DELETE", "UPDATE", "MSG.DELETE"] {
+            let asked = client.request(format!("$JS.API.STREAM.{action}.MM3_REFUSED"), r#"{"seq":1}"#.into()).await;
+            assert!(asked.is_err(), "{role} may {action}");
+        }
+    }
+    assert_eq!(reader.refused().read_all().await.unwrap().len(), kept.len());
     site.stop().await;
 }

@@ -6,6 +6,7 @@ mod auth;
 mod changes;
 mod events;
 mod history;
+mod history_search;
 mod keypairs;
 mod lists;
 mod manifest;

@@ -10,7 +10,7 @@ use axum::{
 };
 use bytes::Bytes;
 use edgestack_engine::{CommandPort, Engine, EngineConfig, Origin, Outcome, Replica, Submission, SystemClock};
-use edgestack_log::{ChainHead, Log, memory::MemoryLog};
+use edgestack_log::{ChainHead, Log, memory::MemoryLog, side::MemorySideLog};
 use edgestack_model::{
     Actor, Command, Id, World,
     image::{ImageCommand, ImageContent, ImageReport, ImageState},
@@ -19,7 +19,9 @@ use edgestack_model::{
     volume::{VolumeCommand, VolumeReport, VolumeState},
 };
 use edgestack_seal::SealingKey;
-use edgestack_server::{AppState, GuestAccess, GuestError, RunningUploads, SiteInfo, Tokens, UPLOAD_BYTES_MAX, app};
+use edgestack_server::{
+    AppState, GuestAccess, GuestError, Refusals, RunningUploads, SiteInfo, Tokens, UPLOAD_BYTES_MAX, app,
+};
 use edgestack_timeline::Timeline;
 use edgestack_wire::vm::{GuestInfo, LoginUser};
 use futures::{StreamExt, stream, stream::BoxStream};
@@ -67,6 +69,7 @@ impl Site {
             replica,
             views: opened.views,
             timeline: Timeline::open(&folder.path().join("snapshots"), Arc::new(log.clone()), None).unwrap(),
+            refusals: Refusals::keep_in(Arc::new(MemorySideLog::default())),
             seal: SealingKey::load_or_create(&folder.path().join("secrets/seal")).unwrap(),
             tokens: Tokens::new([(TOKEN, "admin"), ("another-token", "robot")]),
             guests: Arc::new(SilentGuests),

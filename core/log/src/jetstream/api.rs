@@ -117,7 +117,7 @@ pub(super) fn told_by_request(error: RequestError) -> LogError {
     }
 }
 
-fn not_understood(error: serde_json::Error) -> LogError {
+pub(super) fn not_understood(error: serde_json::Error) -> LogError {
     LogError::Refused(Cause::with_source("the answer of JetStream isn't understood", error))
 }
 
@@ -136,8 +136,8 @@ pub(super) async fn request<T: DeserializeOwned>(
     serde_json::from_value(answer).map(Ok).map_err(not_understood)
 }
 
-pub(super) async fn stream_info(live: &Live) -> Result<StreamInfo, LogError> {
-    Ok(request(&live.client, format!("$JS.API.STREAM.INFO.{STREAM}"), None).await??)
+pub(super) async fn stream_info(live: &Live, stream: &str) -> Result<StreamInfo, LogError> {
+    Ok(request(&live.client, format!("$JS.API.STREAM.INFO.{stream}"), None).await??)
 }
 
 /// `$JS.API.STREAM.MSG.GET.<stream>`: answered by the stream's leader only, so what it doesn't know isn't acknowledged.
@@ -169,6 +169,7 @@ pub(super) async fn message_get(live: &Live, sequence: u64) -> Result<Option<Sto
 /// server steps over what is missing, so the caller checks for gaps; from a replica it may end early.
 pub(super) async fn direct_get(
     live: &Live,
+    stream: &str,
     from: u64,
     max_messages: usize,
     timeout: Duration,
@@ -183,7 +184,7 @@ pub(super) async fn direct_get(
         .await
         .map_err(|error| LogError::Unavailable(Cause::with_source("can't listen for the answer", error)))?;
     live.client
-        .publish_with_reply(format!("$JS.API.DIRECT.GET.{STREAM}"), inbox, body.into())
+        .publish_with_reply(format!("$JS.API.DIRECT.GET.{stream}"), inbox, body.into())
         .await
         .map_err(|error| LogError::Unavailable(Cause::with_source("can't send the request", error)))?;
     let mut found = Vec::new();

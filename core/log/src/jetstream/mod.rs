@@ -15,6 +15,7 @@ mod pipeline;
 mod places;
 mod promise;
 mod reading;
+mod refused;
 mod server;
 mod stream;
 mod supervisor;
@@ -29,6 +30,7 @@ use futures::stream::BoxStream;
 
 pub use credentials::{Credentials, CredentialsError, Role, sender};
 pub use promise::{BrokenPromise, PromiseError, read_promise};
+pub use refused::{REFUSED_STREAM, REFUSED_SUBJECT, RefusedStream};
 pub use server::{NatsServer, NatsServerOptions, ServerError, StoreKeeper};
 pub use stream::{ACCEPTED_SUBJECTS, MAX_MESSAGE_BYTES, SHARED_SUBJECT, STORED_SUBJECTS, STREAM};
 pub use supervisor::ServerState;

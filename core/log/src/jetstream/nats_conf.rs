@@ -9,6 +9,7 @@ use std::fmt::Write;
 use std::path::Path;
 
 use super::credentials::{AUDITORS, Credentials, READERS, Role};
+use super::refused::{REFUSED_STREAM, REFUSED_SUBJECT};
 use super::stream::{ACCEPTED_SUBJECTS, STORED_SUBJECTS, STREAM};
 
 /// Commands of other processes, answered by the engine.
@@ -36,6 +37,12 @@ pub(super) fn render(dir: &Path, credentials: &Credentials) -> String {
         (format!("$JS.API.DIRECT.GET.{STREAM}.>"), Answers::Many),
     ];
     let tell = [(COMMANDS.to_owned(), Answers::One), (HEARTBEATS.to_owned(), Answers::One)];
+    // The commands that were refused: whoever answers clients tells them, and reads them at its start.
+    let refused = [
+        (REFUSED_SUBJECT.to_owned(), Answers::One),
+        (format!("$JS.API.STREAM.INFO.{REFUSED_STREAM}"), Answers::One),
+        (format!("$JS.API.DIRECT.GET.{REFUSED_STREAM}"), Answers::Many),
+    ];
     // What NATS clients use to find a stream and to read it by a pull consumer. A consumer can't be made to deliver into
     // the stream (the server refuses the cycle), nor to an auditor by push (that stays in the stream's account). Should
     // it ever deliver to other subjects there, `sender` tells it from a command.
@@ -54,10 +61,14 @@ pub(super) fn render(dir: &Path, credentials: &Credentials) -> String {
         read[1].0.clone(),
         read[2].0.clone(),
         read[3].0.clone(),
+        format!("$JS.API.STREAM.CREATE.{REFUSED_STREAM}"),
+        refused[0].0.clone(),
+        refused[1].0.clone(),
+        refused[2].0.clone(),
     ];
     let subjects =
         |services: &[(String, Answers)]| services.iter().map(|service| service.0.clone()).collect::<Vec<_>>();
-    let reader: Vec<_> = read.iter().chain(&tell).cloned().collect();
+    let reader: Vec<_> = read.iter().chain(&tell).chain(&refused).cloned().collect();
     let auditor: Vec<_> = read.iter().chain(&consume).cloned().collect();
 
     let mut text = String::new();
@@ -93,7 +104,12 @@ accounts {{
     user(&mut text, credentials, Role::Engine, &engine_publishes, &[COMMANDS, HEARTBEATS, STORED_SUBJECTS], true);
     text.push_str("    exports [\n");
     let _ = writeln!(text, "      {{ stream: \"{STORED_SUBJECTS}\", accounts: [READERS, AUDITORS] }}");
-    for (services, accounts) in [(&read[..], "READERS, AUDITORS"), (&tell[..], "READERS"), (&consume[..], "AUDITORS")] {
+    for (services, accounts) in [
+        (&read[..], "READERS, AUDITORS"),
+        (&tell[..], "READERS"),
+        (&refused[..], "READERS"),
+        (&consume[..], "AUDITORS"),
+    ] {
         for (subject, answers) in services {
             let kind = if *answers == Answers::Many { ", response_type: stream" } else { "" };
             let _ = writeln!(text, "      {{ service: \"{subject}\"{kind}, accounts: [{accounts}] }}");

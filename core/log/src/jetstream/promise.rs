@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use super::api::{self, StreamInfo};
 use super::connection::split_url;
-use super::stream::ACCEPTED_SUBJECTS;
+use super::stream::{ACCEPTED_SUBJECTS, STREAM};
 use super::{JetStreamLog, Role};
 use crate::{Cause, LogError};
 
@@ -150,7 +150,7 @@ pub async fn read_promise(
     replicas: usize,
 ) -> Result<Vec<BrokenPromise>, PromiseError> {
     let live = log.live().map_err(PromiseError::Stream)?;
-    let info = api::stream_info(&live).await.map_err(PromiseError::Stream)?;
+    let info = api::stream_info(&live, STREAM).await.map_err(PromiseError::Stream)?;
     let holders = holders(&info, &live.client.server_info().server_name);
     let mut servers = read_servers(monitor_url, &holders).await?;
     let mut broken = Vec::new();

@@ -3,6 +3,7 @@
 use super::api::{self, StoredMessage};
 use super::connection::Live;
 use super::places::Place;
+use super::stream::STREAM;
 use super::{JetStreamLog, lines};
 use crate::{Damage, LogError, LogHead, StoredCommit};
 
@@ -16,7 +17,8 @@ impl JetStreamLog {
         let start = self.locate(&live, from).await?;
         let per_message = self.inner.commits_per_message.load(std::sync::atomic::Ordering::Relaxed).max(1);
         let wanted = max_commits.div_ceil(per_message);
-        let messages = api::direct_get(&live, start.message, wanted, self.inner.options.request_timeout).await?;
+        let messages =
+            api::direct_get(&live, STREAM, start.message, wanted, self.inner.options.request_timeout).await?;
         if let Some(first) = messages.first()
             && first.sequence > start.message
         {
@@ -94,7 +96,7 @@ impl JetStreamLog {
     /// The extent of the log, in commits.
     pub(super) async fn extent(&self) -> Result<LogHead, LogError> {
         let live = self.live()?;
-        let state = api::stream_info(&live).await?.state;
+        let state = api::stream_info(&live, STREAM).await?.state;
         if state.last_seq == 0 {
             return Ok(LogHead { first_sequence: state.first_seq, last_sequence: 0, messages: state.messages });
         }
@@ -146,7 +148,7 @@ impl JetStreamLog {
         let mut high = match high {
             Some(high) => high,
             None => {
-                let last = api::stream_info(live).await?.state.last_seq;
+                let last = api::stream_info(live, STREAM).await?.state.last_seq;
                 if last <= low.message {
                     return Ok(low);
                 }
@@ -198,7 +200,7 @@ impl JetStreamLog {
 
     /// The message at a sequence or, when it can't be read, the next one that can.
     async fn next_message(&self, live: &Live, sequence: u64) -> Result<Option<StoredMessage>, LogError> {
-        let found = api::direct_get(live, sequence, 1, self.inner.options.request_timeout).await?;
+        let found = api::direct_get(live, STREAM, sequence, 1, self.inner.options.request_timeout).await?;
         Ok(found.into_iter().next())
     }
 }

@@ -97,7 +97,7 @@ impl LastRow {
                 rows.insert(key(whole.number), whole.pack()?);
                 Row { number, ..Row::default() }
             }
-            None if (sequence - 1) % ROW_COMMITS == 0 => Row { number, ..Row::default() },
+            None if (sequence - 1).is_multiple_of(ROW_COMMITS) => Row { number, ..Row::default() },
             None => {
                 let packed = rows.get(&key(number))?.ok_or(ViewError::Incomplete)?;
                 Row::unpack(number, &packed).ok_or(ViewError::Incomplete)?
