@@ -114,6 +114,9 @@ pub async fn open(options: &Options, root: &Path) -> Result<LogStore, Failure> {
         None => (World::default(), ChainHead::GENESIS),
     };
     let from = head.sequence;
+    if let Some(views) = views.as_ref().filter(|_| from == 0) {
+        views.begin_anew().map_err(|source| Failure::System { what: "a thread to make the views anew", source })?;
+    }
     let replica = Replica::new(world, head, views.as_ref().map(Views::projection));
     match catch_up(&*log, &replica).await {
         Ok(()) => {}
@@ -125,6 +128,13 @@ pub async fn open(options: &Options, root: &Path) -> Result<LogStore, Failure> {
             }
         }
         Err(error) => return Err(error.into()),
+    }
+    if let Some(views) = &views {
+        let (world, head) = replica.snapshot();
+        // Reads tell that they fail, and a restart makes them anew once more.
+        if let Err(error) = views.complete(&world, &head) {
+            tracing::error!(error = error_chain(&error), "the views could not be made anew; restart edgestackd");
+        }
     }
     // Another process's server: nobody here can repair, and what is missing lies beyond what is folded.
     let for_a_person = unrepaired.is_some();

@@ -162,11 +162,21 @@ impl Beside {
     fn open(site: &Site) -> Result<Self, TimelineError> {
         let folder = site.app.timeline.folder_beside()?;
         let opened = edgestack_views::open(&folder.path().join("views"))?;
+        opened.views.begin_anew()?;
         Ok(Self { views: opened.views, _folder: folder })
+    }
+
+    /// Their state is written at the end.
+    async fn complete(&self, replica: &Arc<Replica>) -> Result<(), TimelineError> {
+        let (views, (world, head)) = (self.views.clone(), replica.snapshot());
+        let completed = tokio::task::spawn_blocking(move || views.complete(&world, &head)).await;
+        let completed = completed.map_err(|error| TimelineError::BrokeOff(error.to_string()))?;
+        completed.map_err(|error| TimelineError::BrokeOff(error_chain(&error)))
     }
 
     /// Compares at a moment at which both are of the same sequence; `None` when the site never stood still for that.
     async fn are_same(&self, site: &Site, replica: &Arc<Replica>) -> Result<Option<bool>, TimelineError> {
+        self.complete(replica).await?;
         for _ in 0..LOOKS {
             let Some((live, sequence)) = digest(&site.app.views).await? else { continue };
             let world = site.app.timeline.replay_on(replica, sequence.0).await?;

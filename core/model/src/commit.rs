@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use crate::{
     Actor, Event, Kind, Sequence,
-    event::{EventError, EventRecord},
+    event::{EventError, EventRecord, StoredRecord},
 };
 
 /// One commit. In the log it is JSON, so that any NATS client can read it.
@@ -65,7 +65,7 @@ pub enum DecodeError {
     },
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize)]
 struct Envelope {
     version: u32,
     id: Uuid,
@@ -75,20 +75,48 @@ struct Envelope {
     actor: Actor,
     command: String,
     correlation_id: Uuid,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     causation_id: Option<Uuid>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     traceparent: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     idempotency_key: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     request_fingerprint: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
     previous_hash: String,
     kind: Kind,
     resource_id: Uuid,
     events: Vec<EventRecord>,
+}
+
+/// The same as it lies in a commit's bytes.
+#[derive(Deserialize)]
+struct StoredEnvelope<'a> {
+    version: u32,
+    id: Uuid,
+    site: String,
+    sequence: Sequence,
+    time: DateTime<Utc>,
+    actor: Actor,
+    command: String,
+    correlation_id: Uuid,
+    #[serde(default)]
+    causation_id: Option<Uuid>,
+    #[serde(default)]
+    traceparent: Option<String>,
+    #[serde(default)]
+    idempotency_key: Option<String>,
+    #[serde(default)]
+    request_fingerprint: Option<String>,
+    #[serde(default)]
+    reason: Option<String>,
+    previous_hash: String,
+    kind: Kind,
+    resource_id: Uuid,
+    #[serde(borrow)]
+    events: Vec<StoredRecord<'a>>,
 }
 
 const ENVELOPE_VERSION: u32 = 1;
@@ -132,7 +160,7 @@ impl Commit {
     /// # Errors
     /// See [`DecodeError`]; a reader stops there, it never skips.
     pub fn decode(payload: &[u8]) -> Result<Self, DecodeError> {
-        let envelope: Envelope = serde_json::from_slice(payload).map_err(DecodeError::Envelope)?;
+        let envelope: StoredEnvelope<'_> = serde_json::from_slice(payload).map_err(DecodeError::Envelope)?;
         if envelope.version != ENVELOPE_VERSION {
             return Err(DecodeError::Version(envelope.version));
         }
@@ -142,7 +170,7 @@ impl Commit {
             .into_iter()
             .enumerate()
             .map(|(index, record)| {
-                Event::from_record(record).map_err(|source| DecodeError::Event { sequence, index, source })
+                Event::from_stored(record).map_err(|source| DecodeError::Event { sequence, index, source })
             })
             .collect::<Result<_, _>>()?;
         Ok(Self {

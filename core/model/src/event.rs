@@ -1,7 +1,15 @@
 //! Facts, as the log keeps them.
 
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use std::borrow::Cow;
+
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{
+        DeserializeSeed, MapAccess,
+        value::{BorrowedStrDeserializer, MapAccessDeserializer},
+    },
+};
+use serde_json::{Value, value::RawValue};
 use uuid::Uuid;
 
 use crate::{Generation, Kind, Name};
@@ -149,23 +157,81 @@ impl Event {
     ///
     /// # Errors
     /// See [`EventError`]; a reader stops there.
-    pub fn from_record(record: EventRecord) -> Result<Self, EventError> {
-        let kind: Kind = record.kind.parse().map_err(|_| EventError::UnknownKind(record.kind.clone()))?;
-        let EventRecord { resource_id, name, event_type, version, generation, data, .. } = record;
-        if version == 0 || version > VERSION {
-            return Err(EventError::UnknownVersion { event_type, version });
-        }
-        let tagged = serde_json::json!({ "type": event_type, "data": data });
-        let fact = match kind {
-            Kind::Vm => serde_json::from_value(tagged).map(Fact::Vm),
-            Kind::Image => serde_json::from_value(tagged).map(Fact::Image),
-            Kind::Flavor => serde_json::from_value(tagged).map(Fact::Flavor),
-            Kind::Keypair => serde_json::from_value(tagged).map(Fact::Keypair),
-            Kind::Node => serde_json::from_value(tagged).map(Fact::Node),
-            Kind::Volume => serde_json::from_value(tagged).map(Fact::Volume),
-        }
-        .map_err(|source| EventError::Unreadable { event_type, version, source })?;
+    pub fn from_record(record: &EventRecord) -> Result<Self, EventError> {
+        let EventRecord { kind, resource_id, name, event_type, version, generation, data } = record;
+        let fact = fact(kind, event_type, *version, data)?;
+        Ok(Self { resource_id: *resource_id, name: name.clone(), generation: *generation, fact })
+    }
+
+    /// The same from a commit's bytes, without taking the data apart twice.
+    pub(crate) fn from_stored(record: StoredRecord<'_>) -> Result<Self, EventError> {
+        let StoredRecord { kind, resource_id, name, event_type, version, generation, data } = record;
+        let fact = fact(&kind, &event_type, version, data)?;
         Ok(Self { resource_id, name, generation, fact })
+    }
+}
+
+/// An [`EventRecord`] as it lies in a commit's bytes.
+#[derive(Deserialize)]
+pub(crate) struct StoredRecord<'a> {
+    #[serde(borrow)]
+    kind: Cow<'a, str>,
+    resource_id: Uuid,
+    name: Name,
+    #[serde(rename = "type", borrow)]
+    event_type: Cow<'a, str>,
+    version: u32,
+    generation: Generation,
+    #[serde(borrow)]
+    data: &'a RawValue,
+}
+
+fn fact<'de, D>(kind: &str, event_type: &'de str, version: u32, data: D) -> Result<Fact, EventError>
+where
+    D: Deserializer<'de, Error = serde_json::Error>,
+{
+    let kind: Kind = kind.parse().map_err(|_| EventError::UnknownKind(kind.to_owned()))?;
+    if version == 0 || version > VERSION {
+        return Err(EventError::UnknownVersion { event_type: event_type.to_owned(), version });
+    }
+    let tagged = MapAccessDeserializer::new(TypeAndData { event_type: Some(event_type), data: Some(data) });
+    match kind {
+        Kind::Vm => VmEvent::deserialize(tagged).map(Fact::Vm),
+        Kind::Image => ImageEvent::deserialize(tagged).map(Fact::Image),
+        Kind::Flavor => FlavorEvent::deserialize(tagged).map(Fact::Flavor),
+        Kind::Keypair => KeypairEvent::deserialize(tagged).map(Fact::Keypair),
+        Kind::Node => NodeEvent::deserialize(tagged).map(Fact::Node),
+        Kind::Volume => VolumeEvent::deserialize(tagged).map(Fact::Volume),
+    }
+    .map_err(|source| EventError::Unreadable { event_type: event_type.to_owned(), version, source })
+}
+
+/// The map `{"type": …, "data": …}` that the event enums are read from, without one being made.
+struct TypeAndData<'de, D> {
+    event_type: Option<&'de str>,
+    data: Option<D>,
+}
+
+impl<'de, D: Deserializer<'de, Error = serde_json::Error>> MapAccess<'de> for TypeAndData<'de, D> {
+    type Error = serde_json::Error;
+
+    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, Self::Error> {
+        let key = match (self.event_type, &self.data) {
+            (Some(_), _) => "type",
+            (None, Some(_)) => "data",
+            (None, None) => return Ok(None),
+        };
+        seed.deserialize(BorrowedStrDeserializer::new(key)).map(Some)
+    }
+
+    fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, Self::Error> {
+        if let Some(event_type) = self.event_type.take() {
+            return seed.deserialize(BorrowedStrDeserializer::new(event_type));
+        }
+        match self.data.take() {
+            Some(data) => seed.deserialize(data),
+            None => Err(serde::de::Error::custom("there is no further value")),
+        }
     }
 }
 

@@ -110,15 +110,14 @@ fn golden_every_file_ever_added_is_read_and_written_again() {
             assert_eq!(golden.kind, kind.as_str(), "{}", file.display());
             let begin = format!("{}.v{}.", golden.event_type, golden.version);
             assert!(file.file_name().unwrap().to_str().unwrap().starts_with(&begin), "{}", file.display());
-            let event =
-                Event::from_record(golden.clone()).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+            let event = Event::from_record(&golden).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
             assert!(!event.describe().is_empty());
             let written = event.to_record().unwrap();
             assert!(types.contains(&(kind, written.event_type.clone())));
             if written.version == golden.version {
                 assert_eq!(written, golden, "{}", file.display());
             }
-            assert_eq!(Event::from_record(written).unwrap(), event, "{}", file.display());
+            assert_eq!(Event::from_record(&written).unwrap(), event, "{}", file.display());
             files += 1;
         }
     }
@@ -151,7 +150,7 @@ fn what_is_newer_or_unknown_stops_the_reader() {
         EventRecord { event_type: "VmTeleported".into(), ..record.clone() },
         EventRecord { data: serde_json::json!({}), ..record.clone() },
     ] {
-        assert!(Event::from_record(broken.clone()).is_err(), "{broken:?} was read");
+        assert!(Event::from_record(&broken).is_err(), "{broken:?} was read");
     }
     let commit = samples::commit();
     let mut envelope: serde_json::Value = serde_json::from_slice(&commit.encode().unwrap()).unwrap();

@@ -12,6 +12,7 @@
 //! same. Whatever sled does (errors, panics, a file cut short) means: set the
 //! folder aside and rebuild from the log.
 
+mod anew;
 mod history;
 mod open;
 mod state;
@@ -28,6 +29,7 @@ use edgestack_model::{Kind, Sequence, World, command::Reference, world::Resource
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
+use anew::Anew;
 use history::History;
 use state::State;
 
@@ -49,6 +51,9 @@ pub enum ViewError {
         "a commit in the history view is not readable; stop edgestackd, delete the views folder, start it again: it is rebuilt from the log"
     )]
     Commit(#[from] edgestack_model::DecodeError),
+    /// The thread that makes the views anew panicked.
+    #[error("making the views anew broke off; restart edgestackd")]
+    WriterLost,
     /// zstd failed.
     #[error("commits can't be packed")]
     Packing(#[source] std::io::Error),
@@ -81,6 +86,8 @@ struct Pending {
     head: Mutex<Option<ChainHead>>,
     /// Held while writing; says whether writing failed, after which the views stay where they are.
     writing: Mutex<bool>,
+    /// Set while they are made anew.
+    anew: Mutex<Option<Anew>>,
 }
 
 /// Commits that wait at most before the next one writes them all.
@@ -237,6 +244,30 @@ impl Views {
         Box::new(Keeper(self.clone()))
     }
 
+    /// Begins to make them anew from a log that is folded from its first commit: the state is left out until
+    /// [`Self::complete`], and they show nothing of the present before that.
+    ///
+    /// # Errors
+    /// When there is no thread to be had.
+    pub fn begin_anew(&self) -> std::io::Result<()> {
+        *lock(&self.pending.anew) = Some(Anew::begin(self.history.clone())?);
+        Ok(())
+    }
+
+    /// Ends what [`Self::begin_anew`] began: writes the state from the world, whose last commit is the head, and from then on
+    /// what each commit changes. A row for each thing that is there, instead of one for each change that ever was.
+    /// Without that beginning nothing happens.
+    ///
+    /// # Errors
+    /// [`ViewError`].
+    pub fn complete(&self, world: &World, head: &ChainHead) -> Result<(), ViewError> {
+        let Some(anew) = lock(&self.pending.anew).take() else { return Ok(()) };
+        let mut broken = lock(&self.pending.writing);
+        let written = anew.end().and_then(|()| self.state.write_whole(world, head));
+        *broken = written.is_err();
+        written
+    }
+
     /// Writes what is folded and not yet written.
     pub fn settle(&self) {
         let mut broken = lock(&self.pending.writing);
@@ -267,6 +298,9 @@ struct Keeper(Views);
 
 impl Projection for Keeper {
     fn project(&mut self, batch: &[Arc<Applied>], _world: &World, head: &ChainHead) {
+        if let Some(anew) = &mut *lock(&self.0.pending.anew) {
+            return anew.add(batch, head);
+        }
         let waiting = {
             let mut queue = lock(&self.0.pending.queue);
             queue.extend_from_slice(batch);

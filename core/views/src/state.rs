@@ -24,6 +24,8 @@ use uuid::Uuid;
 use crate::ViewError;
 
 const POSITION: &[u8] = b"p";
+/// Resources in a batch when a whole world is written.
+const BATCH: usize = 2048;
 
 /// The state view. Clones share it.
 #[derive(Clone)]
@@ -226,18 +228,48 @@ impl State {
             project_idempotency(&mut rows, one)?;
         }
         let Rows { mut batch, digest: new_digest, .. } = rows;
-        let model = edgestack_model::SOURCES.to_owned();
-        let position =
-            Position { sequence: head.sequence, model, hash: hex::encode(head.hash), rows_digest: new_digest.0 };
-        batch.insert(POSITION, serde_json::to_vec(&position)?);
+        batch.insert(POSITION, position(head, new_digest)?);
         self.tree.apply_batch(batch)?;
         *digest = new_digest;
+        Ok(())
+    }
+
+    /// Writes the rows of a whole world instead of what is there. Only the last batch says where they stand, so a kill in
+    /// between leaves what is no state.
+    pub(crate) fn write_whole(&self, world: &World, head: &ChainHead) -> Result<(), ViewError> {
+        let mut digest = self.lock();
+        self.tree.clear()?;
+        *digest = RowsDigest::default();
+        let mut rows = Rows { tree: &self.tree, batch: Batch::default(), digest: *digest, pending: HashMap::new() };
+        let mut in_batch = 0;
+        for resource in world.resources() {
+            let (kind, id) = (resource.kind(), resource.id());
+            rows.insert_new(name_key(kind, resource.meta().name.as_str()), id.as_bytes().to_vec());
+            rows.insert_new(resource_key(kind, id), serde_json::to_vec(&resource)?);
+            in_batch += 1;
+            if in_batch == BATCH {
+                self.tree.apply_batch(std::mem::take(&mut rows.batch))?;
+                in_batch = 0;
+            }
+        }
+        for (key, first) in world.idempotency.iter() {
+            rows.insert_new(idempotency_key(key), serde_json::to_vec(first)?);
+        }
+        let Rows { mut batch, digest: sum, .. } = rows;
+        batch.insert(POSITION, position(head, sum)?);
+        self.tree.apply_batch(batch)?;
+        *digest = sum;
         Ok(())
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, RowsDigest> {
         self.digest.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
+}
+
+fn position(head: &ChainHead, digest: RowsDigest) -> Result<Vec<u8>, ViewError> {
+    let (model, hash) = (edgestack_model::SOURCES.to_owned(), hex::encode(head.hash));
+    Ok(serde_json::to_vec(&Position { sequence: head.sequence, model, hash, rows_digest: digest.0 })?)
 }
 
 fn project_idempotency(rows: &mut Rows<'_>, one: &Applied) -> Result<(), ViewError> {

@@ -42,10 +42,11 @@ pub fn measure(options: &Options) -> Result<(), Failure> {
     let folder = tempfile::Builder::new().prefix("es-bench-").tempdir()?;
     let opened = edgestack_views::open(&folder.path().join("views"))?;
     let replica = Replica::new(World::default(), ChainHead::GENESIS, Some(opened.views.projection()));
+    opened.views.begin_anew()?;
     timed("the same with all views", log.len(), || {
         apply(&log, &replica)?;
-        opened.views.settle();
-        Ok(())
+        let (world, head) = replica.snapshot();
+        Ok(opened.views.complete(&world, &head)?)
     })?;
     opened.views.flush()?;
     let on_disk = std::fs::metadata(folder.path().join("views/db"))?.len();

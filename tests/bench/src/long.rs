@@ -214,9 +214,11 @@ async fn rebuild(log: &dyn Log) -> Result<(f64, u64), Failure> {
     let folder = tempfile::Builder::new().prefix("es-bench-").tempdir()?;
     let opened = edgestack_views::open(&folder.path().join("views"))?;
     let replica = Replica::new(World::default(), ChainHead::GENESIS, Some(opened.views.projection()));
+    opened.views.begin_anew()?;
     let begun = Instant::now();
     catch_up(log, &replica).await?;
-    opened.views.settle();
+    let (world, head) = replica.snapshot();
+    opened.views.complete(&world, &head)?;
     let rate = replica.head().sequence as f64 / begun.elapsed().as_secs_f64();
     opened.views.flush()?;
     Ok((rate, std::fs::metadata(folder.path().join("views/db"))?.len()))

@@ -38,8 +38,14 @@ impl Rows<'_> {
         self.changed.insert(key, Some(value));
     }
 
-    fn remove(&mut self, key: Vec<u8>) {
-        self.changed.insert(key, None);
+    fn remove(&mut self, key: Vec<u8>) -> Result<(), ViewError> {
+        // What this very batch made was never written.
+        if self.tree.contains_key(&key)? {
+            self.changed.insert(key, None);
+        } else {
+            self.changed.remove(&key);
+        }
+        Ok(())
     }
 }
 
@@ -128,7 +134,7 @@ fn merge(rows: &mut Rows<'_>, block: Block) -> Result<(), ViewError> {
             let key = part.row(bucket);
             if let Some(row) = rows.get(&key)? {
                 joined.append(&row, part.first()).ok_or(ViewError::Incomplete)?;
-                rows.remove(key);
+                rows.remove(key)?;
             }
         }
         for number in bucket * finer..(bucket + 1) * finer {

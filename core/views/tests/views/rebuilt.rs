@@ -2,6 +2,10 @@
 
 use std::path::Path;
 
+use edgestack_engine::Replica;
+use edgestack_log::ChainHead;
+use edgestack_model::World;
+
 use crate::story::{Story, shows};
 
 #[test]
@@ -25,6 +29,39 @@ fn a_deleted_folder_comes_back_byte_for_byte() {
     let views = story.followed(&path, 4);
     assert!(views.rows().unwrap() == before);
     shows(&views, &story.world);
+}
+
+/// As a start from the log does it: the state is written at the end, from the world.
+#[test]
+fn views_made_anew_are_those_that_followed_and_a_kill_before_their_end_leaves_none() {
+    let story = Story::long();
+    let folder = tempfile::tempdir().unwrap();
+    let expect = story.followed(&folder.path().join("followed"), 1).rows().unwrap();
+    let path = folder.path().join("anew");
+    let fold_up_to = |opened: &edgestack_views::Opened, last: usize| {
+        opened.views.begin_anew().unwrap();
+        let replica = Replica::new(World::default(), ChainHead::GENESIS, Some(opened.views.projection()));
+        replica.apply(story.log[..last].iter().map(|stored| (stored.clone(), None)).collect()).unwrap();
+        replica
+    };
+    let opened = edgestack_views::open(&path).unwrap();
+    fold_up_to(&opened, 17);
+    opened.views.flush().unwrap();
+    drop(opened);
+    let opened = edgestack_views::open(&path).unwrap();
+    assert!(opened.restored.is_none(), "what was not completed is not believed");
+    let replica = fold_up_to(&opened, 20);
+    let (world, head) = replica.snapshot();
+    opened.views.complete(&world, &head).unwrap();
+    // From here on it goes on commit by commit.
+    for stored in &story.log[20..] {
+        replica.apply(vec![(stored.clone(), None)]).unwrap();
+    }
+    assert!(opened.views.rows().unwrap() == expect);
+    shows(&opened.views, &story.world);
+    opened.views.flush().unwrap();
+    drop((opened, replica));
+    assert_eq!(edgestack_views::open(&path).unwrap().restored.unwrap().world, story.world);
 }
 
 #[test]
