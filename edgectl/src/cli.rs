@@ -6,6 +6,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::{
     api::ApiArgs,
+    backup::{BackupArgs, RestoreArgs, VerifyBackupArgs},
     completion::CompletionArgs,
     config::ConfigCommand,
     config::TargetArgs,
@@ -94,6 +95,15 @@ pub enum Command {
         after_help = "Example:\n  edgectl replay --verify\n  edgectl replay --until '1 hour ago'\n  edgectl replay --step vm/hello"
     )]
     Replay(ReplayArgs),
+    /// Takes a backup of the log: one file, packed, checked and signed. Disks, images and keys are not in it.
+    #[command(after_help = "Example:\n  edgectl backup site.edgestack-backup")]
+    Backup(BackupArgs),
+    /// Checks a backup: its commits, their chain, its checksum, its signature. Needs no site.
+    #[command(after_help = "Example:\n  edgectl verify-backup site.edgestack-backup")]
+    VerifyBackup(VerifyBackupArgs),
+    /// Brings the log of a backup back, into a state folder without one; the site is started after that.
+    #[command(after_help = "Example:\n  edgectl restore site.edgestack-backup --state-dir /var/lib/edgestack")]
+    Restore(RestoreArgs),
     /// Shows the configuration in effect.
     #[command(subcommand, after_help = "Example:\n  edgectl config view")]
     Config(ConfigCommand),
@@ -404,7 +414,7 @@ mod tests {
             show-flavor update-flavor remove-flavor create-keypair list-keypairs show-keypair update-keypair \
             remove-keypair list-nodes show-node update-node cordon-node uncordon-node list-vols show-vol \
             show-image-events show-flavor-events show-keypair-events show-node-events watch-vms api config completion \
-            version diff explain history replay verify-log watch"
+            version diff explain history replay verify-log watch backup verify-backup restore"
             .split_whitespace()
             .collect();
         expected.sort_unstable();

@@ -4,6 +4,7 @@
 //! standard output; progress, hints and errors go to standard error.
 
 mod api;
+mod backup;
 mod cli;
 mod client;
 mod clock;
@@ -103,6 +104,9 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Explain(args) => explain::run(&args, &site(&target)?).await,
         Command::VerifyLog(args) => replay::verify(&args, &site(&target)?).await,
         Command::Replay(args) => replay::replay(&args, &site(&target)?).await,
+        Command::Backup(args) => backup::backup(&args, &site(&target)?).await,
+        Command::VerifyBackup(args) => backup::verify(&args),
+        Command::Restore(args) => backup::restore(&args),
         Command::Diff(args) => diff::run(&args, &site(&target)?).await,
         Command::Config(command) => config::run(&command, &target),
         Command::Completion(args) => completion::run(&args),

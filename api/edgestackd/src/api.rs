@@ -2,6 +2,7 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
+use edgestack_backup::SigningKey;
 use edgestack_engine::CommandPort;
 use edgestack_log::{
     Log as _,
@@ -36,6 +37,8 @@ pub struct Parts {
     pub port: Arc<dyn CommandPort>,
     /// What reads are answered from.
     pub views: Views,
+    /// Signs backups.
+    pub signing: SigningKey,
     /// Seals user data.
     pub seal: SealingKey,
     /// The site's token.
@@ -58,7 +61,7 @@ pub async fn serve(
     metrics: PrometheusHandle,
     shutdown: CancellationToken,
 ) -> Result<JoinHandle<()>, Failure> {
-    let Parts { port, views, seal, token, driver, node } = parts;
+    let Parts { port, views, signing, seal, token, driver, node } = parts;
     let tls = options.tls_cert.clone().zip(options.tls_key.clone());
     let tls = tls.map(|(certificates, key)| TlsFiles { certificates, key });
     let listener = Listener::bind(options.listen, tls.as_ref()).await?;
@@ -76,6 +79,7 @@ pub async fn serve(
         views: views.clone(),
         timeline,
         refusals: Refusals::keep_in(Arc::new(store.log.refused())),
+        signing,
         seal,
         tokens: Tokens::new([(token.as_str(), "admin")]),
         guests: Arc::new(DriverGuests(driver)),

@@ -83,6 +83,21 @@ pub enum Failure {
         #[source]
         source: io::Error,
     },
+    /// A file is no whole backup.
+    #[error("{path} can't be restored")]
+    Backup {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: edgestack_backup::BackupError,
+    },
+    /// A backup can't be restored here.
+    #[error("nothing was restored: {why}")]
+    Restore {
+        /// Why.
+        why: String,
+    },
     /// The machine has no name that could be the node's.
     #[error("this node needs a name: --node NAME")]
     NoNodeName,

@@ -9,6 +9,7 @@ mod failure;
 mod guest_access;
 mod log_store;
 mod options;
+mod restore;
 mod signals;
 mod silent_log;
 mod site_metrics;
@@ -24,6 +25,7 @@ use std::{
 };
 
 use clap::Parser as _;
+use edgestack_backup::SigningKey;
 use edgestack_engine::{
     Clock, CommandPort, Engine, EngineConfig, Heartbeats, SystemClock, error_chain, run_overseer, run_scheduler,
 };
@@ -79,9 +81,13 @@ async fn run(options: Options) -> Result<(), Failure> {
         state_folder::prepare(&options.state_dir).map_err(|(path, source)| Failure::Folder { path, source })?;
     let root = folders.root().to_owned();
     let _roles = take_roles(&options, &root).await?;
+    if let Some(file) = &options.restore {
+        return restore::run(&root, file, options.restore_signed_by).await;
+    }
     let node_name = options.node_name().ok_or(Failure::NoNodeName)?;
     let secrets = state_folder::secrets(&root);
     let seal = SealingKey::load_or_create(&secrets.join("sealing.key"))?;
+    let signing = SigningKey::from_seed(&edgestack_seal::key_file(&secrets.join("signing.key"))?);
     let token = client_file::token(&secrets)?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
 
@@ -96,6 +102,7 @@ async fn run(options: Options) -> Result<(), Failure> {
             let parts = api::Parts {
                 port: port.clone(),
                 views,
+                signing,
                 seal: seal.clone(),
                 token,
                 driver: driver.clone(),

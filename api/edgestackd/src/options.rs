@@ -8,6 +8,7 @@ use std::{
 };
 
 use clap::Parser;
+use edgestack_backup::PublicKey;
 use edgestack_model::Name;
 
 /// The EdgeStack daemon: API, command engine, views and worker pools of a site.
@@ -24,6 +25,14 @@ pub struct Options {
     /// Where everything of this node lies: log store, views, images, disks, secrets.
     #[arg(long, env = "EDGESTACK_STATE_DIR")]
     pub state_dir: PathBuf,
+
+    /// Restores a backup of the log (`edgectl backup`) into a state folder without a log, and ends.
+    #[arg(long, value_name = "FILE")]
+    pub restore: Option<PathBuf>,
+
+    /// Restores only what this key signed.
+    #[arg(long, value_name = "KEY", requires = "restore")]
+    pub restore_signed_by: Option<PublicKey>,
 
     /// Where the API listens. Other than loopback only with --tls-cert and --tls-key.
     #[arg(long, default_value = "127.0.0.1:9080")]

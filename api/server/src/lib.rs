@@ -12,6 +12,7 @@
 mod answer;
 mod any_kind;
 pub mod auth;
+mod backup;
 mod body;
 mod change;
 pub mod codes;

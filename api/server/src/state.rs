@@ -2,6 +2,7 @@
 
 use std::{path::PathBuf, sync::Arc};
 
+use edgestack_backup::SigningKey;
 use edgestack_engine::{CommandPort, Replica};
 use edgestack_seal::SealingKey;
 use edgestack_timeline::Timeline;
@@ -16,6 +17,9 @@ pub const UPLOAD_BYTES_MAX: u64 = 64 << 30;
 
 /// RSA keys that are generated at once; each takes a core for about a second.
 const RSA_GENERATIONS_MAX: usize = 2;
+
+/// Backups that are made at once.
+const BACKUPS_MAX: usize = 2;
 
 /// Asked by `/readyz`: `Err` says in a sentence why the site takes no commands now.
 pub type Readiness = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;
@@ -33,6 +37,8 @@ pub struct AppState {
     pub timeline: Timeline,
     /// The commands that were refused.
     pub refusals: Refusals,
+    /// Signs backups and heads of the log.
+    pub signing: SigningKey,
     /// Seals user data, and fingerprints requests.
     pub seal: SealingKey,
     /// Who may call.
@@ -74,6 +80,8 @@ pub(crate) struct Site {
     pub rsa_generations: Semaphore,
     /// What happens now, for all who follow.
     pub events: Hub,
+    /// Few backups at a time.
+    pub backups: Arc<Semaphore>,
     /// One replay at a time.
     pub replays: Arc<Semaphore>,
 }
@@ -84,6 +92,7 @@ impl Site {
             app,
             openapi,
             rsa_generations: Semaphore::new(RSA_GENERATIONS_MAX),
+            backups: Arc::new(Semaphore::new(BACKUPS_MAX)),
             replays: Arc::new(Semaphore::new(1)),
             events: Hub::default(),
         })

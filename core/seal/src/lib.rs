@@ -36,9 +36,7 @@ pub enum SealError {
         source: io::Error,
     },
     /// The key file does not hold 64 hex digits.
-    #[error(
-        "the sealing key {path} is damaged (64 hex digits expected); restore it from your backup of the secrets folder"
-    )]
+    #[error("the key {path} is damaged (64 hex digits expected); restore it from your backup of the secrets folder")]
     KeyDamaged {
         /// The file.
         path: PathBuf,
@@ -75,26 +73,7 @@ impl SealingKey {
     /// # Errors
     /// [`SealError::KeyFile`], [`SealError::KeyDamaged`].
     pub fn load_or_create(path: &Path) -> Result<Self, SealError> {
-        let failed = |source| SealError::KeyFile { path: path.to_owned(), source };
-        match fs::read_to_string(path) {
-            Ok(text) => {
-                let mut key = [0_u8; KEY_LENGTH];
-                hex::decode_to_slice(text.trim(), &mut key)
-                    .map_err(|_| SealError::KeyDamaged { path: path.to_owned() })?;
-                Ok(Self::from_bytes(&key))
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let key = random::<KEY_LENGTH>()?;
-                write_secret(path, hex::encode(key).as_bytes()).map_err(failed)?;
-                // Another process of this site may have been first: its key counts.
-                let text = fs::read_to_string(path).map_err(failed)?;
-                let mut key = [0_u8; KEY_LENGTH];
-                hex::decode_to_slice(text.trim(), &mut key)
-                    .map_err(|_| SealError::KeyDamaged { path: path.to_owned() })?;
-                Ok(Self::from_bytes(&key))
-            }
-            Err(error) => Err(failed(error)),
-        }
+        Ok(Self::from_bytes(&key_file(path)?))
     }
 
     fn from_bytes(key: &[u8; KEY_LENGTH]) -> Self {
@@ -143,6 +122,26 @@ impl SealingKey {
         }
         hex::encode(authenticate(&self.fingerprint_key, &bytes))
     }
+}
+
+/// Reads a file with a key of 32 bytes as hex digits, or makes it (0600, synced) when there is none.
+///
+/// # Errors
+/// [`SealError::KeyFile`], [`SealError::KeyDamaged`].
+pub fn key_file(path: &Path) -> Result<[u8; KEY_LENGTH], SealError> {
+    let failed = |source| SealError::KeyFile { path: path.to_owned(), source };
+    let text = match fs::read_to_string(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let key = random::<KEY_LENGTH>()?;
+            write_secret(path, hex::encode(key).as_bytes()).map_err(failed)?;
+            // Another process of this site may have been first: its key counts.
+            fs::read_to_string(path).map_err(failed)?
+        }
+        other => other.map_err(failed)?,
+    };
+    let mut key = [0_u8; KEY_LENGTH];
+    hex::decode_to_slice(text.trim(), &mut key).map_err(|_| SealError::KeyDamaged { path: path.to_owned() })?;
+    Ok(key)
 }
 
 /// A random token of 256 bits, as hex digits.

@@ -228,6 +228,14 @@ impl Timeline {
         blocking(move || read.iter().map(decode).collect()).await?
     }
 
+    /// The same as they are stored.
+    ///
+    /// # Errors
+    /// [`TimelineError`].
+    pub async fn stored(&self, from: u64, max: usize) -> Result<Vec<StoredCommit>, TimelineError> {
+        Ok(self.read(from, max).await?)
+    }
+
     /// A folder on the same disk for what is made anew to be compared; it goes with its value, after a kill at the next
     /// start.
     ///

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)] // A test's helper fails as the test does.
 
 mod auth;
+mod backup;
 mod changes;
 mod events;
 mod history;

@@ -9,6 +9,7 @@ use axum::{
     http::{HeaderMap, Method, Request, StatusCode, header},
 };
 use bytes::Bytes;
+use edgestack_backup::SigningKey;
 use edgestack_engine::{CommandPort, Engine, EngineConfig, Origin, Outcome, Replica, Submission, SystemClock};
 use edgestack_log::{ChainHead, Log, memory::MemoryLog, side::MemorySideLog};
 use edgestack_model::{
@@ -70,6 +71,7 @@ impl Site {
             views: opened.views,
             timeline: Timeline::open(&folder.path().join("snapshots"), Arc::new(log.clone()), None).unwrap(),
             refusals: Refusals::keep_in(Arc::new(MemorySideLog::default())),
+            signing: SigningKey::from_seed(&[7; 32]),
             seal: SealingKey::load_or_create(&folder.path().join("secrets/seal")).unwrap(),
             tokens: Tokens::new([(TOKEN, "admin"), ("another-token", "robot")]),
             guests: Arc::new(SilentGuests),
@@ -129,6 +131,17 @@ impl Site {
         let (parts, body) = response.into_parts();
         let body = tokio::time::timeout(DEADLINE, body.collect()).await.expect("the body ends").unwrap().to_bytes();
         Reply { status: parts.status, headers: parts.headers, body }
+    }
+
+    /// A body that may break off, as far as it comes.
+    pub async fn what_comes(&self, path: &str) -> Vec<u8> {
+        let response = self.app.clone().oneshot(request("GET", path, &[])).await.unwrap();
+        let mut pieces = response.into_body().into_data_stream();
+        let mut all = Vec::new();
+        while let Some(Ok(piece)) = pieces.next().await {
+            all.extend_from_slice(&piece);
+        }
+        all
     }
 
     /// The server-sent events of a path.
