@@ -161,6 +161,10 @@ impl Repairer {
                 Err(error) => return Err(error),
             }
         }
+        // It was in the store that is put aside; without it only refusals are forgotten over a restart.
+        if let Err(error) = self.log.refused().ensure(REPLICAS).await {
+            tracing::warn!(error = error_chain(&error), "the stream of refused commands can't be made anew");
+        }
         self.log.head().await.map(|_| ())
     }
 }

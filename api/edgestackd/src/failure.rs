@@ -83,6 +83,21 @@ pub enum Failure {
         #[source]
         source: io::Error,
     },
+    /// Both copies of the log end before what this site has signed, or hold another commit there.
+    #[error(
+        "the log and its archive were set back: commit {sequence} was signed at {signed_at}, and is not in the log, which ends at {last}; bring the lost commits back (edgectl restore, of a backup that has them), or move {}/head.json away to go on without them",
+        folder.display()
+    )]
+    SetBack {
+        /// What was signed.
+        sequence: u64,
+        /// When.
+        signed_at: String,
+        /// Where the log ends.
+        last: u64,
+        /// The archive's.
+        folder: PathBuf,
+    },
     /// A file is no whole backup.
     #[error("{path} can't be restored")]
     Backup {

@@ -3,6 +3,7 @@
 use std::{path::Path, sync::Arc, time::Duration};
 
 use edgestack_archive::Archive;
+use edgestack_backup::SigningKey;
 use edgestack_engine::{Replica, catch_up, error_chain, follow, follow_behind, mend_when_repaired, verify_on_a_timer};
 use edgestack_log::{
     ChainHead, Log, LogError,
@@ -17,7 +18,7 @@ use crate::{
     archiving::{self, Repairer},
     failure::Failure,
     options::{Options, Role},
-    state_folder,
+    signed_head, state_folder,
 };
 
 /// The least rest between two readings of the whole log.
@@ -51,7 +52,7 @@ pub struct LogStore {
 ///
 /// # Errors
 /// [`Failure`]; above all when the promise of law 3 is not kept.
-pub async fn open(options: &Options, root: &Path) -> Result<LogStore, Failure> {
+pub async fn open(options: &Options, root: &Path, signing: &SigningKey) -> Result<LogStore, Failure> {
     let folder = state_folder::nats(root);
     // sled reads its file while nats-server starts.
     let views = options.has(Role::Api).then(|| {
@@ -92,6 +93,10 @@ pub async fn open(options: &Options, root: &Path) -> Result<LogStore, Failure> {
         let store = server.as_ref().map(NatsServer::store_keeper);
         let repairer = Repairer { archive, log: log.clone(), store };
         unrepaired = repairer.check_at_start().await?;
+        if unrepaired.is_none() {
+            signed_head::check(&repairer.archive, &*log, signing).await?;
+            tokio::spawn(signed_head::keep(repairer.archive.clone(), options.site.to_string(), signing.clone()));
+        }
         Some(repairer)
     } else {
         None

@@ -11,6 +11,7 @@ mod log_store;
 mod options;
 mod restore;
 mod signals;
+mod signed_head;
 mod silent_log;
 mod site_metrics;
 mod state_folder;
@@ -91,7 +92,7 @@ async fn run(options: Options) -> Result<(), Failure> {
     let token = client_file::token(&secrets)?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
 
-    let store = log_store::open(&options, &root).await?;
+    let store = log_store::open(&options, &root, &signing).await?;
     let heartbeats = Heartbeats::new();
     let port = command_port(&options, &store, &clock, &heartbeats);
     let accelerator: Arc<OnceLock<Accelerator>> = Arc::default();

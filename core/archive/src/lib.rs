@@ -40,6 +40,8 @@ use tokio::sync::Mutex;
 use index::SegmentIndex;
 use open_segment::OpenSegment;
 
+/// The object with the last head that was signed; what it says is for who signs.
+const SIGNED_HEAD: &str = "head.json";
 /// Where closed segments are in the store.
 const SEGMENTS: &str = "segments";
 
@@ -175,6 +177,28 @@ impl Archive {
     /// The last archived commit.
     pub async fn head(&self) -> ChainHead {
         self.inner.lock().await.open.head()
+    }
+
+    /// The last head that was signed and put here, as it was put.
+    ///
+    /// # Errors
+    /// [`ArchiveError::Store`].
+    pub async fn signed_head(&self) -> Result<Option<Bytes>, ArchiveError> {
+        let failed = |source| ArchiveError::Store { doing: format!("reading {SIGNED_HEAD}"), source };
+        match self.store.get(&SIGNED_HEAD.into()).await {
+            Ok(found) => found.bytes().await.map(Some).map_err(failed),
+            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(error) => Err(failed(error)),
+        }
+    }
+
+    /// Puts a signed head beside the segments, in the place of the one before.
+    ///
+    /// # Errors
+    /// [`ArchiveError::Store`].
+    pub async fn put_signed_head(&self, head: Vec<u8>) -> Result<(), ArchiveError> {
+        let put = self.store.put(&SIGNED_HEAD.into(), PutPayload::from(head)).await;
+        put.map(drop).map_err(|source| ArchiveError::Store { doing: format!("writing {SIGNED_HEAD}"), source })
     }
 
     /// Whether everything up to this sequence is archived.

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use edgestack_e2e::{Site, edgectl};
+use edgestack_e2e::{PATIENCE, Site, edgectl, eventually};
 use serde_json::{Value, json};
 
 fn run(site: &Site, words: &[&str]) -> Output {
@@ -150,6 +150,41 @@ async fn a_restore_that_is_killed_is_begun_anew_and_a_bare_machine_has_the_whole
     let row = bare.api().get(&format!("/edgetron/log/history?from={sequence}&to={sequence}")).await;
     assert!(!row["items"].as_array().unwrap().is_empty(), "the last commit is there: {row}");
     assert!(works(&bare, &["verify-log"]).contains("the log is whole"));
+}
+
+/// Both copies of the log are whole and too old: only what was signed later tells.
+#[tokio::test]
+async fn a_log_that_was_set_back_is_noticed_by_what_was_signed() {
+    let test = "a_log_that_was_set_back_is_noticed_by_what_was_signed";
+    let Some(mut site) = Site::start_simulated(test).await else { return };
+    let flavor = |name: &str| json!({"name": name, "vcpus": 1, "memory_mib": 32, "disk_gib": 1});
+    site.api().post("flavors", &flavor("old")).await.expect(201);
+    let file = site.folder().join("old.edgestack-backup");
+    works(&site, &["backup", text(&file)]);
+    site.api().post("flavors", &flavor("new")).await.expect(201);
+    let last = site.api().get("/edgetron/log/head").await["sequence"].as_u64().unwrap();
+    // At its start a site signs what it has.
+    let state = site.state();
+    let head = state.join("archive/head.json");
+    site.kill_daemon();
+    site.up().await;
+    eventually("the head is signed", PATIENCE, async || {
+        let signed: Value = serde_json::from_slice(&fs::read(&head).unwrap_or_default()).unwrap_or_default();
+        if signed["sequence"].as_u64() >= Some(last) { Ok(()) } else { Err(format!("{signed}")) }
+    })
+    .await;
+    let signed = fs::read(&head).unwrap();
+    site.kill_daemon();
+    site.kill_nats();
+    lose_the_log(&site);
+    works(&site, &["restore", text(&file), "--state-dir", text(&state)]);
+    fs::write(&head, &signed).unwrap();
+    assert!(!site.try_up_with(&[]).await, "a site that was set back does not serve");
+    let log = site.log();
+    assert!(log.contains("were set back") && log.contains("head.json"), "{log}");
+    fs::remove_file(&head).unwrap();
+    site.up().await;
+    assert_eq!(site.api().get("flavors").await["items"].as_array().unwrap().len(), 1);
 }
 
 fn lose_the_log_again(state: &Path) {

@@ -47,7 +47,7 @@ async fn names(site: &Site) -> BTreeSet<String> {
     list["items"].as_array().unwrap().iter().map(|item| item["name"].as_str().unwrap().to_owned()).collect()
 }
 
-/// JetStream's files of messages.
+/// JetStream's files of messages of the log.
 fn blocks(site: &Site) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut folders = vec![site.state().join("nats/jetstream")];
@@ -56,7 +56,7 @@ fn blocks(site: &Site) -> Vec<PathBuf> {
             let path = entry.path();
             if path.is_dir() {
                 folders.push(path);
-            } else if path.extension().is_some_and(|end| end == "blk") {
+            } else if path.extension().is_some_and(|end| end == "blk") && path.iter().any(|part| part == "MM3") {
                 found.push(path);
             }
         }

@@ -1,0 +1,83 @@
+//! The archive's head, signed: beside the segments, at least each minute while commits come in.
+//!
+//! A chain of hashes proves that a log fits together, not that it is all of it: two copies that are both cut back to an
+//! earlier commit, or both replaced by an older backup, are whole. What was signed later tells.
+
+use std::{sync::Arc, time::Duration};
+
+use chrono::Utc;
+use edgestack_archive::Archive;
+use edgestack_backup::{SignedHead, SigningKey};
+use edgestack_engine::error_chain;
+use edgestack_log::{ChainHead, Log, chain};
+use tokio::time::{Instant, sleep, sleep_until};
+
+use crate::failure::Failure;
+
+/// How often it is signed.
+const EVERY: Duration = Duration::from_secs(60);
+/// How soon the archive is asked again whether anything has come.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+/// Before anything is served, and after log and archive were compared: does the log hold what was signed last?
+///
+/// # Errors
+/// [`Failure::SetBack`] when it doesn't.
+pub async fn check(archive: &Archive, log: &dyn Log, key: &SigningKey) -> Result<(), Failure> {
+    let Some(bytes) = archive.signed_head().await? else { return Ok(()) };
+    let head: SignedHead = match serde_json::from_slice(&bytes) {
+        Ok(head) => head,
+        Err(error) => {
+            tracing::error!(%error, "the archive's signed head can't be read; it is signed anew");
+            return Ok(());
+        }
+    };
+    if !head.verifies() || head.public_key != key.public() {
+        tracing::error!(
+            seq = head.sequence,
+            public_key = %head.public_key,
+            "the archive's signed head is not signed by this site's key, so it proves nothing; it is signed anew"
+        );
+        return Ok(());
+    }
+    let last = log.head().await?.last_sequence;
+    let holds = match log.get(head.sequence).await? {
+        Some(stored) => {
+            ChainHead { sequence: stored.sequence, hash: chain::hash(&stored.payload) }.hash_hex() == head.hash
+        }
+        None => head.sequence == 0,
+    };
+    if holds {
+        return Ok(());
+    }
+    Err(Failure::SetBack {
+        sequence: head.sequence,
+        signed_at: head.signed_at,
+        last,
+        folder: archive.folder().to_owned(),
+    })
+}
+
+/// Signs the archive's head for as long as the process lives.
+pub async fn keep(archive: Arc<Archive>, site: String, key: SigningKey) {
+    let mut signed = None;
+    loop {
+        let begun = Instant::now();
+        let head = archive.head().await;
+        if signed == Some(head) || head.sequence == 0 {
+            sleep(LOOK_AGAIN).await;
+            continue;
+        }
+        let head_signed = SignedHead::sign(&key, site.clone(), head.sequence, head.hash_hex(), Utc::now());
+        // Texts and a number: nothing that JSON could refuse.
+        let text = serde_json::to_vec(&head_signed).unwrap_or_default();
+        match archive.put_signed_head(text).await {
+            Ok(()) => signed = Some(head),
+            Err(error) => tracing::warn!(
+                error = error_chain(&error),
+                "the archive's head could not be signed; it is tried again in a minute"
+            ),
+        }
+        sleep_until(begun + EVERY).await;
+    }
+}
