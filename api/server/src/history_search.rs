@@ -356,8 +356,8 @@ fn refusals<'a>(
 }
 
 fn words(parameters: &mut Parameters, name: &str) -> Result<Vec<String>, Failure> {
-    let text = parameters.text(name)?.unwrap_or_default();
-    Ok(text.split(',').filter(|word| !word.is_empty()).map(str::to_owned).collect())
+    let text = parameters.text(name)?;
+    Ok(text.map(|text| text.split(',').map(str::to_owned).collect()).unwrap_or_default())
 }
 
 fn choice<const N: usize>(

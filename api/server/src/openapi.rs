@@ -189,6 +189,9 @@ fn add_parameters(path: &str, sort: &Sort, operation: &mut Value) {
             Some("kind") if parameter["in"] == "path" => {
                 json!({"type": "string", "enum": Kind::ALL.iter().map(|kind| kind.as_str()).collect::<Vec<_>>()})
             }
+            Some("kind") => json!({"type": "string", "pattern": kinds_pattern()}),
+            Some("outcome") => json!({"type": "string", "enum": ["events", "refused"]}),
+            Some("order") => json!({"type": "string", "enum": ["newest", "oldest"]}),
             Some("continue") => json!({"type": "string", "pattern": r"^[A-Za-z0-9_-]*$"}),
             Some("label") => json!({"type": "string", "pattern": label_pattern()}),
             Some("watch" | "follow") => json!({"type": "boolean"}),
@@ -406,6 +409,11 @@ fn constrain_maps(schema: &mut Value) {
 
 fn label_mark() -> &'static str {
     "[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?"
+}
+
+fn kinds_pattern() -> String {
+    let one = Kind::ALL.map(Kind::as_str).join("|");
+    format!("^({one})(,({one}))*$")
 }
 
 fn label_key() -> String {

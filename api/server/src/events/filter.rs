@@ -57,6 +57,6 @@ impl Filter {
 }
 
 fn words(parameters: &mut Parameters, name: &str) -> Result<BTreeSet<String>, Failure> {
-    let text = parameters.text(name)?.unwrap_or_default();
-    Ok(text.split(',').filter(|word| !word.is_empty()).map(str::to_owned).collect())
+    let text = parameters.text(name)?;
+    Ok(text.map(|text| text.split(',').map(str::to_owned).collect()).unwrap_or_default())
 }

@@ -162,6 +162,8 @@ async fn what_makes_no_sense_is_refused() {
     let site = Site::new().await;
     for (query, field) in [
         ("kind=vmx", "kind"),
+        ("kind=", "kind"),
+        ("kind=vm,", "kind"),
         ("object=hello", "object"),
         ("label=x", "label"),
         ("correlation_id=7", "correlation_id"),
