@@ -18,6 +18,7 @@ use crate::{
     keypair::KeypairCommand,
     node::NodeCommand,
     output::Format,
+    repair::{AdoptArgs, ForceRemoveArgs, ReconcileArgs},
     replay::{ReplayArgs, VerifyArgs},
     search::HistoryArgs,
     version::VersionArgs,
@@ -87,6 +88,19 @@ pub enum Command {
     /// Explains why an object is as it is: who asked for what, what followed, what it waits for, and what you can do.
     #[command(after_help = "Example:\n  edgectl explain vm/hello\n  edgectl explain vm/hello --at '1 hour ago'")]
     Explain(ExplainArgs),
+    /// Looks at an object again now, whatever it waits for: its failure is forgotten, its worker tries at once.
+    #[command(
+        after_help = "Example:\n  edgectl reconcile vm/hello --reason 'the cable is back'\n  edgectl reconcile --all --reason 'after the power cut'"
+    )]
+    Reconcile(ReconcileArgs),
+    /// Forgets an object whose usual removal can't end. What is left of it on its node becomes an orphan there.
+    #[command(after_help = "Example:\n  edgectl force-remove vm/hello --reason 'edge-2 burnt down'")]
+    ForceRemove(ForceRemoveArgs),
+    /// Takes over a VM or image that is on a node and not in the log, as it is: a VM that runs goes on.
+    #[command(
+        after_help = "Example:\n  edgectl adopt 0199a0b1-0000-7000-8000-000000000001 --reason 'the log was restored'"
+    )]
+    Adopt(AdoptArgs),
     /// Checks the whole log: sequences, hash chain, events, and the worlds between. Exit code 1 when it is not whole.
     #[command(after_help = "Example:\n  edgectl verify-log")]
     VerifyLog(VerifyArgs),
@@ -414,7 +428,8 @@ mod tests {
             show-flavor update-flavor remove-flavor create-keypair list-keypairs show-keypair update-keypair \
             remove-keypair list-nodes show-node update-node cordon-node uncordon-node list-vols show-vol \
             show-image-events show-flavor-events show-keypair-events show-node-events watch-vms api config completion \
-            version diff explain history replay verify-log watch backup verify-backup restore"
+            version diff explain history replay verify-log watch backup verify-backup restore \
+            reconcile force-remove adopt"
             .split_whitespace()
             .collect();
         expected.sort_unstable();

@@ -25,6 +25,7 @@ mod live;
 mod node;
 mod output;
 mod progress;
+mod repair;
 mod replay;
 mod resource;
 mod search;
@@ -102,6 +103,9 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Watch(args) => events::run(&args, &site(&target)?).await,
         Command::History(args) => search::run(&args, &site(&target)?).await,
         Command::Explain(args) => explain::run(&args, &site(&target)?).await,
+        Command::Reconcile(args) => repair::reconcile(&args, &site(&target)?).await,
+        Command::ForceRemove(args) => repair::force_remove(&args, &site(&target)?).await,
+        Command::Adopt(args) => repair::adopt(&args, &site(&target)?).await,
         Command::VerifyLog(args) => replay::verify(&args, &site(&target)?).await,
         Command::Replay(args) => replay::replay(&args, &site(&target)?).await,
         Command::Backup(args) => backup::backup(&args, &site(&target)?).await,

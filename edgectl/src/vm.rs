@@ -329,6 +329,8 @@ async fn act(
         VmAction::Restart {} => "restarted",
         VmAction::Pause {} => "paused",
         VmAction::Unpause {} => "unpaused",
+        VmAction::Reconcile {} => "to be looked at again",
+        VmAction::ForceRemove {} => "forgotten",
     };
     let judge = judge(&reply.body, wait_for)?;
     resource::finish::<Vm>(client, &reply, change, wait.patience(), done, judge).await

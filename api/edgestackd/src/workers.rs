@@ -8,8 +8,8 @@ use std::{
 use edgestack_engine::{Clock, CommandPort, Replica};
 use edgestack_log::Log;
 use edgestack_model::{
-    Name,
-    orphan::{Artifact, ArtifactKind},
+    Id, Name,
+    orphan::{Artifact, ArtifactKind, Record},
 };
 use edgestack_pool::{DriverError, NodeFolders, PoolConfig, Reporter};
 use edgestack_qemu::Accelerator;
@@ -141,6 +141,13 @@ impl Finder for OfVms {
     async fn found(&self) -> Result<Vec<Artifact>, DriverError> {
         self.0.artifacts().await
     }
+
+    async fn record(&self, artifact: &Artifact) -> Result<Option<Record>, DriverError> {
+        match artifact.kind {
+            ArtifactKind::VmFolder => Ok(self.0.record(Id::new(artifact.id)).await?.map(Box::new).map(Record::Vm)),
+            _ => Ok(None),
+        }
+    }
 }
 
 /// What on this node is of images and volumes.
@@ -154,5 +161,12 @@ impl Finder for OfStorage {
 
     async fn found(&self) -> Result<Vec<Artifact>, DriverError> {
         self.0.artifacts().await
+    }
+
+    async fn record(&self, artifact: &Artifact) -> Result<Option<Record>, DriverError> {
+        match artifact.kind {
+            ArtifactKind::Image => Ok(self.0.record(Id::new(artifact.id)).await?.map(Box::new).map(Record::Image)),
+            _ => Ok(None),
+        }
     }
 }

@@ -53,6 +53,24 @@ pub(crate) static WRONG_STATE: Code = code(
     "The action does not fit the resource's present state.",
     "Do what the detail says, or wait until the state fits.",
 );
+pub(crate) static REASON_REQUIRED: Code = code(
+    "reason-required",
+    422,
+    "What forces or repairs something must say why; the reason stays in the history.",
+    "Give a reason: edgectl --reason, or the header EdgeStack-Reason.",
+);
+pub(crate) static FORCE_NOT_NEEDED: Code = code(
+    "force-not-needed",
+    409,
+    "The usual removal has not been asked for, or is on its way: force would leave something behind.",
+    "Remove it the usual way; force it once an attempt failed, after a minute, or when its node is lost.",
+);
+pub(crate) static NOT_ADOPTABLE: Code = code(
+    "not-adoptable",
+    409,
+    "What carries this id can't be taken over as it is; the detail tells what is missing.",
+    "Do what the detail says; edgectl show-node lists what is on a node and not in the log.",
+);
 pub(crate) static PRECONDITION_FAILED: Code = code(
     "precondition-failed",
     412,
@@ -266,6 +284,9 @@ pub static ALL: &[&Code] = &[
     &INVALID_VALUE,
     &IN_USE,
     &WRONG_STATE,
+    &REASON_REQUIRED,
+    &FORCE_NOT_NEEDED,
+    &NOT_ADOPTABLE,
     &PRECONDITION_FAILED,
     &IDEMPOTENCY_KEY_REUSED,
     &FLAVOR_LARGER_THAN_ANY_NODE,
@@ -325,6 +346,9 @@ pub(crate) fn of_refusal(refusal: &Refusal) -> &'static Code {
         Refusal::FlavorLargerThanAnyNode { .. } => &FLAVOR_LARGER_THAN_ANY_NODE,
         Refusal::ImageNotActive { .. } => &IMAGE_NOT_ACTIVE,
         Refusal::TooSmallForImage { .. } => &TOO_SMALL_FOR_IMAGE,
+        Refusal::ReasonRequired { .. } => &REASON_REQUIRED,
+        Refusal::ForceNotNeeded { .. } => &FORCE_NOT_NEEDED,
+        Refusal::NotAdoptable { .. } => &NOT_ADOPTABLE,
         Refusal::StaleReport { .. } => &STALE_REPORT,
     }
 }
@@ -401,6 +425,9 @@ mod tests {
                 got: String::new(),
                 fix: "".into(),
             },
+            Refusal::ReasonRequired { kind: Kind::Vm, name: String::new(), action: "".into() },
+            Refusal::ForceNotNeeded { kind: Kind::Vm, name: name(), why: String::new(), fix: String::new() },
+            Refusal::NotAdoptable { id: uuid::Uuid::nil(), why: String::new(), fix: String::new() },
             Refusal::StaleReport { kind: Kind::Vm, name: name(), reported: Generation(1), actual: Generation(2) },
         ];
         for refusal in refusals {

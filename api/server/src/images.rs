@@ -7,7 +7,7 @@ use edgestack_model::{Command, Kind, image::ImageCommand, world::Resource};
 use edgestack_views::ViewError;
 use edgestack_wire::{
     event::HistoryEvent,
-    image::{CreateImage, Image, UpdateImage},
+    image::{CreateImage, Image, ImageAction, UpdateImage},
     list::{List, ListParams, WatchEvent},
     meta::Meta,
 };
@@ -30,6 +30,7 @@ pub(crate) fn routes() -> OpenApiRouter<Arc<Site>> {
     OpenApiRouter::new()
         .routes(routes!(list_images, create_image))
         .routes(routes!(show_image, update_image, remove_image))
+        .routes(routes!(act_on_image))
         .routes(routes!(crate::upload::upload_image))
         .routes(routes!(show_image_events))
 }
@@ -124,6 +125,28 @@ async fn remove_image(State(site): State<Arc<Site>>, change: Change) -> Answer {
     let command = ImageCommand::Delete { image: change.reference()? };
     let outcome = change.submit(&site, Command::Image(command)).await?;
     answer::<Image>(&site, outcome, Success::Removed)
+}
+
+#[utoipa::path(
+    post, path = "/images/{name}/action", tag = "images", operation_id = "act_on_image",
+    summary = "Have an image looked at again now, or force its removal",
+    params(("name" = String, Path, description = "Name or id")),
+    request_body = ImageAction,
+    responses(
+        (status = 202, description = "It is recorded; its worker looks", body = Image),
+        (status = 204, description = "It is forgotten"),
+        (status = 200, description = "Dry run: the image as it would be", body = Image),
+    )
+)]
+async fn act_on_image(State(site): State<Arc<Site>>, change: Change) -> Answer {
+    let action = change.parse::<ImageAction>()?;
+    let success = match action {
+        ImageAction::Reconcile {} => Success::WorkFollows,
+        ImageAction::ForceRemove {} => Success::Removed,
+    };
+    let command = action.into_command(change.reference()?);
+    let outcome = change.submit(&site, Command::Image(command)).await?;
+    answer::<Image>(&site, outcome, success)
 }
 
 #[utoipa::path(

@@ -7,9 +7,11 @@ use edgestack_model::{Command, Kind, node::NodeCommand, world::Resource};
 use edgestack_views::ViewError;
 use edgestack_wire::{
     event::HistoryEvent,
+    image::Image,
     list::{List, ListParams, WatchEvent},
     meta::{Meta, UpdateMeta},
     node::{Node, NodeAction},
+    vm::Vm,
 };
 use utoipa_axum::{router::OpenApiRouter, routes};
 
@@ -108,15 +110,34 @@ async fn update_node(State(site): State<Arc<Site>>, change: Change) -> Answer {
 
 #[utoipa::path(
     post, path = "/nodes/{name}/action", tag = "nodes", operation_id = "act_on_node",
-    summary = "Cordon or uncordon a node",
+    summary = "Cordon, uncordon or repair a node, or adopt what is on it",
     params(("name" = String, Path, description = "Name or id")),
     request_body = NodeAction,
-    responses((status = 200, description = "The node after it", body = Node))
+    responses(
+        (status = 200, description = "The node after it; a dry run's, too", body = Node),
+        (status = 201, description = "The VM or the image that was adopted", content(
+            (Vm = "application/json"),
+            (Image = "application/json"),
+        )),
+        (status = 202, description = "It is recorded; its workers look", body = Node),
+        (status = 204, description = "It is forgotten"),
+    )
 )]
 async fn act_on_node(State(site): State<Arc<Site>>, change: Change) -> Answer {
-    let command = change.parse::<NodeAction>()?.into_command(change.reference()?);
+    let action = change.parse::<NodeAction>()?;
+    let success = match &action {
+        NodeAction::Cordon {} | NodeAction::Uncordon {} => Success::Changed,
+        NodeAction::Reconcile {} => Success::WorkFollows,
+        NodeAction::ForceRemove {} => Success::Removed,
+        NodeAction::Adopt { .. } => Success::Created,
+    };
+    let command = action.into_command(change.reference()?)?;
     let outcome = change.submit(&site, Command::Node(command)).await?;
-    answer::<Node>(&site, outcome, Success::Changed)
+    match outcome.primary().0 {
+        Kind::Vm => answer::<Vm>(&site, outcome, success),
+        Kind::Image => answer::<Image>(&site, outcome, success),
+        Kind::Node | Kind::Flavor | Kind::Keypair | Kind::Volume => answer::<Node>(&site, outcome, success),
+    }
 }
 
 #[utoipa::path(

@@ -202,7 +202,8 @@ impl UploadSweep {
 fn was_removed(views: &Views, image: Uuid) -> Result<bool, ViewError> {
     for row in views.history(image, (Sequence(0), 0)) {
         let event = row?.event;
-        if event.kind == Kind::Image.as_str() && event.event_type == "ImageDeleted" {
+        let removals = ["ImageDeleted", "ImageForceRemoved"];
+        if event.kind == Kind::Image.as_str() && removals.contains(&event.event_type.as_str()) {
             return Ok(true);
         }
     }

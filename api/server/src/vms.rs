@@ -196,15 +196,21 @@ async fn remove_vm(State(site): State<Arc<Site>>, change: Change) -> Answer {
 
 #[utoipa::path(
     post, path = "/vms/{name}/action", tag = "vms", operation_id = "act_on_vm",
-    summary = "Start, stop, restart, pause or unpause a VM",
+    summary = "Start, stop, restart, pause, unpause or repair a VM",
     params(("name" = String, Path, description = "Name or id")),
     request_body = VmAction,
-    responses((status = 202, description = "It is recorded; the VM follows", body = Vm))
+    responses(
+        (status = 202, description = "It is recorded; the VM follows", body = Vm),
+        (status = 204, description = "It is forgotten"),
+        (status = 200, description = "Dry run: the VM as it would be", body = Vm),
+    )
 )]
 async fn act_on_vm(State(site): State<Arc<Site>>, change: Change) -> Answer {
-    let command = change.parse::<VmAction>()?.into_command(change.reference()?);
+    let action = change.parse::<VmAction>()?;
+    let success = if matches!(action, VmAction::ForceRemove {}) { Success::Removed } else { Success::WorkFollows };
+    let command = action.into_command(change.reference()?);
     let outcome = change.submit(&site, Command::Vm(command)).await?;
-    answer::<Vm>(&site, outcome, Success::WorkFollows)
+    answer::<Vm>(&site, outcome, success)
 }
 
 #[utoipa::path(

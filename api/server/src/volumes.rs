@@ -1,19 +1,21 @@
-//! Volumes: read-only, each the root disk of a VM.
+//! Volumes: each the root disk of a VM, made and removed with it.
 
 use std::sync::Arc;
 
 use axum::{extract::State, http::HeaderMap};
-use edgestack_model::{Kind, world::Resource};
+use edgestack_model::{Command, Kind, world::Resource};
 use edgestack_views::ViewError;
 use edgestack_wire::{
     event::HistoryEvent,
     list::{List, ListParams, WatchEvent},
     meta::Meta,
-    volume::Volume,
+    volume::{Volume, VolumeAction},
 };
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
+    answer::{Success, answer},
+    change::Change,
     history, list,
     moment::AtParam,
     path::Named,
@@ -25,7 +27,11 @@ use crate::{
 
 /// The routes of this kind.
 pub(crate) fn routes() -> OpenApiRouter<Arc<Site>> {
-    OpenApiRouter::new().routes(routes!(list_volumes)).routes(routes!(show_volume)).routes(routes!(show_volume_events))
+    OpenApiRouter::new()
+        .routes(routes!(list_volumes))
+        .routes(routes!(show_volume))
+        .routes(routes!(act_on_volume))
+        .routes(routes!(show_volume_events))
 }
 
 impl Shown for Volume {
@@ -77,6 +83,19 @@ async fn show_volume(
     parameters: Parameters,
 ) -> Answer {
     list::one::<Volume>(&site, &headers, &reference, parameters).await
+}
+
+#[utoipa::path(
+    post, path = "/volumes/{name}/action", tag = "volumes", operation_id = "act_on_volume",
+    summary = "Have a volume looked at again now",
+    params(("name" = String, Path, description = "Name or id")),
+    request_body = VolumeAction,
+    responses((status = 202, description = "It is recorded; its worker looks", body = Volume))
+)]
+async fn act_on_volume(State(site): State<Arc<Site>>, change: Change) -> Answer {
+    let command = change.parse::<VolumeAction>()?.into_command(change.reference()?);
+    let outcome = change.submit(&site, Command::Volume(command)).await?;
+    answer::<Volume>(&site, outcome, Success::WorkFollows)
 }
 
 #[utoipa::path(

@@ -198,6 +198,27 @@ impl From<Visibility> for image::Visibility {
     }
 }
 
+/// Something to do with an image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(tag = "action", rename_all = "snake_case", deny_unknown_fields)]
+#[schema(example = json!({"action": "reconcile"}))]
+pub enum ImageAction {
+    /// Looks at it again now, whatever it waits for. Needs a reason.
+    Reconcile {},
+    /// Forgets it, whatever is left of it on disk, where the usual removal can't end. Needs a reason.
+    ForceRemove {},
+}
+
+impl ImageAction {
+    /// The command that this action on an image is.
+    pub fn into_command(self, image: Reference) -> ImageCommand {
+        match self {
+            Self::Reconcile {} => ImageCommand::Reconcile { image },
+            Self::ForceRemove {} => ImageCommand::ForceRemove { image },
+        }
+    }
+}
+
 impl From<&image::Image> for Image {
     fn from(image: &image::Image) -> Self {
         let content = image.content.as_ref();

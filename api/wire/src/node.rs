@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use crate::meta::Meta;
+use crate::{Invalid, invalid, meta::Meta};
 
 /// A node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -68,6 +68,10 @@ pub struct Orphan {
     pub since: DateTime<Utc>,
     /// Why it is one, and what a person can do about it.
     pub advice: String,
+    /// What the node has written down of it, in words: with that it can be adopted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(example = "vm \"web-1\", 2 vCPUs, 1024 MiB memory, 10 GiB disk")]
+    pub record: Option<String>,
 }
 
 /// What runs a node's VMs.
@@ -125,7 +129,8 @@ impl From<&orphan::Orphan> for Orphan {
             id: artifact.id,
             place: artifact.place.clone(),
             since: orphan.since,
-            advice: artifact.advice(),
+            advice: orphan.advice(),
+            record: orphan.record.as_ref().map(orphan::Record::describe),
         }
     }
 }
@@ -176,7 +181,7 @@ impl Node {
 }
 
 /// Something to do with a node.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "action", rename_all = "snake_case", deny_unknown_fields)]
 #[schema(example = json!({"action": "cordon"}))]
 pub enum NodeAction {
@@ -184,14 +189,40 @@ pub enum NodeAction {
     Cordon {},
     /// Places VMs on it again.
     Uncordon {},
+    /// Looks at it again now: what it is, has, and what is on it. Needs a reason.
+    Reconcile {},
+    /// Forgets it when it is lost for good: it doesn't answer, and has no VMs. Needs a reason.
+    ForceRemove {},
+    /// Takes over one of its orphans as it is: the answer is the VM or image that it is from now on. Needs a reason.
+    Adopt {
+        /// The id that the orphan carries.
+        id: Uuid,
+        /// Its name from now on; the one that it had if absent.
+        #[serde(default)]
+        name: Option<String>,
+        /// A VM's flavor, where the log doesn't have the one that it was made with.
+        #[serde(default)]
+        flavor: Option<String>,
+    },
 }
 
 impl NodeAction {
     /// The command that this action on a node is.
-    pub fn into_command(self, node: Reference) -> NodeCommand {
-        match self {
+    ///
+    /// # Errors
+    /// [`Invalid`] names the field.
+    pub fn into_command(self, node: Reference) -> Result<NodeCommand, Invalid> {
+        Ok(match self {
             Self::Cordon {} => NodeCommand::Cordon { node },
             Self::Uncordon {} => NodeCommand::Uncordon { node },
-        }
+            Self::Reconcile {} => NodeCommand::Reconcile { node },
+            Self::ForceRemove {} => NodeCommand::ForceRemove { node },
+            Self::Adopt { id, name, flavor } => NodeCommand::Adopt {
+                node,
+                id,
+                name: name.as_deref().map(invalid::name).transpose()?,
+                flavor: flavor.map(|flavor| invalid::reference("flavor", flavor)).transpose()?,
+            },
+        })
     }
 }

@@ -295,6 +295,10 @@ pub enum VmAction {
     Pause {},
     /// Lets them go on.
     Unpause {},
+    /// Looks at it and its disk again now, whatever they wait for. Needs a reason.
+    Reconcile {},
+    /// Forgets it, whatever is left of it on its node, where the usual removal can't end. Needs a reason.
+    ForceRemove {},
 }
 
 const fn grace_seconds() -> u32 {
@@ -310,6 +314,8 @@ impl VmAction {
             Self::Restart {} => VmCommand::Restart { vm },
             Self::Pause {} => VmCommand::Pause { vm },
             Self::Unpause {} => VmCommand::Unpause { vm },
+            Self::Reconcile {} => VmCommand::Reconcile { vm },
+            Self::ForceRemove {} => VmCommand::ForceRemove { vm },
         }
     }
 }

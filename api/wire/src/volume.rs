@@ -1,6 +1,9 @@
 //! Volumes as they travel: read-only today, the root disks of VMs.
 
-use edgestack_model::volume;
+use edgestack_model::{
+    command::Reference,
+    volume::{self, VolumeCommand},
+};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -23,6 +26,24 @@ pub struct Volume {
     pub image_id: Uuid,
     /// The node on which it lies.
     pub node_id: Uuid,
+}
+
+/// Something to do with a volume.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(tag = "action", rename_all = "snake_case", deny_unknown_fields)]
+#[schema(example = json!({"action": "reconcile"}))]
+pub enum VolumeAction {
+    /// Looks at it again now, whatever it waits for. Needs a reason.
+    Reconcile {},
+}
+
+impl VolumeAction {
+    /// The command that this action on a volume is.
+    pub fn into_command(self, volume: Reference) -> VolumeCommand {
+        match self {
+            Self::Reconcile {} => VolumeCommand::Reconcile { volume },
+        }
+    }
 }
 
 impl From<&volume::Volume> for Volume {

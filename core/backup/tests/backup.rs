@@ -44,6 +44,7 @@ fn a_log(site: &str, commits: u64) -> Vec<Vec<u8>> {
             correlation_id: id(3),
             idempotency: None,
             precondition: None,
+            reason: None,
         };
         let Decision::Commit { primary, events } = decide(&world, &given, &command).unwrap() else { panic!("nothing") };
         let commit = Commit {

@@ -5,7 +5,7 @@
 use std::{sync::Arc, time::Duration};
 
 use chrono::{DateTime, Utc};
-use edgestack_model::{Actor, Command, Id, Kind, vm::Target, vm::Vm, vm::VmCommand};
+use edgestack_model::{Actor, Command, Id, Kind, vm::Target, vm::Vm, vm::VmCommand, world::Resource};
 use uuid::Uuid;
 
 use crate::{Clock, CommandPort, Origin, Replica, Submission, error_chain};
@@ -39,7 +39,7 @@ pub async fn run_scheduler(replica: Arc<Replica>, port: Arc<dyn CommandPort>, cl
                 biased;
                 () = &mut deadline => break,
                 applied = feed.recv() => match applied {
-                    Ok(applied) if applied.changes.iter().any(frees_capacity) => break,
+                    Ok(applied) if applied.changes.iter().any(calls_for_a_look) => break,
                     Ok(_) => {}
                     Err(tokio::sync::broadcast::error::RecvError::Lagged(_)) => break,
                     Err(tokio::sync::broadcast::error::RecvError::Closed) => return,
@@ -49,11 +49,15 @@ pub async fn run_scheduler(replica: Arc<Replica>, port: Arc<dyn CommandPort>, cl
     }
 }
 
-/// A node that changed, or a VM that is gone: others may fit now.
-fn frees_capacity(change: &crate::Change) -> bool {
+/// A node that changed, or a VM that is gone: others may fit now. Or a VM without a place that waits for nothing: a
+/// person has asked for another look.
+fn calls_for_a_look(change: &crate::Change) -> bool {
     match change.kind {
         Kind::Node => true,
-        Kind::Vm => change.after.is_none(),
+        Kind::Vm => match &change.after {
+            Some(Resource::Vm(vm)) => vm.placement.is_none() && vm.failure.is_none(),
+            Some(_) | None => true,
+        },
         Kind::Image | Kind::Flavor | Kind::Keypair | Kind::Volume => false,
     }
 }

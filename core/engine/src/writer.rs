@@ -212,6 +212,7 @@ impl Writer {
             correlation_id: origin.correlation_id,
             idempotency: origin.idempotency.clone().filter(|_| !origin.dry_run),
             precondition: origin.precondition,
+            reason: origin.reason.clone(),
         };
         let (primary, events) = match decide(&self.world, &given, &waiting.submission.command) {
             Ok(Decision::Commit { primary, events }) => (primary, events),
@@ -239,7 +240,7 @@ impl Writer {
             causation_id: origin.causation_id,
             traceparent: origin.traceparent.clone(),
             idempotency: given.idempotency,
-            reason: origin.reason.clone(),
+            reason: given.reason,
             previous_hash: hex::encode(self.head.hash),
             primary,
             events,

@@ -55,6 +55,7 @@ impl RemotePort {
             correlation_id: origin.correlation_id,
             idempotency: None,
             precondition: origin.precondition,
+            reason: origin.reason.clone(),
         };
         let mut world = self.replica.world().clone();
         let (primary, events) = match decide(&world, &given, &submission.command)? {
@@ -75,7 +76,7 @@ impl RemotePort {
             causation_id: None,
             traceparent: None,
             idempotency: None,
-            reason: None,
+            reason: origin.reason.clone(),
             previous_hash: String::new(),
             primary,
             events,

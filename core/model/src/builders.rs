@@ -26,6 +26,7 @@ pub(crate) struct Site {
     pub now: DateTime<Utc>,
     pub key: Option<IdempotencyClaim>,
     pub seen: Option<Precondition>,
+    pub reason: Option<String>,
     next_id: u128,
 }
 
@@ -64,6 +65,7 @@ pub(crate) fn an_empty_world() -> Site {
         now: DateTime::from_timestamp(1_790_000_000, 0).unwrap(),
         key: None,
         seen: None,
+        reason: None,
         next_id: 0x0190_0000_0000_7000_8000_0000_0000_0000,
     }
 }
@@ -90,6 +92,7 @@ impl Site {
             correlation_id: id(3),
             idempotency: self.key.clone(),
             precondition: self.seen,
+            reason: self.reason.clone(),
         }
     }
 
@@ -116,7 +119,7 @@ impl Site {
             causation_id: None,
             traceparent: None,
             idempotency: given.idempotency,
-            reason: None,
+            reason: given.reason,
             previous_hash: "0".repeat(64),
             primary,
             events: events.clone(),
@@ -141,6 +144,12 @@ impl Site {
     /// The same world, the client naming an idempotency key.
     pub fn with_key(mut self, key: &str, fingerprint: &str) -> Self {
         self.key = Some(IdempotencyClaim { key: key.into(), fingerprint: fingerprint.into() });
+        self
+    }
+
+    /// The same world, the client saying why.
+    pub fn because(mut self, reason: &str) -> Self {
+        self.reason = Some(reason.to_owned());
         self
     }
 

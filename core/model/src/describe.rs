@@ -13,6 +13,8 @@ use crate::{
     waiting::Failure,
 };
 
+const LOOK_AGAIN: &str = "to be looked at again now";
+
 impl Event {
     /// What happened, in a sentence.
     pub fn describe(&self) -> String {
@@ -84,6 +86,11 @@ fn vm(event: &VmEvent) -> String {
         }
         VmEvent::VmReleased {} => "nothing of it runs any more".to_owned(),
         VmEvent::VmDeleted {} => "gone".to_owned(),
+        VmEvent::VmReconcileRequested {} => LOOK_AGAIN.to_owned(),
+        VmEvent::VmForceRemoved { left_on: None } => "forgotten by force".to_owned(),
+        VmEvent::VmForceRemoved { left_on: Some(node) } => {
+            format!("forgotten by force; what is left of it on node {node} is an orphan there")
+        }
     }
 }
 
@@ -110,6 +117,8 @@ fn image(event: &ImageEvent) -> String {
         ImageEvent::ImageRejected { failure } => format!("cannot be used: {}", failure.reason),
         ImageEvent::ImageDeleteRequested {} => "removal asked for".to_owned(),
         ImageEvent::ImageDeleted {} => "gone".to_owned(),
+        ImageEvent::ImageReconcileRequested {} => LOOK_AGAIN.to_owned(),
+        ImageEvent::ImageForceRemoved {} => "forgotten by force; what is left of its file is an orphan".to_owned(),
     }
 }
 
@@ -145,11 +154,16 @@ fn node(event: &NodeEvent) -> String {
             facts.allocatable.disk_gib
         ),
         NodeEvent::NodeUpdated { change } => format!("changed: {}", changed(change).join(", ")),
+        NodeEvent::NodeReconcileRequested {} => LOOK_AGAIN.to_owned(),
+        NodeEvent::NodeForceRemoved {} => "forgotten by force".to_owned(),
         NodeEvent::NodeCordoned {} => "cordoned: no new VMs".to_owned(),
         NodeEvent::NodeUncordoned {} => "uncordoned: takes new VMs".to_owned(),
         NodeEvent::NodeBecameReady {} => "ready: its workers are heard".to_owned(),
         NodeEvent::NodeBecameNotReady { reason } => format!("not ready: {reason}"),
-        NodeEvent::NodeOrphanFound { orphan } => {
+        NodeEvent::NodeOrphanFound { orphan, record: Some(record) } => {
+            format!("{} that is not in the log: {}, {}", record.describe(), orphan.place, orphan.id)
+        }
+        NodeEvent::NodeOrphanFound { orphan, record: None } => {
             format!("{} that is not in the log: {}, {}", orphan.kind.words(), orphan.place, orphan.id)
         }
         NodeEvent::NodeOrphanGone { orphan } => {
@@ -174,6 +188,10 @@ fn volume(event: &VolumeEvent) -> String {
         VolumeEvent::VolumeAttemptFailed { failure } => failed(failure),
         VolumeEvent::VolumeDeleteRequested {} => "removal of the root disk asked for".to_owned(),
         VolumeEvent::VolumeDeleted {} => "root disk is gone".to_owned(),
+        VolumeEvent::VolumeReconcileRequested {} => LOOK_AGAIN.to_owned(),
+        VolumeEvent::VolumeForceRemoved {} => {
+            "root disk is forgotten by force; what is left of it is an orphan".to_owned()
+        }
     }
 }
 

@@ -23,6 +23,9 @@ pub struct Given {
     pub idempotency: Option<IdempotencyClaim>,
     /// `If-Match`: the state that the client has seen.
     pub precondition: Option<Precondition>,
+    /// Why, in the caller's words.
+    #[serde(default)]
+    pub reason: Option<String>,
 }
 
 /// What the client believes of the primary resource; a command on another state is refused.

@@ -38,6 +38,7 @@ pub mod placement;
 #[cfg(test)]
 mod properties;
 pub mod refusal;
+pub mod repair;
 pub mod sealed;
 pub mod sequence;
 pub mod vm;

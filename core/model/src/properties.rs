@@ -1,18 +1,21 @@
 //! What holds after every sequence of commands, over a small name space so that they meet.
 
+use std::collections::BTreeMap;
+
 use chrono::TimeDelta;
 use proptest::{collection::vec, prelude::*};
 
 use crate::{
-    Command, Commit, Generation, Kind, World,
+    Command, Commit, Generation, Id, Kind, World,
     builders::*,
+    command::Reference,
     event::Fact,
     flavor::{FlavorCommand, Shape},
     idempotency::IdempotencyKeys,
     image::{ImageCommand, ImageReport, ImageSource},
     keypair::KeypairCommand,
-    node::{NodeCommand, NodeFacts, NodeReport, OrphansSeen},
-    orphan::{Artifact, ArtifactKind},
+    node::{Node, NodeCommand, NodeFacts, NodeReport, OrphansSeen},
+    orphan::{Artifact, ArtifactKind, Record, VmRecord},
     placement,
     vm::{CreateVm, RunStrategy, StoppedHow, VmCommand, VmEvent, VmReport},
     volume::{VolumeCommand, VolumeReport},
@@ -22,18 +25,75 @@ use crate::{
 /// One move of people, workers or the scheduler; it finds its resources when it is made.
 #[derive(Clone, Debug)]
 enum Move {
-    Create { vm: u8, image: u8, flavor: u8, node: Option<u8>, strategy: u8 },
-    Wish { vm: u8, wish: u8 },
-    VmTold { nth: u8, report: u8, stale: bool },
-    VolumeTold { nth: u8, report: u8, stale: bool },
-    ImageTold { nth: u8, report: u8, stale: bool },
-    Schedule { nth: u8 },
-    Image { image: u8, wish: u8 },
-    Flavor { flavor: u8, wish: u8, vcpus: u32 },
-    Keypair { keypair: u8, wish: u8 },
-    Node { node: u8, wish: u8, vcpus: u64, ports: u16 },
-    Orphans { node: u8, of: u8, looked_for: bool, count: u8 },
-    TimePasses { seconds: i64 },
+    Create {
+        vm: u8,
+        image: u8,
+        flavor: u8,
+        node: Option<u8>,
+        strategy: u8,
+    },
+    Wish {
+        vm: u8,
+        wish: u8,
+    },
+    VmTold {
+        nth: u8,
+        report: u8,
+        stale: bool,
+    },
+    VolumeTold {
+        nth: u8,
+        report: u8,
+        stale: bool,
+    },
+    ImageTold {
+        nth: u8,
+        report: u8,
+        stale: bool,
+    },
+    Schedule {
+        nth: u8,
+    },
+    Image {
+        image: u8,
+        wish: u8,
+    },
+    Flavor {
+        flavor: u8,
+        wish: u8,
+        vcpus: u32,
+    },
+    Keypair {
+        keypair: u8,
+        wish: u8,
+    },
+    Node {
+        node: u8,
+        wish: u8,
+        vcpus: u64,
+        ports: u16,
+    },
+    Orphans {
+        node: u8,
+        of: u8,
+        looked_for: bool,
+        count: u8,
+    },
+    Repair {
+        nth: u8,
+        what: u8,
+    },
+    /// What a removal by force left on its node is found there.
+    LeftFound {
+        nth: u8,
+        runs: bool,
+    },
+    Adopt {
+        nth: u8,
+    },
+    TimePasses {
+        seconds: i64,
+    },
 }
 
 fn moves() -> impl Strategy<Value = Vec<Move>> {
@@ -56,6 +116,9 @@ fn moves() -> impl Strategy<Value = Vec<Move>> {
             .prop_map(|(node, wish, vcpus, ports)| Move::Node { node, wish, vcpus, ports }),
         1 => (0..2_u8, small.clone(), any::<bool>(), 0..4_u8)
             .prop_map(|(node, of, looked_for, count)| Move::Orphans { node, of, looked_for, count }),
+        2 => (small.clone(), 0..7_u8).prop_map(|(nth, what)| Move::Repair { nth, what }),
+        2 => (small.clone(), any::<bool>()).prop_map(|(nth, runs)| Move::LeftFound { nth, runs }),
+        2 => small.clone().prop_map(|nth| Move::Adopt { nth }),
         2 => (0..700_i64).prop_map(|seconds| Move::TimePasses { seconds }),
     ];
     vec(one, 0..80)
@@ -67,9 +130,16 @@ fn nth<'a, T>(all: impl ExactSizeIterator<Item = &'a T>, nth: u8) -> Option<&'a 
     if count == 0 { None } else { all.nth(usize::from(nth) % count) }
 }
 
+/// What a removal by force left behind.
+struct Left {
+    node: Id<Node>,
+    vm: uuid::Uuid,
+    record: VmRecord,
+}
+
 impl Move {
     /// The command of this move in this world, if it finds what it is about.
-    fn command(&self, site: &Site) -> Option<Command> {
+    fn command(&self, site: &Site, left: &[Left]) -> Option<Command> {
         let world = &site.world;
         let generation = |is: Generation, stale: bool| if stale { Generation(is.0 - 1) } else { is };
         Some(match self {
@@ -197,9 +267,40 @@ impl Move {
                     looked_for: looked_for.then_some(ArtifactKind::VmFolder).into_iter().collect(),
                     found: ids.map(place).collect(),
                     unlisted: 0,
+                    records: BTreeMap::default(),
                 };
                 let node = format!("node-{node}").as_str().into();
                 NodeCommand::Report(NodeReport::Orphans { node, seen: Box::new(seen) }).into()
+            }
+            Self::Repair { nth: n, what } => match what {
+                0 => VmCommand::ForceRemove { vm: Reference::id(nth(world.vms.values(), *n)?.id) }.into(),
+                1 => VmCommand::Reconcile { vm: Reference::id(nth(world.vms.values(), *n)?.id) }.into(),
+                2 => ImageCommand::ForceRemove { image: Reference::id(nth(world.images.values(), *n)?.id) }.into(),
+                3 => ImageCommand::Reconcile { image: Reference::id(nth(world.images.values(), *n)?.id) }.into(),
+                4 => VolumeCommand::Reconcile { volume: Reference::id(nth(world.volumes.values(), *n)?.id) }.into(),
+                5 => NodeCommand::ForceRemove { node: Reference::id(nth(world.nodes.values(), *n)?.id) }.into(),
+                _ => NodeCommand::Reconcile { node: Reference::id(nth(world.nodes.values(), *n)?.id) }.into(),
+            },
+            Self::LeftFound { nth: n, runs } => {
+                let Left { node, vm, record } = nth(left.iter(), *n)?;
+                let of = |kind, id| Artifact { kind, id, place: format!("{kind}/{id}") };
+                let mut found =
+                    vec![of(ArtifactKind::VmFolder, *vm), of(ArtifactKind::Volume, record.root_volume.uuid())];
+                found.extend(runs.then(|| of(ArtifactKind::VmProcess, *vm)));
+                let seen = OrphansSeen {
+                    looked_for: ArtifactKind::ALL.into(),
+                    found: found.into_iter().collect(),
+                    unlisted: 0,
+                    records: BTreeMap::from([(*vm, Record::Vm(Box::new(record.clone())))]),
+                };
+                NodeCommand::Report(NodeReport::Orphans { node: Reference::id(*node), seen: Box::new(seen) }).into()
+            }
+            Self::Adopt { nth: n } => {
+                let orphans = world.nodes.values().flat_map(|node| node.orphans.iter().map(|one| (node.id, one)));
+                let all: Vec<_> = orphans.collect();
+                let (node, orphan) = nth(all.iter(), *n)?;
+                NodeCommand::Adopt { node: Reference::id(*node), id: orphan.artifact.id, name: None, flavor: None }
+                    .into()
             }
             Self::TimePasses { .. } => return None,
         })
@@ -221,18 +322,26 @@ fn a_small_site() -> Site {
 
 /// Makes the moves; `seen` looks at each step with the events it led to.
 fn play(moves: &[Move], mut seen: impl FnMut(&Site, &[crate::Event])) -> Site {
-    let mut site = a_small_site();
+    let mut site = a_small_site().because("a property");
+    let mut left = Vec::new();
     for (number, one) in moves.iter().enumerate() {
         if let Move::TimePasses { seconds } = one {
             site.now += TimeDelta::seconds(*seconds);
             continue;
         }
-        let Some(command) = one.command(&site) else { continue };
+        let Some(command) = one.command(&site, &left) else { continue };
         site = site.with_key(&format!("key-{}", number % 7), &format!("{command:?}"));
         let before = site.world.clone();
         // `try_do` panics when an event that was decided cannot be folded.
         match site.try_do(command) {
-            Ok(events) => seen(&site, &events),
+            Ok(events) => {
+                for event in events.iter().filter(|event| event.fact.event_type() == "VmForceRemoved") {
+                    let vm = &before.vms[&Id::new(event.resource_id)];
+                    let record = VmRecord::of(vm).zip(vm.placement.as_ref());
+                    left.extend(record.map(|(record, place)| Left { node: place.node, vm: vm.id.uuid(), record }));
+                }
+                seen(&site, &events);
+            }
             Err(_) => assert_eq!(site.world, before, "a refusal changes nothing"),
         }
     }
@@ -284,8 +393,14 @@ proptest! {
             check_world(site);
             for event in events {
                 let before = last.insert(event.resource_id, event.generation).unwrap_or_default();
-                assert!(event.generation >= before, "a generation went back");
-                if let Fact::Vm(VmEvent::VmScheduled { placement, .. }) = &event.fact {
+                // What was forgotten by force and is adopted begins anew.
+                let begins = event.fact.event_type().ends_with("Created");
+                assert!(begins || event.generation >= before, "a generation went back");
+                // What is adopted has its room already, whatever was given to others meanwhile.
+                let adopted = events.iter().any(|event| event.fact.event_type() == "NodeOrphanGone");
+                if let Fact::Vm(VmEvent::VmScheduled { placement, .. }) = &event.fact
+                    && !adopted
+                {
                     let used = placement::used(&site.world, placement.node);
                     let has = site.world.nodes[&placement.node].facts.allocatable;
                     assert!(

@@ -123,6 +123,40 @@ pub enum Refusal {
         /// What would do.
         fix: Cow<'static, str>,
     },
+    /// What forces something must say why.
+    #[error(
+        "to {action} {kind} \"{name}\" needs a reason, which stays in the history; give --reason (header EdgeStack-Reason)"
+    )]
+    ReasonRequired {
+        /// Of what kind.
+        kind: Kind,
+        /// The resource, by name or id.
+        name: String,
+        /// What was asked.
+        action: Cow<'static, str>,
+    },
+    /// It takes its usual way, which needs no force.
+    #[error("will not force the removal of {kind} \"{name}\": {why}; {fix}")]
+    ForceNotNeeded {
+        /// Of what kind.
+        kind: Kind,
+        /// The resource.
+        name: Name,
+        /// Why not now.
+        why: String,
+        /// What would work.
+        fix: String,
+    },
+    /// What is on a node can't be taken over.
+    #[error("cannot adopt {id}: {why}; {fix}")]
+    NotAdoptable {
+        /// The id that it carries.
+        id: uuid::Uuid,
+        /// Why not.
+        why: String,
+        /// What would work.
+        fix: String,
+    },
     /// A worker acted on a wish that has changed since. Only workers see it.
     #[error("stale report on {kind} \"{name}\": it acted on generation {reported}, the wish is at {actual}")]
     StaleReport {
@@ -165,6 +199,9 @@ impl Refusal {
             Self::FlavorLargerThanAnyNode { .. } => "flavor-larger-than-any-node",
             Self::ImageNotActive { .. } => "image-not-active",
             Self::TooSmallForImage { .. } => "too-small-for-image",
+            Self::ReasonRequired { .. } => "reason-required",
+            Self::ForceNotNeeded { .. } => "force-not-needed",
+            Self::NotAdoptable { .. } => "not-adoptable",
             Self::StaleReport { .. } => "stale-report",
         }
     }
@@ -180,9 +217,11 @@ impl Refusal {
             | Self::WrongState { .. }
             | Self::ImageNotActive { .. }
             | Self::TooSmallForImage { .. }
+            | Self::ForceNotNeeded { .. }
+            | Self::NotAdoptable { .. }
             | Self::StaleReport { .. } => Category::Conflict,
             Self::PreconditionFailed { .. } => Category::Precondition,
-            Self::Invalid { .. } | Self::IdempotencyKeyReused { .. } => Category::Invalid,
+            Self::Invalid { .. } | Self::IdempotencyKeyReused { .. } | Self::ReasonRequired { .. } => Category::Invalid,
         }
     }
 
@@ -197,7 +236,13 @@ impl Refusal {
             Self::ImageNotActive { .. } => Some("image"),
             Self::PreconditionFailed { .. } => Some("If-Match"),
             Self::IdempotencyKeyReused { .. } => Some("Idempotency-Key"),
-            Self::NotFound { .. } | Self::InUse { .. } | Self::WrongState { .. } | Self::StaleReport { .. } => None,
+            Self::ReasonRequired { .. } => Some("EdgeStack-Reason"),
+            Self::NotFound { .. }
+            | Self::InUse { .. }
+            | Self::WrongState { .. }
+            | Self::ForceNotNeeded { .. }
+            | Self::NotAdoptable { .. }
+            | Self::StaleReport { .. } => None,
         }
     }
 }

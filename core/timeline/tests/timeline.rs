@@ -73,6 +73,7 @@ fn next(world: &World, head: ChainHead, number: u64) -> Commit {
         correlation_id: id(3),
         idempotency: Some(IdempotencyClaim { key: format!("k{number}"), fingerprint: "f".into() }),
         precondition: None,
+        reason: None,
     };
     let command = Command::Flavor(command);
     let Decision::Commit { primary, events } = decide(world, &given, &command).unwrap() else {

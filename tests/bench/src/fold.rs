@@ -129,6 +129,7 @@ pub fn commit_of(world: &World, head: &ChainHead, n: usize, command: Command) ->
         correlation_id: Uuid::now_v7(),
         idempotency: None,
         precondition: None,
+        reason: None,
     };
     let (primary, events) = match edgestack_model::decide(world, &given, &command) {
         Ok(Decision::Commit { primary, events }) => (primary, events),

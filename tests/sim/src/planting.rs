@@ -2,8 +2,10 @@
 
 use edgestack_model::{
     Id,
+    flavor::Shape,
     image::DiskFormat,
-    orphan::{Artifact, ArtifactKind},
+    orphan::{Artifact, ArtifactKind, VmRecord},
+    vm::RunStrategy,
 };
 use edgestack_worker_storage::driver::{RootDisk, StorageDriver as _};
 use edgestack_worker_vm::driver::{StartSpec, VmDriver as _};
@@ -32,6 +34,24 @@ impl Outside {
                 ssh_port: 1,
                 public_keys: vec![],
                 user_data: None,
+                record: VmRecord {
+                    name: "unknown".parse().unwrap(),
+                    image: Id::new(second),
+                    flavor: Id::new(second),
+                    shape: Shape {
+                        vcpus: 1,
+                        memory_mib: 32,
+                        disk_gib: 1,
+                        dedicated_cpus: false,
+                        huge_pages: None,
+                        numa_nodes: None,
+                    },
+                    keypair: None,
+                    run_strategy: RunStrategy::Manual,
+                    root_volume: Id::new(second),
+                    mac: String::new(),
+                    ssh_port: 1,
+                },
             };
             node.machines.start(&spec).await.unwrap();
         } else {

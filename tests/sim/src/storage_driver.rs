@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use edgestack_model::{
     Id,
     image::{DiskFormat, Image, ImageContent, ImageSource},
-    orphan::{Artifact, ArtifactKind},
+    orphan::{Artifact, ArtifactKind, ImageRecord, Record},
     volume::Volume,
 };
 use edgestack_pool::DriverError;
@@ -77,6 +77,16 @@ impl StorageDriver for SlowStorageDriver {
         outcome
     }
 
+    async fn keep_record(&self, id: Id<Image>, record: &ImageRecord) -> Result<(), DriverError> {
+        self.outside.crash.pass().await;
+        self.node.disks.keep_record(id, record).await
+    }
+
+    async fn record(&self, id: Id<Image>) -> Result<Option<ImageRecord>, DriverError> {
+        self.outside.crash.pass().await;
+        self.node.disks.record(id).await
+    }
+
     async fn artifacts(&self) -> Result<Vec<Artifact>, DriverError> {
         self.outside.crash.pass().await;
         if self.outside.faulty() && self.outside.random.per_mille(50) {
@@ -97,5 +107,14 @@ impl Finder for SlowStorageDriver {
 
     async fn found(&self) -> Result<Vec<Artifact>, DriverError> {
         self.artifacts().await
+    }
+
+    async fn record(&self, artifact: &Artifact) -> Result<Option<Record>, DriverError> {
+        match artifact.kind {
+            ArtifactKind::Image => {
+                Ok(StorageDriver::record(self, Id::new(artifact.id)).await?.map(Box::new).map(Record::Image))
+            }
+            _ => Ok(None),
+        }
     }
 }

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use edgestack_model::{
     Id,
-    orphan::{Artifact, ArtifactKind},
+    orphan::{Artifact, ArtifactKind, Record, VmRecord},
     vm::Vm,
 };
 use edgestack_pool::DriverError;
@@ -150,6 +150,11 @@ impl VmDriver for SlowVmDriver {
         artifacts
     }
 
+    async fn record(&self, id: Id<Vm>) -> Result<Option<VmRecord>, DriverError> {
+        self.outside.crash.pass().await;
+        self.node.machines.record(id).await
+    }
+
     async fn guest_facts(&self, id: Id<Vm>, deadline: Duration) -> Result<GuestFacts, DriverError> {
         if self.outside.random.per_mille(500) {
             tokio::time::sleep(deadline).await;
@@ -184,5 +189,14 @@ impl Finder for SlowVmDriver {
 
     async fn found(&self) -> Result<Vec<Artifact>, DriverError> {
         self.artifacts().await
+    }
+
+    async fn record(&self, artifact: &Artifact) -> Result<Option<Record>, DriverError> {
+        match artifact.kind {
+            ArtifactKind::VmFolder => {
+                Ok(VmDriver::record(self, Id::new(artifact.id)).await?.map(Box::new).map(Record::Vm))
+            }
+            _ => Ok(None),
+        }
     }
 }

@@ -10,9 +10,14 @@
 //! of one just removed, (3) would not see it. That holds however far this
 //! process's replica lags. `decide` asks the engine's own world once more.
 
+pub(crate) mod asked;
 mod suspects;
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use edgestack_engine::{Clock, Replica, error_chain};
@@ -21,10 +26,13 @@ use edgestack_model::{
     Command, Id, Kind, Name, World,
     command::Reference,
     node::{Node, NodeCommand, NodeReport, OrphansSeen},
-    orphan::{Artifact, ArtifactKind, ORPHANS_MAX, Orphan},
+    orphan::{Artifact, ArtifactKind, ORPHANS_MAX, Orphan, Record},
 };
 use edgestack_pool::{DriverError, Reported, Reporter};
 
+use uuid::Uuid;
+
+use asked::Asked;
 use suspects::Suspects;
 
 /// The pause before the look that confirms what the last one saw first.
@@ -38,6 +46,9 @@ pub trait Finder: Send + Sync + 'static {
 
     /// Everything of these kinds, known to the log or not.
     async fn found(&self) -> Result<Vec<Artifact>, DriverError>;
+
+    /// What is written down of one of them, if it can be adopted with that.
+    async fn record(&self, artifact: &Artifact) -> Result<Option<Record>, DriverError>;
 }
 
 /// What the search for orphans of one node is made of.
@@ -61,11 +72,12 @@ pub struct Drift {
 /// Looks for ever, at once and then on a beat, and reports what changed.
 pub async fn run_drift(drift: Drift) {
     let mut suspects = Suspects::default();
+    let mut asked = Asked::new(&drift.replica, &drift.node);
     loop {
         let known = look(&drift, &mut suspects).await;
         let again = !known || suspects.want_another_look();
         let pause = if again { drift.every.min(CONFIRM_AFTER) } else { drift.every };
-        tokio::time::sleep(pause).await;
+        asked.within(pause).await;
     }
 }
 
@@ -99,7 +111,8 @@ async fn look(drift: &Drift, suspects: &mut Suspects) -> bool {
         suspects.take(&orphans, &node.orphans, &confirmed, end);
         report_of(node, orphans, &confirmed, looked_for)
     };
-    if let Some(seen) = report {
+    if let Some(mut seen) = report {
+        seen.records = records(drift, node, &seen.found).await;
         tell(drift, node, seen).await;
     }
     true
@@ -127,7 +140,29 @@ fn report_of(
     let same = found.len() == expected
         && found.iter().all(|orphan| listed.contains(orphan))
         && (unlisted == node.orphans_unlisted || looked_for.len() < ArtifactKind::ALL.len());
-    (!same).then_some(OrphansSeen { looked_for, found, unlisted })
+    (!same).then_some(OrphansSeen { looked_for, found, unlisted, records: BTreeMap::new() })
+}
+
+/// What is written down of those that the node does not list yet.
+async fn records(drift: &Drift, node: Id<Node>, found: &BTreeSet<Artifact>) -> BTreeMap<Uuid, Record> {
+    let listed: BTreeSet<Artifact> = {
+        let world = drift.replica.world();
+        let orphans = world.nodes.get(&node).map(|node| node.orphans.as_slice()).unwrap_or_default();
+        orphans.iter().map(|orphan| orphan.artifact.clone()).collect()
+    };
+    let mut records = BTreeMap::new();
+    for artifact in found.difference(&listed) {
+        for finder in drift.finders.iter().filter(|finder| finder.looks_for().contains(&artifact.kind)) {
+            match finder.record(artifact).await {
+                Ok(record) => records.extend(record.filter(Record::fits).map(|record| (artifact.id, record))),
+                Err(error) => tracing::warn!(
+                    id = %artifact.id, %error,
+                    "cannot read what is written down of an orphan; it is told without, and can't be adopted"
+                ),
+            }
+        }
+    }
+    records
 }
 
 async fn tell(drift: &Drift, node: Id<Node>, seen: OrphansSeen) {

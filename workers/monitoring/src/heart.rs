@@ -9,7 +9,7 @@ use edgestack_model::{
 };
 use edgestack_pool::{Reported, Reporter};
 
-use crate::driver::NodeDriver;
+use crate::{drift::asked::Asked, driver::NodeDriver};
 
 /// How many beats pass between two looks at what the node has.
 const LOOK_EVERY_BEATS: u32 = 15;
@@ -36,10 +36,15 @@ pub async fn run_heart(heart: Heart) {
     interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut facts: Option<NodeFacts> = None;
     let mut beats = 0_u32;
+    let mut asked = Asked::new(&heart.replica, &heart.node);
     loop {
-        interval.tick().await;
+        let by_a_person = tokio::select! {
+            biased;
+            _ = interval.tick() => false,
+            () = asked.for_a_look() => true,
+        };
         (heart.beat)();
-        if facts.is_none() || beats.is_multiple_of(LOOK_EVERY_BEATS) {
+        if by_a_person || facts.is_none() || beats.is_multiple_of(LOOK_EVERY_BEATS) {
             facts = look(&heart).await.or(facts);
         }
         beats = beats.wrapping_add(1);

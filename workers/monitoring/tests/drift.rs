@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test's own functions are tests, too")]
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -12,12 +12,13 @@ use std::{
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use edgestack_engine::{Clock, CommandPort, Engine, EngineConfig, Replica};
+use edgestack_engine::{Clock, CommandPort, Engine, EngineConfig, Origin, Replica, Submission};
 use edgestack_log::{ChainHead, Log, memory::MemoryLog};
 use edgestack_model::{
-    Command, Id, Kind, World,
+    Actor, Command, Id, Kind, World,
+    command::Reference,
     node::{NodeCommand, NodeReport},
-    orphan::{Artifact, ArtifactKind},
+    orphan::{Artifact, ArtifactKind, Record, VmRecord},
 };
 use edgestack_pool::{DriverError, Reported, Reporter};
 use edgestack_worker_monitoring::{
@@ -47,12 +48,19 @@ struct Eyes {
     kinds: &'static [ArtifactKind],
     sees: Mutex<BTreeSet<Artifact>>,
     blind: AtomicBool,
+    records: Mutex<BTreeMap<Uuid, Record>>,
     looks: watch::Sender<u64>,
 }
 
 impl Eyes {
     fn new(kinds: &'static [ArtifactKind]) -> Arc<Self> {
-        Arc::new(Self { kinds, sees: Mutex::default(), blind: AtomicBool::new(false), looks: watch::Sender::new(0) })
+        Arc::new(Self {
+            kinds,
+            sees: Mutex::default(),
+            blind: AtomicBool::new(false),
+            records: Mutex::default(),
+            looks: watch::Sender::new(0),
+        })
     }
 
     fn see(&self, artifact: &Artifact) {
@@ -83,6 +91,10 @@ impl Finder for Eyes {
         self.looks.send_modify(|looks| *looks += 1);
         if self.blind.load(Ordering::Relaxed) { Err(DriverError::retry("blind")) } else { Ok(found) }
     }
+
+    async fn record(&self, artifact: &Artifact) -> Result<Option<Record>, DriverError> {
+        Ok(self.records.lock().unwrap().get(&artifact.id).cloned())
+    }
 }
 
 const OF_VMS: &[ArtifactKind] = &[ArtifactKind::VmFolder, ArtifactKind::VmProcess];
@@ -90,6 +102,7 @@ const OF_STORAGE: &[ArtifactKind] =
     &[ArtifactKind::Volume, ArtifactKind::Image, ArtifactKind::Upload, ArtifactKind::UnfinishedUpload];
 
 struct Site {
+    port: Arc<dyn CommandPort>,
     replica: Arc<Replica>,
     vms: Arc<Eyes>,
     storage: Arc<Eyes>,
@@ -102,7 +115,7 @@ impl Site {
         let clock: Arc<dyn Clock> = Arc::new(Ids(AtomicU64::new(1)));
         let config = EngineConfig::for_site("test");
         let port: Arc<dyn CommandPort> = Arc::new(Engine::start(config, log.clone(), replica.clone(), clock.clone()));
-        let reporter = Reporter::new(port, "monitoring", "n1");
+        let reporter = Reporter::new(port.clone(), "monitoring", "n1");
         let (vms, storage) = (Eyes::new(OF_VMS), Eyes::new(OF_STORAGE));
         tokio::spawn(run_drift(Drift {
             node: "n1".parse().unwrap(),
@@ -117,7 +130,7 @@ impl Site {
         let report = NodeReport::Inventory { name: "n1".parse().unwrap(), facts };
         let command = Command::Node(NodeCommand::Report(report));
         assert_eq!(reporter.report_unasked(clock.new_id(), command).await, Reported::Taken);
-        Self { replica, vms, storage }
+        Self { port, replica, vms, storage }
     }
 
     fn listed(&self) -> Vec<Artifact> {
@@ -156,6 +169,42 @@ async fn what_stays_is_told_and_then_told_gone() {
     site.await_listed(&[&volume]).await;
     site.storage.lose(&volume);
     site.await_listed(&[]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_written_down_of_an_orphan_is_told_with_it() {
+    let site = Site::start().await;
+    let (folder, process) = (an_orphan(ArtifactKind::VmFolder), an_orphan(ArtifactKind::VmProcess));
+    let record = serde_json::json!({
+        "name": "web", "image": folder.id, "flavor": folder.id, "run_strategy": "always", "root_volume": folder.id,
+        "shape": {"vcpus": 1, "memory_mib": 32, "disk_gib": 1, "dedicated_cpus": false},
+        "mac": "52:54:00:00:00:01", "ssh_port": 22000,
+    });
+    let record = Record::Vm(Box::new(serde_json::from_value::<VmRecord>(record).unwrap()));
+    site.vms.records.lock().unwrap().insert(folder.id, record.clone());
+    site.vms.see(&folder);
+    site.vms.see(&process);
+    site.await_listed(&[&folder, &process]).await;
+    let world = site.replica.world();
+    let node = world.nodes.values().next().unwrap();
+    let records: Vec<_> = node.orphans.iter().map(|orphan| orphan.record.clone()).collect();
+    assert_eq!(records, [Some(record), None]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_person_who_asks_does_not_wait_for_the_beat() {
+    let site = Site::start().await;
+    site.vms.look_again(2).await;
+    let begun = tokio::time::Instant::now();
+    let node = Reference("n1".to_owned());
+    let origin = Origin {
+        reason: Some("to be sure".to_owned()),
+        ..Origin::of(Actor { name: "admin".into(), credential: "t".into(), from: "l".into() }, Uuid::nil(), None)
+    };
+    let asked = site.port.submit(Submission { command: Command::Node(NodeCommand::Reconcile { node }), origin });
+    let ((), asked) = tokio::join!(site.vms.look_again(1), asked);
+    asked.unwrap();
+    assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
 }
 
 #[tokio::test(start_paused = true)]

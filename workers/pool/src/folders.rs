@@ -48,6 +48,11 @@ impl NodeFolders {
         self.images().join(id.to_string())
     }
 
+    /// What is written down of a stored image: [`edgestack_model::orphan::ImageRecord`] as JSON.
+    pub fn image_record(&self, id: Id<Image>) -> PathBuf {
+        self.images().join(format!("{id}.json"))
+    }
+
     /// Uploads that the API has received whole, by image id.
     pub fn uploads(&self) -> PathBuf {
         self.root.join("uploads")
@@ -76,5 +81,10 @@ impl NodeFolders {
     /// A VM's folder: sockets, seed, console log, the record of its process.
     pub fn vm(&self, id: Id<Vm>) -> PathBuf {
         self.vms().join(id.to_string())
+    }
+
+    /// What is written down of a VM: [`edgestack_model::orphan::VmRecord`] as JSON.
+    pub fn vm_record(&self, id: Id<Vm>) -> PathBuf {
+        self.vm(id).join("record.json")
     }
 }

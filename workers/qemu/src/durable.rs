@@ -5,6 +5,8 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
+use serde::{Serialize, de::DeserializeOwned};
+
 /// The name under which a file is made before it is renamed to `path`: beside it, so that the rename stays within one
 /// file system, and always the same, so that what a crash left is overwritten by the next try.
 pub(crate) fn part_path(path: &Path) -> PathBuf {
@@ -22,6 +24,28 @@ pub(crate) fn write_atomically(path: &Path, bytes: &[u8], mode: u32) -> io::Resu
     file.write_all(bytes)?;
     file.sync_all()?;
     publish(&part, path)
+}
+
+/// Writes `value` as JSON, whole or not at all, for us alone.
+///
+/// # Errors
+/// When it can't be written there.
+pub fn write_json(path: &Path, value: &impl Serialize) -> io::Result<()> {
+    write_atomically(path, &serde_json::to_vec(value)?, 0o600)
+}
+
+/// Reads what [`write_json`] wrote; `None` if there is nothing, or nothing that can be understood, which is logged.
+///
+/// # Errors
+/// When it can't be read.
+pub fn read_json<T: DeserializeOwned>(path: &Path) -> io::Result<Option<T>> {
+    let bytes = match fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let parsed = serde_json::from_slice(&bytes);
+    Ok(parsed.inspect_err(|error| tracing::warn!(path = %path.display(), %error, "a record is damaged")).ok())
 }
 
 /// Renames a file that is already synced to its final name and makes the rename durable.

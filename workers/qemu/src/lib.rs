@@ -15,7 +15,7 @@ pub mod accelerator;
 mod command_line;
 pub mod console;
 pub mod disk_image;
-mod durable;
+pub mod durable;
 pub mod guest_agent;
 pub mod machine;
 pub mod process;

@@ -7,7 +7,8 @@ use chrono::{DateTime, Utc};
 use edgestack_engine::{Change, Clock, Replica};
 use edgestack_model::{
     Command, Id, Kind, World,
-    image::{Image, ImageCommand, ImageReport, ImageState},
+    image::{Image, ImageCommand, ImageContent, ImageReport, ImageState},
+    orphan::ImageRecord,
     volume::{Volume, VolumeCommand, VolumeReport, VolumeState},
 };
 use edgestack_pool::{DriverError, Next, Pool, PoolConfig, Reconciler, Reported, Reporter, crash_point};
@@ -71,6 +72,7 @@ impl StoragePool {
             ImageStep::Import => {
                 crash_point::pass("image.import.before");
                 let imported = driver.import_image(image.id, image.spec.format, &image.spec.source).await;
+                let imported = self.with_record(image, imported).await;
                 crash_point::pass("image.import.after");
                 ("import", imported.map(ImageReport::Imported))
             }
@@ -92,6 +94,19 @@ impl StoragePool {
         let command =
             Command::Image(ImageCommand::Report { image: image.id, generation: image.meta.generation, report });
         after(self.parts.reporter.report(&image.meta, command).await)
+    }
+
+    /// Before it can be used: a file without its record can't be adopted.
+    async fn with_record(
+        &self,
+        image: &Image,
+        imported: Result<ImageContent, DriverError>,
+    ) -> Result<ImageContent, DriverError> {
+        let content = imported?;
+        let (name, spec) = (image.meta.name.clone(), image.spec.clone());
+        let record = ImageRecord { name, spec, content: content.clone() };
+        self.parts.driver.keep_record(image.id, &record).await?;
+        Ok(content)
     }
 
     async fn reconcile_volume(&self, volume: &Volume) -> Next {

@@ -9,6 +9,7 @@ use edgestack_model::{
     Command, Id, Kind, World,
     image::Image,
     node::Node,
+    orphan::VmRecord,
     vm::{Power, StoppedHow, Target, Vm, VmCommand, VmReport},
     volume::VolumeState,
     world::Resource,
@@ -210,7 +211,9 @@ impl VmPool {
     }
 
     fn start_spec(&self, vm: &Vm) -> Result<StartSpec, DriverError> {
-        let placement = vm.placement.as_ref().ok_or(DriverError::Gone)?;
+        let (Some(placement), Some(record)) = (vm.placement.as_ref(), VmRecord::of(vm)) else {
+            return Err(DriverError::Gone);
+        };
         let image_format = self.image(vm.spec.image)?.spec.format;
         let user_data = vm
             .spec
@@ -231,6 +234,7 @@ impl VmPool {
             ssh_port: placement.ssh_port,
             public_keys: vm.spec.keypair.iter().map(|keypair| keypair.key.openssh.clone()).collect(),
             user_data,
+            record,
         })
     }
 

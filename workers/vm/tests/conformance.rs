@@ -13,8 +13,10 @@ use std::{
 
 use edgestack_model::{
     Id,
+    flavor::Shape,
     image::DiskFormat,
-    orphan::{Artifact, ArtifactKind},
+    orphan::{Artifact, ArtifactKind, VmRecord},
+    vm::RunStrategy,
 };
 use edgestack_pool::NodeFolders;
 use edgestack_qemu::{
@@ -90,6 +92,21 @@ async fn a_port_that_another_program_holds_is_told_apart() {
     node.driver().release(spec.id).await.unwrap();
 }
 
+fn a_record(ssh_port: u16) -> VmRecord {
+    let (vcpus, memory_mib, disk_gib) = (1, 32, 1);
+    VmRecord {
+        name: "test".parse().unwrap(),
+        image: Id::new(Uuid::from_u128(3)),
+        flavor: Id::new(Uuid::from_u128(4)),
+        shape: Shape { vcpus, memory_mib, disk_gib, dedicated_cpus: false, huge_pages: None, numa_nodes: None },
+        keypair: None,
+        run_strategy: RunStrategy::Manual,
+        root_volume: Id::new(Uuid::from_u128(2)),
+        mac: "52:54:00:00:00:01".into(),
+        ssh_port,
+    }
+}
+
 /// A VM of 32 MiB.
 fn a_spec(ssh_port: u16) -> StartSpec {
     let process = u128::from(std::process::id()) << 16;
@@ -107,6 +124,7 @@ fn a_spec(ssh_port: u16) -> StartSpec {
         ssh_port,
         public_keys: vec![],
         user_data: None,
+        record: a_record(ssh_port),
     }
 }
 

@@ -14,6 +14,7 @@ mod manifest;
 mod openapi;
 mod past;
 mod reads;
+mod repair;
 mod replay;
 mod site;
 mod sockets;

@@ -67,7 +67,8 @@ async fn a_node_shows_what_is_on_it_and_not_in_the_log() {
     assert_eq!((&node["orphans"], &node["orphans_unlisted"]), (&json!([]), &json!(0)));
     let id = Uuid::from_u128(7);
     let orphan = Artifact { kind: ArtifactKind::VmProcess, id, place: "pid 4711".into() };
-    let seen = OrphansSeen { looked_for: ArtifactKind::ALL.into(), found: [orphan].into(), unlisted: 3 };
+    let seen =
+        OrphansSeen { looked_for: ArtifactKind::ALL.into(), found: [orphan].into(), unlisted: 3, records: [].into() };
     let report = NodeReport::Orphans { node: "edge-1".into(), seen: Box::new(seen) };
     site.submit(Command::Node(NodeCommand::Report(report))).await;
     let node = site.get("/nodes/edge-1").await.expect(200).json();

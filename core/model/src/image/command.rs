@@ -47,6 +47,16 @@ pub enum ImageCommand {
         /// Which.
         image: Reference,
     },
+    /// Forgets it, whatever is left of it on disk; see [`crate::repair`].
+    ForceRemove {
+        /// Which.
+        image: Reference,
+    },
+    /// Looks at it again now, whatever it waits for; see [`crate::repair`].
+    Reconcile {
+        /// Which.
+        image: Reference,
+    },
     /// From the storage pool.
     Report {
         /// Which.
@@ -80,6 +90,8 @@ impl ImageCommand {
             Self::Update { .. } => "update-image",
             Self::FinishUpload { .. } => "upload-image",
             Self::Delete { .. } => "remove-image",
+            Self::ForceRemove { .. } => "force-remove-image",
+            Self::Reconcile { .. } => "reconcile-image",
             Self::Report { report, .. } => match report {
                 ImageReport::Imported(_) => "report-image-imported",
                 ImageReport::AttemptFailed(_) => "report-image-attempt-failed",

@@ -5,6 +5,7 @@ use crate::{
     Decision, Event, Generation, Given, Kind, Refusal, World,
     decide::{check_description, check_generation, check_name_free, check_precondition},
     event::Fact,
+    repair,
 };
 
 /// The longest path of a source file, in bytes (Linux PATH_MAX).
@@ -64,6 +65,8 @@ pub(crate) fn decide(world: &World, given: &Given, command: &ImageCommand) -> Re
                 (image.state != ImageState::Deleting).then(|| wish(image, ImageEvent::ImageDeleteRequested {}));
             Ok(Decision::of(Kind::Image, image.id.uuid(), requested.into_iter().collect()))
         }
+        ImageCommand::ForceRemove { image } => repair::force_remove_image(world, given, image),
+        ImageCommand::Reconcile { image } => repair::reconcile_image(world, given, image),
         ImageCommand::Report { image, generation, report } => {
             let image = world.image(&crate::command::Reference::id(*image))?;
             check_generation(Kind::Image, &image.meta, *generation)?;
@@ -94,7 +97,7 @@ fn decide_report(image: &Image, given: &Given, report: &ImageReport) -> Vec<Even
     vec![Event { generation: image.meta.generation, ..wish(image, fact) }]
 }
 
-fn wish(image: &Image, fact: ImageEvent) -> Event {
+pub(crate) fn wish(image: &Image, fact: ImageEvent) -> Event {
     Event {
         resource_id: image.id.uuid(),
         name: image.meta.name.clone(),
@@ -144,7 +147,7 @@ fn check_min_memory(min_memory_mib: u64) -> Result<(), Refusal> {
     })
 }
 
-fn check_unused(world: &World, image: &Image) -> Result<(), Refusal> {
+pub(crate) fn check_unused(world: &World, image: &Image) -> Result<(), Refusal> {
     let by: Vec<String> = world
         .vms
         .values()

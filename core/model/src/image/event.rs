@@ -58,4 +58,8 @@ pub enum ImageEvent {
     ImageDeleteRequested {},
     /// It is gone.
     ImageDeleted {},
+    /// It is to be looked at now, whatever it waited for.
+    ImageReconcileRequested {},
+    /// It is forgotten, whatever is left of it on disk.
+    ImageForceRemoved {},
 }

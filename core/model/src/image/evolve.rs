@@ -22,7 +22,7 @@ pub(crate) fn evolve(world: &mut World, at: &At<'_>, event: &ImageEvent) -> Resu
             world.images.insert(id, Arc::new(image));
             return Ok(());
         }
-        ImageEvent::ImageDeleted {} => {
+        ImageEvent::ImageDeleted {} | ImageEvent::ImageForceRemoved {} => {
             let image = world.images.remove(&id).ok_or_else(|| at.impossible("no such image"))?;
             world.release_name(Kind::Image, &image.meta.name);
             return Ok(());
@@ -32,12 +32,13 @@ pub(crate) fn evolve(world: &mut World, at: &At<'_>, event: &ImageEvent) -> Resu
         | ImageEvent::ImageImported { .. }
         | ImageEvent::ImageAttemptFailed { .. }
         | ImageEvent::ImageRejected { .. }
-        | ImageEvent::ImageDeleteRequested {} => {}
+        | ImageEvent::ImageDeleteRequested {}
+        | ImageEvent::ImageReconcileRequested {} => {}
     }
     let image = Arc::make_mut(world.images.get_mut(&id).ok_or_else(|| at.impossible("no such image"))?);
     at.touch(&mut image.meta);
     match event {
-        ImageEvent::ImageCreated { .. } | ImageEvent::ImageDeleted {} => {}
+        ImageEvent::ImageCreated { .. } | ImageEvent::ImageDeleted {} | ImageEvent::ImageForceRemoved {} => {}
         ImageEvent::ImageUpdated { change, visibility, min_disk_gib, min_memory_mib } => {
             change.apply(&mut image.meta);
             image.spec.visibility = visibility.unwrap_or(image.spec.visibility);
@@ -51,6 +52,10 @@ pub(crate) fn evolve(world: &mut World, at: &At<'_>, event: &ImageEvent) -> Resu
             image.failure = None;
         }
         ImageEvent::ImageAttemptFailed { failure } => image.failure = Some(failure.clone()),
+        // A failed one keeps saying why: its content is what is wrong.
+        ImageEvent::ImageReconcileRequested {} => {
+            image.failure = image.failure.take().filter(|_| image.state == ImageState::Failed);
+        }
         ImageEvent::ImageRejected { failure } => {
             image.state = ImageState::Failed;
             image.failure = Some(failure.clone());

@@ -16,7 +16,7 @@ mod tests;
 use serde::{Deserialize, Serialize};
 
 pub use command::{ImageCommand, ImageReport};
-pub(crate) use decide::decide;
+pub(crate) use decide::{check_unused, decide, wish};
 pub use event::ImageEvent;
 pub(crate) use evolve::evolve;
 

@@ -1,15 +1,16 @@
 //! What can be asked of nodes, and what their workers report.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use super::NodeFacts;
 use crate::{
     Name,
     command::Reference,
     meta::MetaChange,
-    orphan::{Artifact, ArtifactKind},
+    orphan::{Artifact, ArtifactKind, Record},
 };
 
 /// A command on a node.
@@ -32,6 +33,27 @@ pub enum NodeCommand {
     Uncordon {
         /// Which.
         node: Reference,
+    },
+    /// Forgets it, when it is lost for good; see [`crate::repair`].
+    ForceRemove {
+        /// Which.
+        node: Reference,
+    },
+    /// Looks at it again now; see [`crate::repair`].
+    Reconcile {
+        /// Which.
+        node: Reference,
+    },
+    /// Takes over one of its orphans; see [`crate::repair`].
+    Adopt {
+        /// The node.
+        node: Reference,
+        /// The id that the orphan carries.
+        id: Uuid,
+        /// Its name from now on, if not the one that it had.
+        name: Option<Name>,
+        /// A VM's flavor, where the log doesn't have the one that it was made with.
+        flavor: Option<Reference>,
     },
     /// From its monitoring worker, or from the overseer of heart-beats.
     Report(NodeReport),
@@ -81,6 +103,9 @@ pub struct OrphansSeen {
     pub found: BTreeSet<Artifact>,
     /// How many there are besides.
     pub unlisted: u64,
+    /// What the node has written down of those found, by id; whose is not here can't be adopted.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub records: BTreeMap<Uuid, Record>,
 }
 
 /// Something that was removed.
@@ -99,6 +124,9 @@ impl NodeCommand {
             Self::Update { .. } => "update-node",
             Self::Cordon { .. } => "cordon-node",
             Self::Uncordon { .. } => "uncordon-node",
+            Self::ForceRemove { .. } => "force-remove-node",
+            Self::Reconcile { .. } => "reconcile-node",
+            Self::Adopt { .. } => "adopt",
             Self::Report(NodeReport::Inventory { .. }) => "report-node-inventory",
             Self::Report(NodeReport::Lost { .. }) => "report-node-lost",
             Self::Report(NodeReport::Orphans { .. }) => "report-node-orphans",

@@ -5,7 +5,7 @@ use crate::{
     Decision, Event, Generation, Given, Kind, Refusal, World,
     decide::{check_description, check_precondition},
     event::Fact,
-    orphan,
+    orphan, repair,
 };
 
 pub(crate) fn decide(world: &World, given: &Given, command: &NodeCommand) -> Result<Decision, Refusal> {
@@ -29,6 +29,12 @@ pub(crate) fn decide(world: &World, given: &Given, command: &NodeCommand) -> Res
             check_precondition(given, Kind::Node, &node.meta)?;
             let changed = node.cordoned.then(|| wish(node, NodeEvent::NodeUncordoned {}));
             Ok(Decision::of(Kind::Node, node.id.uuid(), changed.into_iter().collect()))
+        }
+        NodeCommand::ForceRemove { node } => repair::force_remove_node(world, given, node),
+        NodeCommand::Reconcile { node } => repair::reconcile_node(world, given, node),
+        NodeCommand::Adopt { node, id, name, flavor } => {
+            let adoption = repair::Adoption { node, id: *id, name: name.as_ref(), flavor: flavor.as_ref() };
+            repair::adopt(world, given, adoption)
         }
         NodeCommand::Report(NodeReport::Inventory { name, facts }) => {
             let Some(id) = world.id_of(Kind::Node, name) else {
@@ -71,11 +77,11 @@ pub(crate) fn decide(world: &World, given: &Given, command: &NodeCommand) -> Res
     }
 }
 
-fn wish(node: &Node, fact: NodeEvent) -> Event {
+pub(crate) fn wish(node: &Node, fact: NodeEvent) -> Event {
     Event { generation: node.meta.generation.next(), ..report(node, fact) }
 }
 
-fn report(node: &Node, fact: NodeEvent) -> Event {
+pub(crate) fn report(node: &Node, fact: NodeEvent) -> Event {
     Event {
         resource_id: node.id.uuid(),
         name: node.meta.name.clone(),

@@ -3,7 +3,10 @@
 use serde::{Deserialize, Serialize};
 
 use super::NodeFacts;
-use crate::{meta::MetaChange, orphan::Artifact};
+use crate::{
+    meta::MetaChange,
+    orphan::{Artifact, Record},
+};
 
 /// An event of a node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, strum::IntoStaticStr)]
@@ -39,6 +42,9 @@ pub enum NodeEvent {
     NodeOrphanFound {
         /// What and where.
         orphan: Artifact,
+        /// What the node has written down of it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        record: Option<Record>,
     },
     /// An orphan is not there any more, or the log accounts for it by now.
     NodeOrphanGone {
@@ -50,6 +56,10 @@ pub enum NodeEvent {
         /// How many are not listed.
         unlisted: u64,
     },
+    /// It is to be looked at now.
+    NodeReconcileRequested {},
+    /// It is forgotten: it is lost for good.
+    NodeForceRemoved {},
     /// Something that nothing would ever have come for was removed.
     NodeLeftoverRemoved {
         /// What it was and where.

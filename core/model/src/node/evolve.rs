@@ -25,10 +25,15 @@ pub(crate) fn evolve(world: &mut World, at: &At<'_>, event: &NodeEvent) -> Resul
         world.nodes.insert(id, Arc::new(node));
         return Ok(());
     }
+    if let NodeEvent::NodeForceRemoved {} = event {
+        let node = world.nodes.remove(&id).ok_or_else(|| at.impossible("no such node"))?;
+        world.release_name(Kind::Node, &node.meta.name);
+        return Ok(());
+    }
     let node = Arc::make_mut(world.nodes.get_mut(&id).ok_or_else(|| at.impossible("no such node"))?);
     at.touch(&mut node.meta);
     match event {
-        NodeEvent::NodeRegistered { .. } => {}
+        NodeEvent::NodeRegistered { .. } | NodeEvent::NodeForceRemoved {} | NodeEvent::NodeReconcileRequested {} => {}
         NodeEvent::NodeFactsChanged { facts } => node.facts = facts.clone(),
         NodeEvent::NodeUpdated { change } => change.apply(&mut node.meta),
         NodeEvent::NodeCordoned {} => node.cordoned = true,
@@ -39,10 +44,10 @@ pub(crate) fn evolve(world: &mut World, at: &At<'_>, event: &NodeEvent) -> Resul
         NodeEvent::NodeBecameNotReady { reason } => {
             node.readiness = Readiness { ready: false, since: at.time(), reason: Some(reason.clone()) };
         }
-        NodeEvent::NodeOrphanFound { orphan } => {
+        NodeEvent::NodeOrphanFound { orphan, record } => {
             let place = node.orphans.binary_search_by(|listed| listed.artifact.cmp(orphan));
             let place = place.err().ok_or_else(|| at.impossible("an orphan is found twice"))?;
-            node.orphans.insert(place, Orphan { artifact: orphan.clone(), since: at.time() });
+            node.orphans.insert(place, Orphan { artifact: orphan.clone(), since: at.time(), record: record.clone() });
         }
         NodeEvent::NodeOrphanGone { orphan } => {
             let place = node.orphans.binary_search_by(|listed| listed.artifact.cmp(orphan));

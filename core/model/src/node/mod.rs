@@ -12,7 +12,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 pub use command::{NodeCommand, NodeReport, OrphansSeen, RemovedLeftover};
-pub(crate) use decide::decide;
+pub(crate) use decide::{decide, report, wish};
 pub use event::NodeEvent;
 pub(crate) use evolve::evolve;
 

@@ -10,6 +10,7 @@
 //! backup must not cost a running VM. Only uploads are ever removed.
 
 mod policy;
+mod record;
 pub(crate) mod report;
 #[cfg(test)]
 mod tests;
@@ -21,6 +22,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 pub use policy::{Standing, Treatment, standing, standing_of_upload, treatment};
+pub use record::{ImageRecord, RECORD_BYTES_MAX, Record, VmRecord};
 
 /// How many orphans a node lists; the others are counted.
 pub const ORPHANS_MAX: usize = 256;
@@ -118,6 +120,24 @@ pub struct Orphan {
     pub artifact: Artifact,
     /// When it was told first.
     pub since: DateTime<Utc>,
+    /// What the node has written down of it: with that it can be adopted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub record: Option<Record>,
+}
+
+impl Orphan {
+    /// Why it is an orphan, and what a person can do about it.
+    pub fn advice(&self) -> String {
+        let advice = self.artifact.advice();
+        match &self.record {
+            None => advice,
+            Some(record) => format!(
+                "it is {}; edgectl adopt {} --reason … takes it over as it is. {advice}",
+                record.describe(),
+                self.artifact.id
+            ),
+        }
+    }
 }
 
 impl Artifact {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{
-    Artifact, ArtifactKind, CHANGES_MAX, ORPHANS_MAX, PLACE_LENGTH_MAX, REASON_LENGTH_MAX, Standing, standing,
+    Artifact, ArtifactKind, CHANGES_MAX, ORPHANS_MAX, PLACE_LENGTH_MAX, REASON_LENGTH_MAX, Record, Standing, standing,
 };
 use crate::{
     Refusal, World,
@@ -29,7 +29,10 @@ pub(crate) fn seen(world: &World, node: &Node, seen: &OrphansSeen) -> Result<Vec
         gone.into_iter().take(CHANGES_MAX).map(|orphan| NodeEvent::NodeOrphanGone { orphan: orphan.clone() }).collect();
     // What is gone but not told yet still takes its place.
     let room = room.min(ORPHANS_MAX - (listed.len() - events.len()).min(ORPHANS_MAX)).min(CHANGES_MAX - events.len());
-    let told = new.into_iter().take(room).map(|orphan| NodeEvent::NodeOrphanFound { orphan: orphan.clone() });
+    let told = new
+        .into_iter()
+        .take(room)
+        .map(|orphan| NodeEvent::NodeOrphanFound { orphan: orphan.clone(), record: record_of(seen, orphan) });
     events.extend(told);
     let unlisted = seen.unlisted.saturating_add(without_place);
     // Who could not look everywhere cannot count.
@@ -38,6 +41,16 @@ pub(crate) fn seen(world: &World, node: &Node, seen: &OrphansSeen) -> Result<Vec
         events.push(NodeEvent::NodeUnlistedOrphansCounted { unlisted });
     }
     Ok(events)
+}
+
+/// A VM's record stands with its folder alone, though its process carries the same id.
+fn record_of(seen: &OrphansSeen, orphan: &Artifact) -> Option<Record> {
+    let record = seen.records.get(&orphan.id).filter(|record| record.fits())?;
+    let fits = match (record, orphan.kind) {
+        (Record::Vm(_), ArtifactKind::VmFolder) | (Record::Image(_), ArtifactKind::Image) => true,
+        (Record::Vm(_) | Record::Image(_), _) => false,
+    };
+    fits.then(|| record.clone())
 }
 
 /// The events of what was removed.

@@ -1,6 +1,6 @@
 //! Orphans: told once, listed in bounds, gone once; and what is done with what.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::TimeDelta;
 use proptest::{collection::btree_set, prelude::*};
@@ -28,8 +28,12 @@ fn of(kind: ArtifactKind, id: Uuid) -> Artifact {
 }
 
 fn seen_of(looked_for: &[ArtifactKind], found: impl IntoIterator<Item = Artifact>, unlisted: u64) -> NodeCommand {
-    let seen =
-        OrphansSeen { looked_for: looked_for.iter().copied().collect(), found: found.into_iter().collect(), unlisted };
+    let seen = OrphansSeen {
+        looked_for: looked_for.iter().copied().collect(),
+        found: found.into_iter().collect(),
+        unlisted,
+        records: BTreeMap::new(),
+    };
     NodeCommand::Report(NodeReport::Orphans { node: "edge-1".into(), seen: Box::new(seen) })
 }
 
@@ -95,7 +99,12 @@ fn what_the_log_accounts_for_is_never_an_orphan_whatever_a_worker_says() {
     check(&site, seen([of(ArtifactKind::Volume, vm)]), Ok(&["NodeOrphanFound"]));
     // On another node it is one.
     site.has(an_inventory("edge-2", a_node()));
-    let found = OrphansSeen { looked_for: ArtifactKind::ALL.into(), found: all.clone().into(), unlisted: 0 };
+    let found = OrphansSeen {
+        looked_for: ArtifactKind::ALL.into(),
+        found: all.clone().into(),
+        unlisted: 0,
+        records: BTreeMap::new(),
+    };
     let elsewhere = NodeCommand::Report(NodeReport::Orphans { node: "edge-2".into(), seen: Box::new(found) });
     check(&site, elsewhere, Ok(&["NodeOrphanFound", "NodeOrphanFound", "NodeOrphanFound"]));
     // While it is being removed it is none, and after that it is.

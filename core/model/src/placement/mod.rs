@@ -168,7 +168,7 @@ pub(crate) fn events(world: &World, given: &Given, request: &Request<'_>, root_v
 }
 
 /// `<vm>-root`, or `root-<id>` where that would be too long.
-fn root_volume_name(vm: &Name, root_volume: Uuid) -> Option<Name> {
+pub(crate) fn root_volume_name(vm: &Name, root_volume: Uuid) -> Option<Name> {
     format!("{vm}-root").parse().or_else(|_| format!("root-{root_volume}").parse()).ok()
 }
 

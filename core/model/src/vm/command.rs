@@ -56,6 +56,16 @@ pub enum VmCommand {
         /// Which.
         vm: Reference,
     },
+    /// Forgets it, whatever is left of it on its node; see [`crate::repair`].
+    ForceRemove {
+        /// Which.
+        vm: Reference,
+    },
+    /// Looks at it again now, whatever it waits for; see [`crate::repair`].
+    Reconcile {
+        /// Which.
+        vm: Reference,
+    },
     /// From the scheduler: look for a place again.
     Schedule {
         /// Which.
@@ -175,6 +185,8 @@ impl VmCommand {
             Self::Pause { .. } => "pause-vm",
             Self::Unpause { .. } => "unpause-vm",
             Self::Delete { .. } => "remove-vm",
+            Self::ForceRemove { .. } => "force-remove-vm",
+            Self::Reconcile { .. } => "reconcile-vm",
             Self::Schedule { .. } => "schedule-vm",
             Self::Report { report, .. } => match report {
                 VmReport::Started(_) => "report-vm-started",

@@ -9,6 +9,7 @@ use crate::{
     flavor::{Flavor, Shape},
     image::{Image, ImageState},
     placement::{self, Request},
+    repair,
 };
 
 /// The longest time a guest may take to shut down, seconds.
@@ -96,6 +97,8 @@ pub(crate) fn decide(world: &World, given: &Given, command: &VmCommand) -> Resul
             check_precondition(given, Kind::Vm, &vm.meta)?;
             (vm.id, deletion::requested(vm))
         }
+        VmCommand::ForceRemove { vm } => return repair::force_remove_vm(world, given, vm),
+        VmCommand::Reconcile { vm } => return repair::reconcile_vm(world, given, vm),
         VmCommand::Schedule { vm } => {
             let vm = world.vm(&Reference::id(*vm))?;
             (vm.id, schedule_again(world, given, vm))
@@ -265,7 +268,7 @@ pub(super) fn wish(vm: &Vm, fact: VmEvent) -> Event {
 }
 
 /// A fact that no person asked for: the generation stays.
-pub(super) fn fact(vm: &Vm, fact: VmEvent) -> Event {
+pub(crate) fn fact(vm: &Vm, fact: VmEvent) -> Event {
     event(vm.id.uuid(), &vm.meta.name, vm.meta.generation, fact)
 }
 

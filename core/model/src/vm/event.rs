@@ -104,6 +104,14 @@ pub enum VmEvent {
     VmReleased {},
     /// It is gone.
     VmDeleted {},
+    /// It is to be looked at now, whatever it waited for.
+    VmReconcileRequested {},
+    /// It is forgotten, whatever is left of it on its node.
+    VmForceRemoved {
+        /// Where something of it may be left.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        left_on: Option<Name>,
+    },
 }
 
 /// What follows a stop.

@@ -32,7 +32,7 @@ pub(crate) fn evolve(world: &mut World, at: &At<'_>, event: &VmEvent) -> Result<
             world.vms.insert(id, Arc::new(vm));
             return Ok(());
         }
-        VmEvent::VmDeleted {} => {
+        VmEvent::VmDeleted {} | VmEvent::VmForceRemoved { .. } => {
             let vm = world.vms.remove(&id).ok_or_else(|| at.impossible("no such VM"))?;
             world.release_name(Kind::Vm, &vm.meta.name);
             return Ok(());
@@ -53,7 +53,8 @@ pub(crate) fn evolve(world: &mut World, at: &At<'_>, event: &VmEvent) -> Result<
         | VmEvent::VmAttemptFailed { .. }
         | VmEvent::VmSshPortMoved { .. }
         | VmEvent::VmGuestAgentConnected { .. }
-        | VmEvent::VmReleased {} => {}
+        | VmEvent::VmReleased {}
+        | VmEvent::VmReconcileRequested {} => {}
     }
     let vm = Arc::make_mut(world.vms.get_mut(&id).ok_or_else(|| at.impossible("no such VM"))?);
     at.touch(&mut vm.meta);
@@ -63,7 +64,7 @@ pub(crate) fn evolve(world: &mut World, at: &At<'_>, event: &VmEvent) -> Result<
 /// The events of a VM that is there before and after.
 fn change(vm: &mut Vm, at: &At<'_>, event: &VmEvent) -> Result<(), Impossible> {
     match event {
-        VmEvent::VmCreated { .. } | VmEvent::VmDeleted {} => {}
+        VmEvent::VmCreated { .. } | VmEvent::VmDeleted {} | VmEvent::VmForceRemoved { .. } => {}
         VmEvent::VmUpdated { change, run_strategy, node_selector } => {
             change.apply(&mut vm.meta);
             vm.spec.run_strategy = run_strategy.unwrap_or(vm.spec.run_strategy);
@@ -144,6 +145,7 @@ fn change(vm: &mut Vm, at: &At<'_>, event: &VmEvent) -> Result<(), Impossible> {
             }
         }
         VmEvent::VmAttemptFailed { failure } => vm.failure = Some(failure.clone()),
+        VmEvent::VmReconcileRequested {} => vm.failure = None,
         VmEvent::VmSshPortMoved { ssh_port } => match &mut vm.placement {
             Some(placement) => placement.ssh_port = *ssh_port,
             None => return Err(at.impossible("its port moved before it had a place")),

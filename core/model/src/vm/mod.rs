@@ -24,7 +24,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 pub use command::{CreateVm, StoppedHow, VmCommand, VmReport};
-pub(crate) use decide::decide;
+pub(crate) use decide::{decide, fact};
 pub(crate) use deletion::deleted_with_its_last_volume;
 pub use event::{AfterStop, VmEvent};
 pub(crate) use evolve::evolve;

@@ -1,14 +1,19 @@
-//! What the storage pool reports of volumes.
+//! What can be asked of volumes, and what the storage pool reports.
 
 use serde::{Deserialize, Serialize};
 
 use super::Volume;
-use crate::{Generation, Id, waiting::FailedAttempt};
+use crate::{Generation, Id, command::Reference, waiting::FailedAttempt};
 
 /// A command on a volume.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "do", rename_all = "kebab-case")]
 pub enum VolumeCommand {
+    /// Looks at it again now, whatever it waits for; see [`crate::repair`].
+    Reconcile {
+        /// Which.
+        volume: Reference,
+    },
     /// From the storage pool.
     Report {
         /// Which.
@@ -36,6 +41,7 @@ impl VolumeCommand {
     /// The command's name in the envelope.
     pub const fn name(&self) -> &'static str {
         match self {
+            Self::Reconcile { .. } => "reconcile-volume",
             Self::Report { report, .. } => match report {
                 VolumeReport::Created => "report-volume-created",
                 VolumeReport::AttemptFailed(_) => "report-volume-attempt-failed",

@@ -2,11 +2,14 @@
 
 use super::{Volume, VolumeCommand, VolumeEvent, VolumeReport, VolumeState};
 use crate::{
-    Decision, Event, Given, Kind, Refusal, World, command::Reference, decide::check_generation, event::Fact, vm,
+    Decision, Event, Given, Kind, Refusal, World, command::Reference, decide::check_generation, event::Fact, repair, vm,
 };
 
 pub(crate) fn decide(world: &World, given: &Given, command: &VolumeCommand) -> Result<Decision, Refusal> {
-    let VolumeCommand::Report { volume, generation, report } = command;
+    let (volume, generation, report) = match command {
+        VolumeCommand::Reconcile { volume } => return repair::reconcile_volume(world, given, volume),
+        VolumeCommand::Report { volume, generation, report } => (volume, generation, report),
+    };
     let volume = world.volume(&Reference::id(*volume))?;
     check_generation(Kind::Volume, &volume.meta, *generation)?;
     let mut events = Vec::new();
@@ -39,7 +42,7 @@ pub(crate) fn delete_requested(volume: &Volume) -> Option<Event> {
     })
 }
 
-fn fact(volume: &Volume, fact: VolumeEvent) -> Event {
+pub(crate) fn fact(volume: &Volume, fact: VolumeEvent) -> Event {
     Event {
         resource_id: volume.id.uuid(),
         name: volume.meta.name.clone(),

@@ -25,4 +25,8 @@ pub enum VolumeEvent {
     VolumeDeleteRequested {},
     /// It is gone.
     VolumeDeleted {},
+    /// It is to be looked at now, whatever it waited for.
+    VolumeReconcileRequested {},
+    /// It is forgotten, whatever is left of it on its node.
+    VolumeForceRemoved {},
 }

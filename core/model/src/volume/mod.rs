@@ -16,7 +16,7 @@ mod tests;
 use serde::{Deserialize, Serialize};
 
 pub use command::{VolumeCommand, VolumeReport};
-pub(crate) use decide::{decide, delete_requested};
+pub(crate) use decide::{decide, delete_requested, fact};
 pub use event::VolumeEvent;
 pub(crate) use evolve::evolve;
 

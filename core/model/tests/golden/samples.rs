@@ -12,7 +12,7 @@ use edgestack_model::{
     keypair::PublicKey,
     meta::MetaChange,
     node::{Capacity, Hypervisor, NodeFacts},
-    orphan::{Artifact, ArtifactKind},
+    orphan::{Artifact, ArtifactKind, ImageRecord, Record, VmRecord},
     placement::PassedOver,
     sealed::SealedText,
     vm::{AfterStop, GuestAgent, Instance, Placement, RunStrategy, StoppedHow, Target, VmKey, VmSpec},
@@ -179,6 +179,9 @@ fn vms() -> Vec<(&'static str, VmEvent)> {
         ("", VmEvent::VmGuestAgentConnected { guest_agent }),
         ("", VmEvent::VmReleased {}),
         ("", VmEvent::VmDeleted {}),
+        ("", VmEvent::VmReconcileRequested {}),
+        ("", VmEvent::VmForceRemoved { left_on: Some(name("edge-1")) }),
+        ("from-nowhere", VmEvent::VmForceRemoved { left_on: None }),
     ]
 }
 
@@ -215,6 +218,8 @@ fn images() -> Vec<(&'static str, ImageEvent)> {
         ("", ImageEvent::ImageRejected { failure: failure() }),
         ("", ImageEvent::ImageDeleteRequested {}),
         ("", ImageEvent::ImageDeleted {}),
+        ("", ImageEvent::ImageReconcileRequested {}),
+        ("", ImageEvent::ImageForceRemoved {}),
     ]
 }
 
@@ -265,7 +270,7 @@ fn nodes() -> Vec<(&'static str, Fact)> {
         allocatable: Capacity { vcpus: 32, ..has },
         ssh_ports: (22000, 22999),
     };
-    [
+    let plain = [
         NodeEvent::NodeRegistered { facts: facts.clone() },
         NodeEvent::NodeFactsChanged { facts },
         NodeEvent::NodeUpdated { change: change() },
@@ -273,7 +278,7 @@ fn nodes() -> Vec<(&'static str, Fact)> {
         NodeEvent::NodeUncordoned {},
         NodeEvent::NodeBecameReady {},
         NodeEvent::NodeBecameNotReady { reason: "nothing was heard from its workers for 10 s".into() },
-        NodeEvent::NodeOrphanFound { orphan: orphan() },
+        NodeEvent::NodeOrphanFound { orphan: orphan(), record: None },
         NodeEvent::NodeOrphanGone { orphan: orphan() },
         NodeEvent::NodeUnlistedOrphansCounted { unlisted: 12 },
         NodeEvent::NodeLeftoverRemoved {
@@ -284,9 +289,48 @@ fn nodes() -> Vec<(&'static str, Fact)> {
             },
             reason: "no upload writes it any more: it broke off".into(),
         },
-    ]
-    .map(|event| ("", Fact::Node(event)))
-    .into()
+        NodeEvent::NodeReconcileRequested {},
+        NodeEvent::NodeForceRemoved {},
+    ];
+    let found = |kind, record| NodeEvent::NodeOrphanFound {
+        orphan: Artifact { kind, id: id(5), place: format!("images/{}", id(5)) },
+        record: Some(record),
+    };
+    let with_records = [
+        ("with-vm", found(ArtifactKind::VmFolder, Record::Vm(Box::new(vm_record())))),
+        ("with-image", found(ArtifactKind::Image, Record::Image(Box::new(image_record())))),
+    ];
+    let plain = plain.into_iter().map(|event| ("", event));
+    plain.chain(with_records).map(|(case, event)| (case, Fact::Node(event))).collect()
+}
+
+fn vm_record() -> VmRecord {
+    VmRecord {
+        name: name("web-1"),
+        image: Id::new(id(2)),
+        flavor: Id::new(id(3)),
+        shape: shape(),
+        keypair: Some(VmKey { name: name("me"), key: key() }),
+        run_strategy: RunStrategy::Always,
+        root_volume: Id::new(id(6)),
+        mac: "52:54:00:00:00:01".into(),
+        ssh_port: 22000,
+    }
+}
+
+fn image_record() -> ImageRecord {
+    ImageRecord {
+        name: name("debian-12"),
+        spec: ImageSpec {
+            format: DiskFormat::Qcow2,
+            source: ImageSource::Upload,
+            architecture: "x86_64".into(),
+            min_disk_gib: 2,
+            min_memory_mib: 256,
+            visibility: Visibility::Public,
+        },
+        content: ImageContent { size_bytes: 1 << 30, virtual_size_bytes: 2 << 30, sha256: "ab".repeat(32) },
+    }
 }
 
 fn volumes() -> Vec<(&'static str, Fact)> {
@@ -297,6 +341,8 @@ fn volumes() -> Vec<(&'static str, Fact)> {
         VolumeEvent::VolumeAttemptFailed { failure: failure() },
         VolumeEvent::VolumeDeleteRequested {},
         VolumeEvent::VolumeDeleted {},
+        VolumeEvent::VolumeReconcileRequested {},
+        VolumeEvent::VolumeForceRemoved {},
     ]
     .map(|event| ("", Fact::Volume(event)))
     .into()

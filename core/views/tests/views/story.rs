@@ -95,6 +95,7 @@ impl Story {
             correlation_id: id(3),
             idempotency: key.map(|key| IdempotencyClaim { key: key.into(), fingerprint: "f".into() }),
             precondition: None,
+            reason: None,
         };
         self.next_id += 4;
         self.now += TimeDelta::seconds(1);

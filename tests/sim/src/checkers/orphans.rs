@@ -22,7 +22,7 @@ pub fn check(outside: &Outside, evidence: &Evidence) -> Result<(), String> {
         for event in &commit.events {
             match &event.fact {
                 Fact::Image(ImageEvent::ImageDeleted {}) => drop(images_gone.insert(event.resource_id)),
-                Fact::Node(NodeEvent::NodeOrphanFound { orphan }) => {
+                Fact::Node(NodeEvent::NodeOrphanFound { orphan, .. }) => {
                     // An image is on each of the three nodes, and gone from the log when the first has removed it; on
                     // the others it lies on, which a site of one node doesn't know.
                     let left = orphan.kind == ArtifactKind::Image && images_gone.contains(&orphan.id);

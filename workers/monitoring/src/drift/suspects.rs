@@ -113,7 +113,7 @@ mod tests {
         let mut suspects = Suspects::default();
         let listed: Vec<Orphan> = orphans(&[1])
             .into_iter()
-            .map(|artifact| Orphan { artifact, since: chrono::DateTime::UNIX_EPOCH })
+            .map(|artifact| Orphan { artifact, since: chrono::DateTime::UNIX_EPOCH, record: None })
             .collect();
         suspects.take(&orphans(&[1]), &listed, &BTreeSet::new(), 1);
         assert!(!suspects.want_another_look());

@@ -1,8 +1,8 @@
 //! What every storage driver must do, run against each by one line a driver.
 
 use edgestack_model::{
-    image::ImageSource,
-    orphan::{Artifact, ArtifactKind},
+    image::{DiskFormat, ImageContent, ImageSource, ImageSpec, Visibility},
+    orphan::{Artifact, ArtifactKind, ImageRecord},
 };
 use uuid::Uuid;
 
@@ -24,7 +24,13 @@ pub async fn run(driver: &dyn StorageDriver, disk: RootDisk, source: &ImageSourc
     let content = content.unwrap_or_else(|error| panic!("it does not import: {error}"));
     assert_eq!(content.sha256.len(), 64, "the checksum is a SHA-256");
     let again = driver.import_image(image, format, source).await;
-    assert_eq!(again.ok(), Some(content), "importing again finds the same content");
+    assert_eq!(again.ok().as_ref(), Some(&content), "importing again finds the same content");
+    assert!(matches!(driver.record(image).await, Ok(None)), "nothing is written down of it yet");
+    let record = a_record(format, source.clone(), content);
+    for _ in 0..2 {
+        assert!(driver.keep_record(image, &record).await.is_ok(), "what it is can be written down, twice too");
+        assert_eq!(driver.record(image).await.ok().flatten().as_ref(), Some(&record), "and read again");
+    }
 
     assert!(driver.create_root_disk(disk).await.is_ok(), "a root disk can be made from it");
     assert!(driver.create_root_disk(disk).await.is_ok(), "making it again keeps it");
@@ -38,6 +44,20 @@ pub async fn run(driver: &dyn StorageDriver, disk: RootDisk, source: &ImageSourc
     assert!(driver.remove_image(image).await.is_ok(), "the image can be removed");
     assert!(driver.remove_image(image).await.is_ok(), "removing it twice is fine");
     assert_eq!(carried(driver).await, [], "nothing of it is left");
+    assert!(matches!(driver.record(image).await, Ok(None)), "its record goes with it");
+}
+
+#[allow(clippy::unwrap_used, reason = "it is a name")]
+fn a_record(format: DiskFormat, source: ImageSource, content: ImageContent) -> ImageRecord {
+    let spec = ImageSpec {
+        format,
+        source,
+        architecture: "x86_64".to_owned(),
+        min_disk_gib: 0,
+        min_memory_mib: 0,
+        visibility: Visibility::Private,
+    };
+    ImageRecord { name: "debian".parse().unwrap(), spec, content }
 }
 
 /// What the driver tells of, by kind and id.

@@ -17,7 +17,7 @@ use edgestack_engine::error_chain;
 use edgestack_model::{
     Id,
     image::{DiskFormat, Image, ImageContent, ImageSource},
-    orphan::{Artifact, upload_named},
+    orphan::{Artifact, ImageRecord, upload_named},
     volume::Volume,
 };
 use edgestack_pool::{DriverError, NodeFolders};
@@ -142,7 +142,9 @@ impl StorageDriver for LocalDriver {
 
     async fn remove_image(&self, id: Id<Image>) -> Result<(), DriverError> {
         let (stored, upload) = (self.folders.image(id), self.folders.upload(id));
+        let record = self.folders.image_record(id);
         blocking(move || {
+            remove_if_there(&record)?;
             remove_if_there(&draft_of(&stored))?;
             remove_if_there(&upload)?;
             remove_blank_overlays(&stored)?;
@@ -192,6 +194,19 @@ impl StorageDriver for LocalDriver {
             remove_if_there(&path)
         })
         .await
+    }
+
+    async fn keep_record(&self, id: Id<Image>, record: &ImageRecord) -> Result<(), DriverError> {
+        let (path, record) = (self.folders.image_record(id), record.clone());
+        blocking(move || {
+            edgestack_qemu::durable::write_json(&path, &record).map_err(|error| cannot("write", &path, &error))
+        })
+        .await
+    }
+
+    async fn record(&self, id: Id<Image>) -> Result<Option<ImageRecord>, DriverError> {
+        let path = self.folders.image_record(id);
+        blocking(move || edgestack_qemu::durable::read_json(&path).map_err(|error| cannot("read", &path, &error))).await
     }
 
     async fn artifacts(&self) -> Result<Vec<Artifact>, DriverError> {

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use edgestack_model::{
     Id,
     image::{DiskFormat, Image, ImageContent, ImageSource},
-    orphan::Artifact,
+    orphan::{Artifact, ImageRecord},
     volume::Volume,
 };
 use edgestack_pool::DriverError;
@@ -61,6 +61,12 @@ pub trait StorageDriver: Send + Sync + 'static {
 
     /// Removes a volume's files.
     async fn remove_volume(&self, id: Id<Volume>) -> Result<(), DriverError>;
+
+    /// Writes down what an imported image is, beside its file.
+    async fn keep_record(&self, id: Id<Image>, record: &ImageRecord) -> Result<(), DriverError>;
+
+    /// What was written down of an image; `None` if nothing was, or if it can't be understood.
+    async fn record(&self, id: Id<Image>) -> Result<Option<ImageRecord>, DriverError>;
 
     /// Everything on this node that carries the id of an image or a volume, known or not, but uploads that are being
     /// written: one entry a kind and id, however many files there are.

@@ -11,14 +11,15 @@ pub(super) fn volume(name: &str) -> Option<Artifact> {
     Some(Artifact { kind: ArtifactKind::Volume, id: id_in(id)?, place: format!("volumes/{name}") })
 }
 
-/// Of a name in the folder of images: `<id>`, its draft, or an empty overlay `<id>.blank-<GiB>`, which is
-/// `.<id>.blank-<GiB>.part` until it is whole.
+/// Of a name in the folder of images: `<id>`, its draft, its record `<id>.json`, or an empty overlay
+/// `<id>.blank-<GiB>`; the last two are `.<name>.part` until they are whole.
 pub(super) fn image(name: &str) -> Option<Artifact> {
     let whole = name.strip_prefix('.').and_then(|rest| rest.strip_suffix(".part")).unwrap_or(name);
     let id = match whole.split_once('.') {
         None if whole != name => return None,
         None => name,
-        Some((id, "draft")) => id,
+        Some((_, "draft")) if whole != name => return None,
+        Some((id, "draft" | "json")) => id,
         Some((id, rest)) => {
             rest.strip_prefix("blank-")?.parse::<u64>().ok()?;
             id
@@ -58,7 +59,9 @@ mod tests {
         for name in [format!("{id}.qcow2"), format!("{id}.draft")] {
             assert_eq!(volume(&name).map(|artifact| artifact.id), Some(id), "{name}");
         }
-        for name in [format!("{id}"), format!("{id}.draft"), format!("{id}.blank-10"), format!(".{id}.blank-10.part")] {
+        let names = [".draft", ".json", ".blank-10"].map(|ending| format!("{id}{ending}"));
+        let unfinished = [".json", ".blank-10"].map(|ending| format!(".{id}{ending}.part"));
+        for name in names.into_iter().chain(unfinished).chain([format!("{id}")]) {
             assert_eq!(image(&name).map(|artifact| artifact.id), Some(id), "{name}");
         }
         for name in ["", "lost+found", ".qcow2", "db.qcow2", &format!("{id}.bak"), &format!("{id}.qcow2.bak")] {

@@ -1,7 +1,7 @@
 //! A simulated driver, which says so: images and volumes are entries in a table.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use edgestack_model::{
     Id,
     image::{DiskFormat, Image, ImageContent, ImageSource},
-    orphan::{Artifact, ArtifactKind},
+    orphan::{Artifact, ArtifactKind, ImageRecord},
     volume::Volume,
 };
 use edgestack_pool::DriverError;
@@ -25,7 +25,7 @@ pub struct SimDriver {
 
 #[derive(Default)]
 struct Kept {
-    images: BTreeSet<Id<Image>>,
+    images: BTreeMap<Id<Image>, Option<ImageRecord>>,
     volumes: BTreeSet<Id<Volume>>,
 }
 
@@ -52,7 +52,7 @@ impl StorageDriver for SimDriver {
         _format: DiskFormat,
         _source: &ImageSource,
     ) -> Result<ImageContent, DriverError> {
-        self.lock().images.insert(id);
+        self.lock().images.entry(id).or_default();
         Ok(ImageContent { size_bytes: 0, virtual_size_bytes: 1 << 30, sha256: "0".repeat(64) })
     }
 
@@ -67,7 +67,7 @@ impl StorageDriver for SimDriver {
             return Ok(());
         }
         // A restarted simulation has forgotten its images; the log says that they were imported.
-        kept.images.insert(disk.image);
+        kept.images.entry(disk.image).or_default();
         kept.volumes.insert(disk.volume);
         Ok(())
     }
@@ -77,10 +77,19 @@ impl StorageDriver for SimDriver {
         Ok(())
     }
 
+    async fn keep_record(&self, id: Id<Image>, record: &ImageRecord) -> Result<(), DriverError> {
+        self.lock().images.insert(id, Some(record.clone()));
+        Ok(())
+    }
+
+    async fn record(&self, id: Id<Image>) -> Result<Option<ImageRecord>, DriverError> {
+        Ok(self.lock().images.get(&id).cloned().flatten())
+    }
+
     async fn artifacts(&self) -> Result<Vec<Artifact>, DriverError> {
         let kept = self.lock();
         let of = |kind, folder: &str, id: Uuid| Artifact { kind, id, place: format!("{folder}/{id}") };
-        let images = kept.images.iter().map(|id| of(ArtifactKind::Image, "images", id.uuid()));
+        let images = kept.images.keys().map(|id| of(ArtifactKind::Image, "images", id.uuid()));
         let volumes = kept.volumes.iter().map(|id| of(ArtifactKind::Volume, "volumes", id.uuid()));
         Ok(images.chain(volumes).collect())
     }

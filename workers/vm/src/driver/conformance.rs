@@ -18,6 +18,7 @@ pub async fn run(driver: &dyn VmDriver, spec: &StartSpec) {
     assert_eq!(carried(driver).await, [], "what does not carry an id of ours is not told");
     assert!(driver.end(id).await.is_ok(), "ending what is not there is fine");
     assert!(driver.pause(id).await.is_err(), "what is not there cannot be paused");
+    assert!(matches!(driver.record(id).await, Ok(None)), "nothing is written down of what never was");
 
     let process = driver.start(spec).await.unwrap_or_else(|error| panic!("it does not start: {error}"));
     assert_eq!(seen_running(driver, id).await, Some(process.clone()), "it runs");
@@ -25,6 +26,8 @@ pub async fn run(driver: &dyn VmDriver, spec: &StartSpec) {
     assert_eq!(again, process, "a second start gives the same process");
     let (folder, running) = ((ArtifactKind::VmFolder, id.uuid()), (ArtifactKind::VmProcess, id.uuid()));
     assert_eq!(carried(driver).await, [folder, running], "its folder and its process are told");
+
+    assert_eq!(driver.record(id).await.ok().flatten().as_ref(), Some(&spec.record), "what it is, is written down");
 
     assert!(driver.pause(id).await.is_ok() && driver.pause(id).await.is_ok(), "pausing twice is fine");
     assert!(matches!(driver.observe(id).await, Ok(Observed::Paused(_))), "it is paused");
@@ -48,6 +51,7 @@ pub async fn run(driver: &dyn VmDriver, spec: &StartSpec) {
     assert!(driver.release(id).await.is_ok() && driver.release(id).await.is_ok(), "releasing twice is fine");
     assert!(matches!(driver.observe(id).await, Ok(Observed::Absent { .. })), "it is gone");
     assert_eq!(carried(driver).await, [], "nothing of it is told");
+    assert!(matches!(driver.record(id).await, Ok(None)), "its record goes with it");
     if !driver.is_simulated() {
         let told = tokio::time::timeout(Duration::from_secs(10), wakes.recv()).await;
         assert!(matches!(told, Ok(Some(told)) if told == id), "its end woke the watcher");

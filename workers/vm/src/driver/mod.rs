@@ -9,7 +9,14 @@ use std::{sync::Arc, time::Duration};
 use async_trait::async_trait;
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
-use edgestack_model::{Id, image::DiskFormat, image::Image, orphan::Artifact, vm::Vm, volume::Volume};
+use edgestack_model::{
+    Id,
+    image::DiskFormat,
+    image::Image,
+    orphan::{Artifact, VmRecord},
+    vm::Vm,
+    volume::Volume,
+};
 use edgestack_pool::DriverError;
 use futures::stream::BoxStream;
 
@@ -81,6 +88,8 @@ pub struct StartSpec {
     pub public_keys: Vec<String>,
     /// cloud-init user data, in clear.
     pub user_data: Option<String>,
+    /// What is written down of it beside its folder.
+    pub record: VmRecord,
 }
 
 /// What the guest's agent tells.
@@ -153,6 +162,9 @@ pub trait VmDriver: Send + Sync + 'static {
     /// Everything on this node that carries a VM's id, known or not: folders, and processes, also those without a folder
     /// or a record. What is not of this node's state folder is not among it.
     async fn artifacts(&self) -> Result<Vec<Artifact>, DriverError>;
+
+    /// What was written down of a VM at its last start; `None` if nothing was, or if it can't be understood.
+    async fn record(&self, id: Id<Vm>) -> Result<Option<VmRecord>, DriverError>;
 
     /// What the guest's agent tells, if it answers within the deadline.
     async fn guest_facts(&self, id: Id<Vm>, deadline: Duration) -> Result<GuestFacts, DriverError>;

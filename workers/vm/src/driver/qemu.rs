@@ -15,7 +15,7 @@ use chrono::{DateTime, Utc};
 use edgestack_engine::error_chain;
 use edgestack_model::{
     Id, image,
-    orphan::{Artifact, ArtifactKind, id_in},
+    orphan::{Artifact, ArtifactKind, VmRecord, id_in},
     vm::Vm,
 };
 use edgestack_pool::{DriverError, NodeFolders};
@@ -181,11 +181,14 @@ impl VmDriver for QemuDriver {
         let directory = machine.directory.clone();
         let image = self.config.folders.image(spec.image);
         let run_as = self.config.run_as.clone();
+        let (record, record_path) = (spec.record.clone(), self.config.folders.vm_record(spec.id));
         tokio::task::spawn_blocking(move || {
             // QEMU's user passes through to its own folder below, whatever our umask is.
             std::fs::create_dir_all(&directory)?;
             std::fs::set_permissions(&directory, std::fs::Permissions::from_mode(0o711))?;
             write_seed(&directory.join("seed.img"), &seed).map_err(io::Error::other)?;
+            // Before there is a process: an orphan that runs can be adopted.
+            edgestack_qemu::durable::write_json(&record_path, &record)?;
             run_as.map_or(Ok(()), |user| edgestack_qemu::grant_read(&image, &user))
         })
         .await
@@ -287,6 +290,14 @@ impl VmDriver for QemuDriver {
         .await
         .map_err(|error| DriverError::retry(error.to_string()))?
         .map_err(|error: io::Error| retry(&error))
+    }
+
+    async fn record(&self, id: Id<Vm>) -> Result<Option<VmRecord>, DriverError> {
+        let path = self.config.folders.vm_record(id);
+        tokio::task::spawn_blocking(move || edgestack_qemu::durable::read_json(&path))
+            .await
+            .map_err(|error| DriverError::retry(error.to_string()))?
+            .map_err(|error| retry(&error))
     }
 
     async fn guest_facts(&self, id: Id<Vm>, deadline: Duration) -> Result<GuestFacts, DriverError> {

@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use edgestack_model::{
     Id,
-    orphan::{Artifact, ArtifactKind},
+    orphan::{Artifact, ArtifactKind, VmRecord},
     vm::Vm,
 };
 use edgestack_pool::DriverError;
@@ -33,6 +33,7 @@ struct Machine {
     state: State,
     process: Process,
     name: String,
+    record: VmRecord,
     wake: Option<Wake>,
 }
 
@@ -134,7 +135,13 @@ impl VmDriver for SimDriver {
             accelerator: "none".to_owned(),
             hypervisor: "simulated".to_owned(),
         };
-        let machine = Machine { state: State::Running, process: process.clone(), name: spec.name.clone(), wake: None };
+        let machine = Machine {
+            state: State::Running,
+            process: process.clone(),
+            name: spec.name.clone(),
+            record: spec.record.clone(),
+            wake: None,
+        };
         machines.insert(spec.id, machine);
         Ok(process)
     }
@@ -181,6 +188,10 @@ impl VmDriver for SimDriver {
             }
         }
         Ok(artifacts)
+    }
+
+    async fn record(&self, id: Id<Vm>) -> Result<Option<VmRecord>, DriverError> {
+        Ok(self.lock().get(&id).map(|machine| machine.record.clone()))
     }
 
     async fn guest_facts(&self, id: Id<Vm>, _deadline: Duration) -> Result<GuestFacts, DriverError> {
