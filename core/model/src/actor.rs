@@ -1,9 +1,10 @@
 //! Who asked.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Who caused a commit, by which credential, from where. Never holds a secret.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Actor {
     /// A user (`admin`) or a worker (`worker.vm@edge-1`).
     pub name: String,

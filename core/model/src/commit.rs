@@ -1,6 +1,7 @@
 //! The envelope: the events of one command, appended all or none.
 
 use chrono::{DateTime, Utc};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -65,29 +66,51 @@ pub enum DecodeError {
     },
 }
 
-#[derive(Serialize)]
-struct Envelope {
+/// The events of one command, all or none: one line of JSON in the log.
+// The comments on its fields are what its JSON Schema says of them.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Commit")]
+pub(crate) struct Envelope {
+    /// The version of this envelope.
+    #[schemars(extend("const" = ENVELOPE_VERSION))]
     version: u32,
+    /// The commit's own id, a UUIDv7.
     id: Uuid,
+    /// Which site wrote it.
     site: String,
+    /// Its place in the log: 1 for the first commit, and without a gap.
     sequence: Sequence,
+    /// When the engine decided.
     time: DateTime<Utc>,
+    /// Who asked.
     actor: Actor,
+    /// The command's name, `create-vm`.
     command: String,
+    /// Ties together everything that one wish led to.
     correlation_id: Uuid,
+    /// The commit or command that caused this one; absent for a wish from outside.
     #[serde(skip_serializing_if = "Option::is_none")]
     causation_id: Option<Uuid>,
+    /// W3C trace context of the request, when it had one.
     #[serde(skip_serializing_if = "Option::is_none")]
     traceparent: Option<String>,
+    /// The client's `Idempotency-Key`, when it sent one.
     #[serde(skip_serializing_if = "Option::is_none")]
     idempotency_key: Option<String>,
+    /// A keyed hash of the request that came with the key.
     #[serde(skip_serializing_if = "Option::is_none")]
     request_fingerprint: Option<String>,
+    /// Why, in the caller's own words.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
+    /// SHA-256 of the bytes of the commit before, in lower-case hex; zeros before the first.
+    #[schemars(regex(pattern = "^[0-9a-f]{64}$"))]
     previous_hash: String,
+    /// The kind of the primary resource.
     kind: Kind,
+    /// The primary resource.
     resource_id: Uuid,
+    /// What happened, in order. Each has a schema of its own, by `type` and `version`.
     events: Vec<EventRecord>,
 }
 
@@ -119,7 +142,7 @@ struct StoredEnvelope<'a> {
     events: Vec<StoredRecord<'a>>,
 }
 
-const ENVELOPE_VERSION: u32 = 1;
+pub(crate) const ENVELOPE_VERSION: u32 = 1;
 
 impl Commit {
     /// The NATS subject: `mm3.commit.<kind>.<resource id>` of the primary resource.

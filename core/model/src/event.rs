@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use schemars::JsonSchema;
 use serde::{
     Deserialize, Deserializer, Serialize,
     de::{
@@ -74,7 +75,7 @@ impl Fact {
 }
 
 /// An event as it stands in a commit's JSON.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct EventRecord {
     /// The kind's word.
     pub kind: String,
@@ -125,7 +126,7 @@ pub enum EventError {
 /// What all types of events are at today. The first type whose data changes
 /// brings the version of each type and the upcast from the old one with it;
 /// `tests/golden` holds an example of every type and version ever written.
-const VERSION: u32 = 1;
+pub(crate) const VERSION: u32 = 1;
 
 impl Event {
     /// The event as it is stored.

@@ -1,7 +1,8 @@
 //! Typed ids: a `VmId` cannot be given where an `ImageId` is wanted.
 
-use std::{cmp::Ordering, fmt, hash::Hash, marker::PhantomData, str::FromStr};
+use std::{borrow::Cow, cmp::Ordering, fmt, hash::Hash, marker::PhantomData, str::FromStr};
 
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use uuid::Uuid;
 
@@ -62,6 +63,17 @@ impl<K> FromStr for Id<K> {
     type Err = uuid::Error;
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         Uuid::parse_str(text).map(Self::new)
+    }
+}
+impl<K> JsonSchema for Id<K> {
+    fn schema_name() -> Cow<'static, str> {
+        Uuid::schema_name()
+    }
+    fn inline_schema() -> bool {
+        true
+    }
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        Uuid::json_schema(generator)
     }
 }
 impl<K> Serialize for Id<K> {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// A resource's labels, in Kubernetes' syntax so that they carry over to it:
@@ -9,9 +10,19 @@ use serde::{Deserialize, Serialize};
 /// value at most 63 of `A-Z a-z 0-9 - . _` with letter or digit at both ends
 /// (a value may be empty); at most 64 of them.
 /// Source: Kubernetes, "Labels and Selectors", syntax and character set.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "BTreeMap<String, String>", into = "BTreeMap<String, String>")]
+#[schemars(extend(
+    "maxProperties" = Self::COUNT_MAX,
+    "propertyNames" = {"pattern": KEY_PATTERN},
+    "additionalProperties" = {"type": "string", "pattern": VALUE_PATTERN},
+))]
 pub struct Labels(BTreeMap<String, String>);
+
+/// The syntax of a key; a prefix's length is left out.
+const KEY_PATTERN: &str = r"^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*/)?[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$";
+/// The syntax of a value.
+const VALUE_PATTERN: &str = r"^([A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?$";
 
 /// Why a set of labels was refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -39,6 +39,7 @@ pub mod placement;
 mod properties;
 pub mod refusal;
 pub mod repair;
+pub mod schema;
 pub mod sealed;
 pub mod sequence;
 pub mod vm;

@@ -1,6 +1,7 @@
 //! What every resource carries besides its own fields.
 
 use chrono::{DateTime, Utc};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -33,7 +34,7 @@ pub struct Meta {
 pub const DESCRIPTION_LENGTH_MAX: usize = 1024;
 
 /// A change of name-independent bookkeeping: an absent field leaves what is there.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct MetaChange {
     /// The new description.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -2,6 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// A resource's name, unique within its kind: 1 to 63 of `a-z 0-9 - . _`, first
@@ -9,8 +10,9 @@ use serde::{Deserialize, Serialize};
 /// read as a name or an id, so the two must not meet).
 ///
 /// VMs ask for more, see [`Name::is_dns_label`]: their name is the guest's host name.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
+#[schemars(extend("pattern" = "^[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?$"))]
 pub struct Name(String);
 
 /// Why a text is not a name; a sentence that tells the rule.

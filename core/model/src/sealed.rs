@@ -2,11 +2,12 @@
 
 use std::fmt;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// A secret of the user's (cloud-init user data) encrypted outside the model
 /// with a key that is not in the log. The model passes it on, unread.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SealedText {
     /// Which key opens it.
     pub key_id: String,

@@ -1,6 +1,7 @@
 //! Law 8: nothing waits without an owner, a reason and a next attempt.
 
 use chrono::{DateTime, Utc};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// What a resource that is not yet where it should be waits for.
@@ -19,7 +20,7 @@ pub struct Waiting {
 }
 
 /// A failed attempt of a worker on a resource.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Failure {
     /// What was tried: `start`, `stop`, `create-disk` …
     pub step: String,

@@ -6,6 +6,8 @@
 
 #[path = "golden/samples.rs"]
 mod samples;
+#[path = "golden/types.rs"]
+mod types;
 
 use std::{
     collections::BTreeSet,
@@ -13,11 +15,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use edgestack_model::{
-    Commit, Event, Kind,
-    event::{EventRecord, FlavorEvent, ImageEvent, KeypairEvent, NodeEvent, VmEvent, VolumeEvent},
-};
-use serde::de::DeserializeOwned;
+use edgestack_model::{Commit, Event, Kind, event::EventRecord};
+use types::all_types;
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden")
@@ -44,28 +43,6 @@ fn add(file: &Path, text: &str) {
 
 fn pretty(value: &impl serde::Serialize) -> String {
     serde_json::to_string_pretty(value).unwrap() + "\n"
-}
-
-/// Every type of a kind's events, as its decoder itself tells them.
-fn types_of<E: DeserializeOwned>() -> Vec<String> {
-    let Err(error) = serde_json::from_str::<E>(r#"{"type": "none of them", "data": {}}"#) else {
-        panic!("there is a type of that name");
-    };
-    let text = error.to_string();
-    let (_, expected) = text.split_once("expected").unwrap_or_else(|| panic!("another message: {text}"));
-    expected.split('`').skip(1).step_by(2).map(str::to_owned).collect()
-}
-
-fn all_types() -> Vec<(Kind, String)> {
-    let types = |kind| match kind {
-        Kind::Vm => types_of::<VmEvent>(),
-        Kind::Image => types_of::<ImageEvent>(),
-        Kind::Flavor => types_of::<FlavorEvent>(),
-        Kind::Keypair => types_of::<KeypairEvent>(),
-        Kind::Node => types_of::<NodeEvent>(),
-        Kind::Volume => types_of::<VolumeEvent>(),
-    };
-    Kind::ALL.into_iter().flat_map(|kind| types(kind).into_iter().map(move |one| (kind, one))).collect()
 }
 
 #[test]

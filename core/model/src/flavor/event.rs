@@ -1,12 +1,13 @@
 //! What happens to flavors.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Shape;
 use crate::{Labels, meta::MetaChange};
 
 /// An event of a flavor.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, strum::IntoStaticStr)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, strum::IntoStaticStr, JsonSchema)]
 #[serde(tag = "type", content = "data")]
 pub enum FlavorEvent {
     /// It is there.

@@ -10,6 +10,7 @@ mod tests;
 
 use std::fmt;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use command::FlavorCommand;
@@ -31,7 +32,7 @@ pub struct Flavor {
 }
 
 /// What a VM takes of a node.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Shape {
     /// Virtual CPUs, 1 to 256.
     pub vcpus: u32,
@@ -51,7 +52,7 @@ pub struct Shape {
 }
 
 /// Size of huge pages.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum HugePages {
     /// 2 MiB pages.
     #[serde(rename = "2Mi")]

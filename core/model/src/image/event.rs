@@ -1,12 +1,13 @@
 //! What happens to images.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{ImageContent, ImageSpec, Visibility};
 use crate::{Labels, meta::MetaChange, waiting::Failure};
 
 /// An event of an image.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, strum::IntoStaticStr)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, strum::IntoStaticStr, JsonSchema)]
 #[serde(tag = "type", content = "data")]
 pub enum ImageEvent {
     /// It is asked for.

@@ -13,6 +13,7 @@ mod evolve;
 #[cfg(test)]
 mod tests;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use command::{ImageCommand, ImageReport};
@@ -40,7 +41,7 @@ pub struct Image {
 }
 
 /// What was asked for.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ImageSpec {
     /// The content's format.
     pub format: DiskFormat,
@@ -57,7 +58,7 @@ pub struct ImageSpec {
 }
 
 /// A disk format that EdgeStack takes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum DiskFormat {
     /// QEMU copy on write, version 2 or 3.
@@ -77,7 +78,7 @@ impl DiskFormat {
 }
 
 /// Where an image's content comes from.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum ImageSource {
     /// A file on the machine of the storage pool.
@@ -90,7 +91,7 @@ pub enum ImageSource {
 }
 
 /// Who sees an image.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Visibility {
     /// Its owner.
@@ -130,7 +131,7 @@ impl ImageState {
 }
 
 /// What the storage pool found.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ImageContent {
     /// Length of the stored file in bytes.
     pub size_bytes: u64,

@@ -1,12 +1,13 @@
 //! What happens to keypairs.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::PublicKey;
 use crate::{Labels, meta::MetaChange};
 
 /// An event of a keypair.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, strum::IntoStaticStr)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, strum::IntoStaticStr, JsonSchema)]
 #[serde(tag = "type", content = "data")]
 pub enum KeypairEvent {
     /// It is there.

@@ -7,6 +7,7 @@ mod evolve;
 #[cfg(test)]
 mod tests;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use command::KeypairCommand;
@@ -28,7 +29,7 @@ pub struct Keypair {
 }
 
 /// A public key as the API has checked and normalized it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PublicKey {
     /// `ed25519`, `rsa`, `ecdsa`.
     pub key_type: String,

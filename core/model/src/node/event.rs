@@ -1,5 +1,6 @@
 //! What happens to nodes.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::NodeFacts;
@@ -9,7 +10,7 @@ use crate::{
 };
 
 /// An event of a node.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, strum::IntoStaticStr)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, strum::IntoStaticStr, JsonSchema)]
 #[serde(tag = "type", content = "data")]
 pub enum NodeEvent {
     /// Its worker registered it.

@@ -9,6 +9,7 @@ mod evolve;
 mod tests;
 
 use chrono::{DateTime, Utc};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use command::{NodeCommand, NodeReport, OrphansSeen, RemovedLeftover};
@@ -40,7 +41,7 @@ pub struct Node {
 }
 
 /// What a node is and has.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct NodeFacts {
     /// Its IP addresses.
     pub addresses: Vec<String>,
@@ -61,7 +62,7 @@ pub struct NodeFacts {
 }
 
 /// What runs a node's VMs.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Hypervisor {
     /// `QEMU`, or `simulated`.
     pub name: String,
@@ -76,7 +77,7 @@ pub struct Hypervisor {
 }
 
 /// An amount of what VMs need.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Capacity {
     /// CPUs.
     pub vcpus: u64,

@@ -18,6 +18,7 @@ mod tests;
 use std::fmt;
 
 use chrono::{DateTime, Utc};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -34,7 +35,7 @@ pub const PLACE_LENGTH_MAX: usize = 128;
 pub const REASON_LENGTH_MAX: usize = 256;
 
 /// Something on a node that carries an id of ours, whether the log knows it or not.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub struct Artifact {
     /// What it is.
     pub kind: ArtifactKind,
@@ -45,7 +46,7 @@ pub struct Artifact {
 }
 
 /// What an artifact is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ArtifactKind {
     /// A VM's folder.

@@ -1,6 +1,7 @@
 //! What a node writes down of a resource beside what it made for it, so that it can be adopted by a log that doesn't
 //! know it: one restored from an older backup, or one that has forgotten it by force.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -16,7 +17,7 @@ use crate::{
 pub const RECORD_BYTES_MAX: usize = 3 << 10;
 
 /// What is written down of a resource.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "of", content = "is", rename_all = "snake_case")]
 pub enum Record {
     /// Of a VM, beside its folder.
@@ -27,7 +28,7 @@ pub enum Record {
 
 /// A VM as it was when its process was last started. Its user data is not among it: it may hold secrets, and the guest
 /// has had it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct VmRecord {
     /// Its name.
     pub name: Name,
@@ -51,7 +52,7 @@ pub struct VmRecord {
 }
 
 /// An image as it was imported.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ImageRecord {
     /// Its name.
     pub name: Name,

@@ -1,5 +1,6 @@
 //! What can be asked of VMs, and what the scheduler and the vm pool report.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Instance, RunStrategy, Vm};
@@ -145,7 +146,7 @@ pub enum VmReport {
 }
 
 /// In which way a VM stopped.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum StoppedHow {
     /// Asked to, and the guest shut down by itself in time.

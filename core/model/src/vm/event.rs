@@ -1,12 +1,13 @@
 //! What happens to VMs.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{GuestAgent, Instance, Placement, RunStrategy, StoppedHow, Target, VmSpec};
 use crate::{Labels, Name, meta::MetaChange, placement::PassedOver, waiting::Failure};
 
 /// An event of a VM.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, strum::IntoStaticStr)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, strum::IntoStaticStr, JsonSchema)]
 #[serde(tag = "type", content = "data")]
 pub enum VmEvent {
     /// It is asked for.
@@ -115,7 +116,7 @@ pub enum VmEvent {
 }
 
 /// What follows a stop.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "next", rename_all = "snake_case")]
 pub enum AfterStop {
     /// As was wished: nothing.

@@ -21,6 +21,7 @@ mod state;
 mod tests;
 
 use chrono::{DateTime, Utc};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use command::{CreateVm, StoppedHow, VmCommand, VmReport};
@@ -76,7 +77,7 @@ pub struct Vm {
 }
 
 /// What a VM is made of.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct VmSpec {
     /// The image that its root disk starts from.
     pub image: Id<Image>,
@@ -100,7 +101,7 @@ pub struct VmSpec {
 }
 
 /// The key that a VM was made with: removing the keypair leaves it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct VmKey {
     /// The keypair's name.
     pub name: Name,
@@ -110,7 +111,7 @@ pub struct VmKey {
 
 /// What follows when a VM stops without having been asked to.
 /// Source of the words: KubeVirt, `spec.runStrategy`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum RunStrategy {
     /// It runs: started at creation, and again after each stop that nobody asked for.
@@ -137,7 +138,7 @@ impl RunStrategy {
 }
 
 /// Where people want a VM.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "to", rename_all = "snake_case")]
 pub enum Target {
     /// Its vCPUs run.
@@ -154,7 +155,7 @@ pub enum Target {
 }
 
 /// Where a VM lives, and what it was given there.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Placement {
     /// The node.
     pub node: Id<Node>,
@@ -189,7 +190,7 @@ impl Power {
 }
 
 /// One run of a VM: one hypervisor process.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Instance {
     /// Its process id on the node.
     pub pid: u32,
@@ -220,7 +221,7 @@ pub struct LastStop {
 }
 
 /// The guest's agent as it first answered in this run.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct GuestAgent {
     /// The guest's host name.
     pub hostname: String,

@@ -1,12 +1,13 @@
 //! What happens to volumes.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::VolumeSpec;
 use crate::waiting::Failure;
 
 /// An event of a volume.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, strum::IntoStaticStr)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, strum::IntoStaticStr, JsonSchema)]
 #[serde(tag = "type", content = "data")]
 pub enum VolumeEvent {
     /// It is asked for.

@@ -13,6 +13,7 @@ mod evolve;
 #[cfg(test)]
 mod tests;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use command::{VolumeCommand, VolumeReport};
@@ -38,7 +39,7 @@ pub struct Volume {
 }
 
 /// What a volume is to be.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct VolumeSpec {
     /// The VM whose root disk it is.
     pub vm: Id<Vm>,
