@@ -294,6 +294,7 @@ mod tests {
 
     fn event(sequence: u64, command: &str, causation_id: Option<Uuid>) -> HistoryEvent {
         HistoryEvent {
+            version: 1,
             sequence,
             time: DateTime::from_timestamp(1_790_000_000, 0).unwrap(),
             event_type: "VmCreated".to_owned(),

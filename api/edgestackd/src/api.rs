@@ -95,6 +95,8 @@ pub async fn serve(
             name: options.site.to_string(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             log_backend: store.log.backend().to_owned(),
+            url: reach.url,
+            nats_address: Some(store.credentials.address().to_string()),
         },
         shutdown: shutdown.clone(),
     };

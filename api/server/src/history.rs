@@ -167,6 +167,7 @@ pub(crate) fn shown(row: HistoryRow) -> (Place, HistoryEvent) {
         sequence: row.sequence.0,
         time: row.time,
         event_type: row.event.event_type,
+        version: row.event.version,
         kind: row.event.kind,
         resource_id: row.event.resource_id,
         name: row.event.name.to_string(),

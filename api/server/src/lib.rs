@@ -41,6 +41,7 @@ mod query;
 mod refusals;
 mod replay;
 pub mod router;
+mod schemas;
 pub mod serve;
 mod shown;
 mod ssh_keys;

@@ -6,7 +6,7 @@ use edgestack_model::Kind;
 use serde_json::{Map, Value, json};
 use utoipa::openapi::OpenApi;
 
-use crate::{codes, router::PREFIXES, ssh_keys, state::SiteInfo};
+use crate::{codes, router::PREFIXES, schemas, ssh_keys, state::SiteInfo};
 
 const DESCRIPTION: &str = "\
 MM3 of EdgeStack: virtual machines at the telecom edge.
@@ -23,6 +23,7 @@ Every change is a commit in the site's log, and answered only when it is durable
 * **watch=true** on a list answers with server-sent events: `ADDED` for each present resource, a `BOOKMARK` when all are told, \
 then each change. With `Last-Event-ID` of the present sequence it goes on without the list; at an older one the list comes anew, \
 and what is not in it is gone.
+* **Events** are told at `/edgetron/events` and over NATS; `/asyncapi.json` describes both, and `/schemas` has a JSON Schema for each.
 * **at** on any read shows the site as it was: after the commit of a sequence, at a time (RFC 3339), or `10 minutes ago`. \
 `Edgestack-Sequence` and `Edgestack-Time` of the answer tell which commit was the last one then.
 * Parameters whose value follows from an earlier answer (`continue`, `at`, `If-Match`, `Idempotency-Key`, `Last-Event-ID`), that make an answer \
@@ -183,6 +184,8 @@ fn add_parameters(path: &str, sort: &Sort, operation: &mut Value) {
             Some("code") => {
                 json!({"type": "string", "enum": codes::ALL.iter().map(|code| code.code).collect::<Vec<_>>()})
             }
+            Some("schema") => json!({"type": "string", "enum": schemas::names_and_versions().0}),
+            Some("version") => json!({"type": "integer", "enum": schemas::names_and_versions().1}),
             Some("name" | "past_name") if parameter["in"] == "path" => {
                 json!({"type": "string", "minLength": 1, "maxLength": 255, "pattern": r"^[A-Za-z0-9._-]+$"})
             }

@@ -63,7 +63,7 @@ pub(crate) async fn segment<S: Send + Sync>(parts: &mut Parts, state: &S) -> Res
 }
 
 /// All parameters of the route, decoded and of a sane form.
-async fn segments<S: Send + Sync>(parts: &mut Parts, state: &S) -> Result<Vec<String>, Failure> {
+pub(crate) async fn segments<S: Send + Sync>(parts: &mut Parts, state: &S) -> Result<Vec<String>, Failure> {
     let invalid = |why: &str| Failure::new(&codes::INVALID_PATH, format!("the path's name {why}"));
     let parameters = RawPathParams::from_request_parts(parts, state).await.map_err(|_| invalid("is not UTF-8"))?;
     let mut segments = Vec::new();

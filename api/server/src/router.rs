@@ -8,7 +8,7 @@ use utoipa_axum::router::OpenApiRouter;
 
 use crate::{
     AppState, backup, codes, diff, docs, events, explain, flavors, health, history_search, images, keypairs, nodes,
-    observe, openapi, problem::Failure, replay, state::Site, vms, volumes,
+    observe, openapi, problem::Failure, replay, schemas, state::Site, vms, volumes,
 };
 
 /// The prefixes, both in the field. Links that the API hands out use the first.
@@ -24,6 +24,7 @@ pub fn app(state: AppState) -> Router {
         .merge(explain::routes())
         .merge(history_search::routes())
         .merge(replay::routes())
+        .merge(schemas::routes())
         .split_for_parts();
     let (resources, document) = resources().split_for_parts();
     let document = openapi::document(document, open_document, &state.site);
@@ -32,6 +33,7 @@ pub fn app(state: AppState) -> Router {
         .iter()
         .fold(open, |router, prefix| router.nest(prefix, resources.clone()))
         .route("/openapi.json", get(docs::openapi))
+        .route("/asyncapi.json", get(schemas::asyncapi))
         .route("/docs", get(docs::docs))
         .fallback(no_such_path)
         .method_not_allowed_fallback(method_not_allowed)

@@ -1,6 +1,9 @@
 //! What the server is given, and what it holds besides.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::PathBuf,
+    sync::{Arc, OnceLock},
+};
 
 use edgestack_backup::SigningKey;
 use edgestack_engine::{CommandPort, Replica};
@@ -10,7 +13,7 @@ use edgestack_views::Views;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use crate::{GuestAccess, Refusals, RunningUploads, Tokens, events::Hub};
+use crate::{GuestAccess, Refusals, RunningUploads, Tokens, events::Hub, schemas::Contract};
 
 /// The longest upload of an image unless set otherwise: 64 GiB.
 pub const UPLOAD_BYTES_MAX: u64 = 64 << 30;
@@ -70,6 +73,10 @@ pub struct SiteInfo {
     pub version: String,
     /// What keeps its log.
     pub log_backend: String,
+    /// How clients reach the API: `http://127.0.0.1:9080`.
+    pub url: String,
+    /// Where its nats-server listens; `None` for a log that is not on NATS.
+    pub nats_address: Option<String>,
 }
 
 /// The state of all handlers.
@@ -77,6 +84,7 @@ pub(crate) struct Site {
     pub app: AppState,
     /// `/openapi.json`, made once.
     pub openapi: String,
+    contract: OnceLock<Contract>,
     pub rsa_generations: Semaphore,
     /// What happens now, for all who follow.
     pub events: Hub,
@@ -91,10 +99,16 @@ impl Site {
         Arc::new(Self {
             app,
             openapi,
+            contract: OnceLock::new(),
             rsa_generations: Semaphore::new(RSA_GENERATIONS_MAX),
             backups: Arc::new(Semaphore::new(BACKUPS_MAX)),
             replays: Arc::new(Semaphore::new(1)),
             events: Hub::default(),
         })
+    }
+
+    /// `/asyncapi.json` and `/schemas`.
+    pub fn contract(&self) -> &Contract {
+        self.contract.get_or_init(|| Contract::of(&self.app.site))
     }
 }

@@ -31,6 +31,9 @@ pub struct CloudEvent {
     pub time: DateTime<Utc>,
     /// `application/json`.
     pub datacontenttype: String,
+    /// Where the JSON Schema of `data` is.
+    #[schema(example = "http://127.0.0.1:9080/schemas/VmStarted/1")]
+    pub dataschema: String,
     /// The commit's sequence, in decimal.
     #[schema(example = "17")]
     pub sequence: String,

@@ -17,6 +17,9 @@ pub struct HistoryEvent {
     #[serde(rename = "type")]
     #[schema(example = "VmStarted")]
     pub event_type: String,
+    /// The version of the type's data.
+    #[schema(example = 1)]
+    pub version: u32,
     /// Of which kind of resource.
     #[schema(example = "vm")]
     pub kind: String,

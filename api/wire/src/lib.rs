@@ -18,6 +18,7 @@ pub mod log;
 pub mod meta;
 pub mod node;
 pub mod problem;
+pub mod schema;
 pub mod vm;
 pub mod vm_show;
 pub mod volume;

@@ -8,7 +8,7 @@ use tokio::sync::broadcast::{self, Receiver, Sender, error::RecvError};
 use uuid::Uuid;
 
 use super::rendered::Rendered;
-use crate::state::Site;
+use crate::state::{Site, SiteInfo};
 
 /// Commits that a listener may be behind before it reads them from the log.
 const BEHIND_MAX: usize = 8192;
@@ -32,14 +32,14 @@ impl Hub {
             let (sender, _) = broadcast::channel(BEHIND_MAX);
             // It holds no site: the last handle to that must be able to go.
             let applied = site.app.replica.subscribe();
-            tokio::spawn(render_all(applied, site.app.site.name.clone(), sender.clone()));
+            tokio::spawn(render_all(applied, site.app.site.clone(), sender.clone()));
             sender
         });
         sender.subscribe()
     }
 }
 
-async fn render_all(mut applied: Receiver<Arc<Applied>>, site: String, sender: Sender<Arc<Rendered>>) {
+async fn render_all(mut applied: Receiver<Arc<Applied>>, site: SiteInfo, sender: Sender<Arc<Rendered>>) {
     loop {
         let applied = match applied.recv().await {
             Ok(applied) => applied,

@@ -335,7 +335,7 @@ impl Subscriber {
 
     fn render(&mut self, commit: &Commit) -> Result<Rendered, TimelineError> {
         let broke_off = |error: &(dyn std::error::Error + 'static)| TimelineError::BrokeOff(error_chain(error));
-        let site = &self.site.app.site.name;
+        let site = &self.site.app.site;
         let Some(world) = &mut self.world else {
             return Rendered::of(commit, site, |_, _| Default::default()).map_err(|error| broke_off(&error));
         };

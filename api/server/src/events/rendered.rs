@@ -5,7 +5,7 @@ use edgestack_model::{Commit, Event, Kind, Labels, World};
 use edgestack_wire::{cloud_event::CloudEvent, event::HistoryEvent};
 use uuid::Uuid;
 
-use crate::history;
+use crate::{history, schemas, state::SiteInfo};
 
 /// A commit's events.
 #[derive(Debug)]
@@ -33,14 +33,13 @@ impl Rendered {
     /// `labels` tells those of an object.
     pub fn of(
         commit: &Commit,
-        site: &str,
+        site: &SiteInfo,
         labels: impl Fn(Kind, Uuid) -> Labels,
     ) -> Result<Self, edgestack_views::ViewError> {
         let events = (0_u32..).zip(&commit.events).map(|(index, event)| {
             let row = edgestack_views::HistoryRow::of(commit, index)?;
-            let version = row.event.version;
             let told = history::shown(row).1;
-            render(commit, site, index, event, version, told, labels(event.fact.kind(), event.resource_id))
+            render(commit, site, index, event, told, labels(event.fact.kind(), event.resource_id))
         });
         Ok(Self { sequence: commit.sequence.0, events: events.collect::<Result<_, _>>()? })
     }
@@ -48,23 +47,23 @@ impl Rendered {
 
 fn render(
     commit: &Commit,
-    site: &str,
+    site: &SiteInfo,
     index: u32,
     event: &Event,
-    version: u32,
     told: HistoryEvent,
     labels: Labels,
 ) -> Result<RenderedEvent, edgestack_views::ViewError> {
     let id = format!("{}.{index}", commit.sequence);
-    let (kind, event_type) = (event.fact.kind(), told.event_type.clone());
+    let (kind, event_type, version) = (event.fact.kind(), told.event_type.clone(), told.version);
     let cloud = CloudEvent {
         specversion: "1.0".to_owned(),
         id: id.clone(),
-        source: format!("/edgetron/sites/{site}"),
+        source: format!("/edgetron/sites/{}", site.name),
         event_type: format!("edgestack.{event_type}.v{version}"),
         subject: format!("{kind}/{}", event.name),
         time: commit.time,
         datacontenttype: "application/json".to_owned(),
+        dataschema: schemas::url(site, &event_type, version),
         sequence: commit.sequence.to_string(),
         correlationid: commit.correlation_id,
         traceparent: commit.traceparent.clone(),

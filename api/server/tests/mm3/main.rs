@@ -5,6 +5,7 @@
 mod auth;
 mod backup;
 mod changes;
+mod contract;
 mod events;
 mod history;
 mod history_search;

@@ -32,7 +32,9 @@ async fn every_operation_refuses_without_token_and_answers_under_both_prefixes()
             .replace("{name}", "none")
             .replace("{kind}", "vm")
             .replace("{past_name}", "none")
-            .replace("{code}", "name-taken");
+            .replace("{code}", "name-taken")
+            .replace("{schema}", "VmCreated")
+            .replace("{version}", "1");
         let open = operation["security"] == serde_json::json!([]) || path == "/metrics";
         let mut bare = request(&method, &format!("/{path}"), &[]);
         bare.headers_mut().remove("authorization");

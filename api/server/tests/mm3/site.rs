@@ -84,6 +84,8 @@ impl Site {
                 name: "test".to_owned(),
                 version: "0.0.0".to_owned(),
                 log_backend: log.backend().to_owned(),
+                url: "http://127.0.0.1:9080".to_owned(),
+                nats_address: Some("127.0.0.1:4222".to_owned()),
             },
             shutdown: shutdown.clone(),
         };
