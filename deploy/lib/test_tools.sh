@@ -40,6 +40,23 @@ ensure_schemathesis() {
     fi
 }
 
+# The Python that runs docs/examples: one environment for each set of requirements.
+example_python() {
+    local requirements
+    requirements=$(sha256sum "$REPOSITORY/docs/examples/requirements.txt")
+    printf '%s/examples-%.12s/bin/python3\n' "$(cache_dir)" "$requirements"
+}
+
+ensure_example_python() {
+    local python dir
+    python=$(example_python)
+    dir=${python%/bin/python3}
+    if ! "$python" -c 'import jsonschema, nats' 2>/dev/null; then
+        /usr/bin/python3 -m venv --clear "$dir"
+        "$dir/bin/pip" install --disable-pip-version-check --requirement "$REPOSITORY/docs/examples/requirements.txt"
+    fi
+}
+
 ensure_test_tools() {
     ensure_cargo_tool cargo-nextest "$CARGO_NEXTEST_VERSION"
     ensure_cargo_tool cargo-deny "$CARGO_DENY_VERSION"

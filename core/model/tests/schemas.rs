@@ -298,6 +298,12 @@ fn breaches(before: &Value, now: &Value, at: &str, found: &mut Vec<String>) {
             let new = now.keys().filter(|name| !grows && !before.contains_key(*name));
             found.extend(new.map(|name| format!("{at}/{name} is new")));
         }
+        // A choice may get further alternatives, at its end.
+        (Value::Array(before), Value::Array(now)) if at.ends_with("/oneOf") && before.len() <= now.len() => {
+            before.iter().zip(now).enumerate().for_each(|(index, (before, now))| {
+                breaches(before, now, &format!("{at}/{index}"), found);
+            });
+        }
         (before, now) if before == now => {}
         (before, now) => found.push(format!("{at} was {before} and is {now}")),
     }
@@ -336,6 +342,15 @@ fn a_breach_of_the_contract_is_told() {
     };
     check(before.clone(), false);
     check(json!({"E.v1": {"properties": {"a": {"type": "integer"}, "b": {}}, "required": ["a"]}, "F.v1": {}}), false);
+    let choice = |words: &[&str]| {
+        let one_of: Vec<_> = words.iter().map(|word| json!({"const": word})).collect();
+        json!({"F.v1": {"oneOf": one_of}})
+    };
+    for (now, breach) in [(choice(&["a", "b", "c"]), false), (choice(&["a"]), true), (choice(&["b", "a"]), true)] {
+        let mut found = Vec::new();
+        breaches(&choice(&["a", "b"]), &now, "", &mut found);
+        assert_eq!(!found.is_empty(), breach, "{now}: {found:?}");
+    }
     for breach in [
         json!({}),
         json!({"E.v1": {"properties": {"b": {}}, "required": ["a"]}}),

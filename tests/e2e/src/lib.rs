@@ -5,6 +5,7 @@
 //! * [`processes`]: what the kernel says runs, which no report of ours can embellish.
 //! * [`eventually`]: awaits a condition with a deadline, and says what was seen last.
 //! * [`Guest`]: a Debian guest over SSH.
+//! * [`nats`]: the log as a plain NATS client reads it.
 //!
 //! The programs come from `EDGESTACK_BIN_DIR`, or from the target folder that this test was built in.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "this crate is tests: a panic is how it fails")]
@@ -15,6 +16,7 @@ mod deadline;
 mod disks;
 mod guest;
 mod machine;
+pub mod nats;
 mod ports;
 pub mod processes;
 mod site;
@@ -26,5 +28,5 @@ pub use daemon::Daemon;
 pub use deadline::{PATIENCE, eventually};
 pub use disks::{POWERS_OFF, SPEAKS, TINY, write_boot_disk};
 pub use guest::Guest;
-pub use machine::{edgectl, edgestackd, guest_image, nats_server, qemu};
+pub use machine::{edgectl, edgestackd, guest_image, nats_server, python, qemu};
 pub use site::{Site, SiteOptions};

@@ -33,6 +33,17 @@ pub fn guest_image(test: &str) -> Option<PathBuf> {
     image
 }
 
+/// A Python with what the examples in docs need, or `None` after saying so.
+pub fn python(test: &str) -> Option<PathBuf> {
+    let python = std::env::var_os("EDGESTACK_PYTHON").map(PathBuf::from).filter(|path| path.is_file());
+    if python.is_none() {
+        println!(
+            "skipped: {test}: EDGESTACK_PYTHON names no Python with docs/examples/requirements.txt; run deploy/test"
+        );
+    }
+    python
+}
+
 /// The daemon's program.
 pub fn edgestackd() -> PathBuf {
     program("edgestackd", "EDGESTACKD")

@@ -3,56 +3,13 @@
 
 use std::{fs, path::PathBuf, time::Duration};
 
-use async_nats::jetstream::{self, consumer::pull};
-use edgestack_e2e::{PATIENCE, Site};
-use futures::StreamExt as _;
+use async_nats::jetstream;
+use edgestack_e2e::{
+    Site,
+    nats::{auditor, read_all},
+};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
-
-/// A commit as it stands in the stream: a line of a message.
-struct Line {
-    subject: String,
-    /// The message's own sequence.
-    message: u64,
-    /// Whether others stand in the same message.
-    shared: bool,
-    payload: Vec<u8>,
-}
-
-/// A plain NATS client, as the auditor that client.json names.
-async fn auditor(site: &Site) -> async_nats::Client {
-    let url = site.client_file()["nats_url"].as_str().unwrap().to_owned();
-    let (user, rest) = url.strip_prefix("nats://").unwrap().split_once(':').unwrap();
-    let (password, address) = rest.split_once('@').unwrap();
-    async_nats::ConnectOptions::with_user_and_password(user.to_owned(), password.to_owned())
-        .connect(address)
-        .await
-        .expect("the auditor may connect")
-}
-
-async fn read_all(client: &async_nats::Client) -> Vec<Line> {
-    let stream = jetstream::new(client.clone()).get_stream("MM3").await.expect("the stream");
-    let last = stream.get_info().await.unwrap().state.last_sequence;
-    let consumer = stream.create_consumer(pull::Config::default()).await.expect("an auditor may read");
-    let mut batch =
-        consumer.fetch().max_messages(usize::try_from(last).unwrap()).expires(PATIENCE).messages().await.unwrap();
-    let mut lines = Vec::new();
-    while let Some(message) = batch.next().await {
-        let message = message.unwrap();
-        let sequence = message.info().unwrap().stream_sequence;
-        let shared = message.payload.contains(&b'\n');
-        lines.extend(message.payload.split(|byte| *byte == b'\n').map(|line| Line {
-            subject: message.subject.to_string(),
-            message: sequence,
-            shared,
-            payload: line.to_vec(),
-        }));
-        if sequence == last {
-            break;
-        }
-    }
-    lines
-}
 
 #[tokio::test]
 async fn commits_are_read_with_a_plain_nats_client_and_hold_no_secret() {
