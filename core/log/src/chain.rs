@@ -17,8 +17,8 @@ pub fn hash(payload: &[u8]) -> [u8; 32] {
     Sha256::digest(payload).into()
 }
 
-/// The place up to which the chain is known to be whole.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// The place up to which the chain is known to be whole; the default is the head of an empty log.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ChainHead {
     /// Sequence of the last checked commit; 0 before the first.
     pub sequence: u64,

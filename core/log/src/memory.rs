@@ -14,7 +14,7 @@ use futures::stream::BoxStream;
 use tokio::sync::watch;
 
 use crate::chain::{check_entry, dense_part, hash};
-use crate::{Append, AppendError, Cause, Damage, Log, LogError, LogHead, PendingAck, StoredCommit};
+use crate::{Append, AppendError, Cause, ChainHead, Damage, Log, LogError, LogHead, PendingAck, StoredCommit};
 
 /// What goes wrong with the next append.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,6 +55,8 @@ pub struct MemoryLog {
 struct State {
     commits: BTreeMap<u64, StoredCommit>,
     ids: HashSet<String>,
+    /// What it goes on from; the first commit chains on it.
+    begins_after: ChainHead,
     /// What the log claims, whatever [`State::commits`] holds.
     last_sequence: u64,
     messages: u64,
@@ -79,7 +81,18 @@ impl MemoryLog {
     /// An empty log whose faults follow from `seed`: the same seed and the same calls give the same answers.
     pub fn seeded(seed: u64, rates: FaultRates) -> Self {
         let state = State { random: seed, rates, ..State::default() };
-        Self { state: Arc::new(Mutex::new(state)), last: watch::Sender::new(0) }
+        Self::of(state)
+    }
+
+    /// A log without faults that goes on where another one stands: it holds nothing from before, and the first commit
+    /// that it takes is the next one there. For a copy of a site, which lives apart from it.
+    pub fn going_on_from(head: ChainHead) -> Self {
+        Self::of(State { begins_after: head, last_sequence: head.sequence, ..State::default() })
+    }
+
+    fn of(state: State) -> Self {
+        let last = watch::Sender::new(state.last_sequence);
+        Self { state: Arc::new(Mutex::new(state)), last }
     }
 
     /// Makes `fault` happen at the next append that has none before it in line.
@@ -182,9 +195,13 @@ impl State {
             return Err(AppendError::WrongLastSequence { actual: Some(self.last_sequence) });
         }
         let chains_on = check_entry(&entry)?.previous_hash;
-        if let Some(previous) = self.commits.get(&self.last_sequence)
-            && hex::encode(hash(&previous.payload)) != chains_on
-        {
+        let previous = match self.commits.get(&self.last_sequence) {
+            Some(previous) => Some(hash(&previous.payload)),
+            None if self.last_sequence == self.begins_after.sequence => Some(self.begins_after.hash),
+            // Damage took it away, and with it what there was to chain on.
+            None => None,
+        };
+        if previous.is_some_and(|previous| hex::encode(previous) != chains_on) {
             return Err(AppendError::WrongLastSequence { actual: None });
         }
         if self.ids.contains(&entry.commit_id) {
@@ -258,7 +275,8 @@ impl Log for MemoryLog {
     async fn head(&self) -> Result<LogHead, LogError> {
         let mut state = self.state();
         state.check_available().map_err(LogError::Unavailable)?;
-        let first_sequence = u64::from(state.last_sequence > 0);
+        let begin = state.begins_after.sequence;
+        let first_sequence = if state.last_sequence > begin { begin + 1 } else { 0 };
         Ok(LogHead { first_sequence, last_sequence: state.last_sequence, messages: state.messages })
     }
 

@@ -122,3 +122,18 @@ async fn the_same_seed_gives_the_same_faults() {
         assert!(first.iter().any(|seen| seen.contains(kind)), "no {kind} in 200 appends");
     }
 }
+
+#[tokio::test]
+async fn a_log_that_goes_on_from_another_takes_what_chains_on_its_head_and_nothing_else() {
+    let (_, head) = three().await;
+    let on = MemoryLog::going_on_from(head);
+    assert_eq!(on.head().await.unwrap().last_sequence, 3);
+    let foreign = commit(&ChainHead { hash: [7; 32], ..head }, "of another log", 600);
+    let refused = on.append(foreign).await.unwrap().await;
+    assert!(matches!(refused, Err(AppendError::WrongLastSequence { actual: None })), "{refused:?}");
+    assert_eq!(append_some(&on, head, 2).await.unwrap().sequence, 5);
+    assert_eq!(on.read(4, 10).await.unwrap().len(), 2);
+    assert_eq!(on.follow(4).await.unwrap().take(2).count().await, 2);
+    let told = on.head().await.unwrap();
+    assert_eq!((told.first_sequence, told.last_sequence, told.messages), (4, 5, 2));
+}

@@ -21,7 +21,7 @@ use edgestack_pool::DriverError;
 use futures::stream::BoxStream;
 
 pub use qemu::{QemuDriver, QemuDriverConfig};
-pub use sim::SimDriver;
+pub use sim::{Runs, SimDriver};
 
 /// The process that runs a VM, as the driver sees it now.
 #[derive(Clone, Debug, PartialEq, Eq)]

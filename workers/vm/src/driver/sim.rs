@@ -3,7 +3,10 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU32, Ordering},
+    },
     time::Duration,
 };
 
@@ -22,10 +25,26 @@ use super::{GuestFacts, GuestLogin, Observed, Process, StartSpec, VmDriver};
 type Wake = Arc<dyn Fn(Id<Vm>) + Send + Sync>;
 
 /// The table of simulated VMs. Clones share it.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct SimDriver {
     machines: Arc<Mutex<BTreeMap<Id<Vm>, Machine>>>,
-    next_pid: Arc<std::sync::atomic::AtomicU32>,
+    next_pid: Arc<AtomicU32>,
+    host_boot: Arc<Mutex<String>>,
+}
+
+/// A VM that runs from the first.
+#[derive(Clone, Debug)]
+pub struct Runs {
+    /// Which.
+    pub id: Id<Vm>,
+    /// What is written down of it; its name is also the guest's host name.
+    pub record: VmRecord,
+    /// Its process.
+    pub process: Process,
+    /// Whether its vCPUs stand still.
+    pub paused: bool,
+    /// Whether its guest has an agent.
+    pub agent: bool,
 }
 
 #[derive(Clone)]
@@ -34,6 +53,7 @@ struct Machine {
     process: Process,
     name: String,
     record: VmRecord,
+    agent: bool,
     wake: Option<Wake>,
 }
 
@@ -45,7 +65,11 @@ enum State {
     Ended,
 }
 
-const HOST_BOOT: &str = "simulated";
+impl Default for SimDriver {
+    fn default() -> Self {
+        Self::running("simulated", [])
+    }
+}
 
 impl SimDriver {
     /// A node without VMs.
@@ -53,14 +77,47 @@ impl SimDriver {
         Self::default()
     }
 
+    /// A node in a boot of its own, on which VMs run already: those of a real one, taken over into a simulation.
+    pub fn running(host_boot: &str, running: impl IntoIterator<Item = Runs>) -> Self {
+        let machines: BTreeMap<_, _> = running
+            .into_iter()
+            .map(|Runs { id, record, process, paused, agent }| {
+                let state = if paused { State::Paused } else { State::Running };
+                let name = record.name.to_string();
+                (id, Machine { state, process, name, record, agent, wake: None })
+            })
+            .collect();
+        let last_pid = machines.values().map(|machine| machine.process.pid).max().unwrap_or(0);
+        Self {
+            machines: Arc::new(Mutex::new(machines)),
+            next_pid: Arc::new(AtomicU32::new(last_pid)),
+            host_boot: Arc::new(Mutex::new(host_boot.to_owned())),
+        }
+    }
+
+    /// The node's power fails: every process ends, and what runs next runs in another boot.
+    pub fn cut_power(&self, next_boot: &str) {
+        next_boot.clone_into(&mut self.host_boot.lock().unwrap_or_else(PoisonError::into_inner));
+        for machine in self.lock().values_mut() {
+            machine.state = State::Ended;
+        }
+    }
+
+    fn host_boot(&self) -> String {
+        self.host_boot.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// The VMs that have something on this node.
     pub fn list(&self) -> Vec<Id<Vm>> {
         self.lock().keys().copied().collect()
     }
 
-    /// The process dies, as after `kill -9`.
-    pub fn crash(&self, id: Id<Vm>) {
+    /// The process dies, as after `kill -9`. False: none runs.
+    pub fn crash(&self, id: Id<Vm>) -> bool {
+        let runs = |machine: &Machine| matches!(machine.state, State::Running | State::Paused);
+        let ran = self.lock().get(&id).is_some_and(runs);
         self.change(id, State::Ended);
+        ran
     }
 
     /// The guest powers itself off.
@@ -100,7 +157,7 @@ impl VmDriver for SimDriver {
     }
 
     async fn observe(&self, id: Id<Vm>) -> Result<Observed, DriverError> {
-        let absent = Observed::Absent { host_boot: HOST_BOOT.to_owned(), last_words: None };
+        let absent = Observed::Absent { host_boot: self.host_boot(), last_words: None };
         Ok(match self.lock().get(&id) {
             None => absent,
             Some(machine) => match machine.state {
@@ -127,11 +184,11 @@ impl VmDriver for SimDriver {
                 State::Ended => {}
             }
         }
-        let pid = 1 + self.next_pid.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let pid = 1 + self.next_pid.fetch_add(1, Ordering::Relaxed);
         let process = Process {
             pid,
             start_time_ticks: u64::from(pid),
-            host_boot: HOST_BOOT.to_owned(),
+            host_boot: self.host_boot(),
             accelerator: "none".to_owned(),
             hypervisor: "simulated".to_owned(),
         };
@@ -140,6 +197,7 @@ impl VmDriver for SimDriver {
             process: process.clone(),
             name: spec.name.clone(),
             record: spec.record.clone(),
+            agent: true,
             wake: None,
         };
         machines.insert(spec.id, machine);
@@ -196,7 +254,7 @@ impl VmDriver for SimDriver {
 
     async fn guest_facts(&self, id: Id<Vm>, _deadline: Duration) -> Result<GuestFacts, DriverError> {
         match self.lock().get(&id) {
-            Some(machine) if machine.state == State::Running => Ok(GuestFacts {
+            Some(machine) if machine.state == State::Running && machine.agent => Ok(GuestFacts {
                 hostname: machine.name.clone(),
                 operating_system: "simulated guest".to_owned(),
                 kernel: "simulated".to_owned(),
