@@ -4,6 +4,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use edgestack_backup::SigningKey;
 use edgestack_engine::CommandPort;
+use edgestack_fork::SimulatedForks;
 use edgestack_log::{
     Log as _,
     jetstream::{NatsServer, ServerState},
@@ -82,6 +83,7 @@ pub async fn serve(
         signing,
         seal,
         tokens: Tokens::new([(token.as_str(), "admin")]),
+        forks: Arc::new(SimulatedForks),
         guests: Arc::new(DriverGuests(driver)),
         uploads: folders.uploads(),
         running_uploads: RunningUploads::default(),

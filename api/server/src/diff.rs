@@ -146,6 +146,26 @@ impl Pair {
     fn name(&self) -> &str {
         self.after.as_ref().or(self.before.as_ref()).map_or("", |resource| resource.meta().name.as_str())
     }
+
+    /// Field by field, without events; `None` if it is shown at neither moment.
+    fn difference(&self, from: &World, to: &World) -> Result<Option<ObjectDifference>, Failure> {
+        let show = |world: &World, resource: &Option<Resource>| match resource {
+            None => Ok(None),
+            Some(resource) => any_kind::show(resource, &mut Surroundings::of_world(world)),
+        };
+        let (before, after) = (show(from, &self.before)?, show(to, &self.after)?);
+        let change = match (&before, &after) {
+            (None, None) => return Ok(None),
+            (None, Some(_)) => ObjectChange::Added,
+            (Some(_), None) => ObjectChange::Removed,
+            (Some(_), Some(_)) => ObjectChange::Changed,
+        };
+        let mut fields = Vec::new();
+        fields_of("", before.as_ref().unwrap_or(&Value::Null), after.as_ref().unwrap_or(&Value::Null), &mut fields);
+        let (kind, name) = (self.kind.to_string(), self.name().to_owned());
+        let (events, more_events) = (Vec::new(), false);
+        Ok(Some(ObjectDifference { kind, id: self.id, name, change, fields, events, more_events }))
+    }
 }
 
 fn compare(
@@ -155,30 +175,29 @@ fn compare(
     pair: &Pair,
     events_max: usize,
 ) -> Result<Option<ObjectDifference>, Failure> {
-    let show = |moment: &Moment, resource: &Option<Resource>| match resource {
-        None => Ok(None),
-        Some(resource) => any_kind::show(resource, &mut Surroundings::of_world(moment.world())),
-    };
-    let (before, after) = (show(from, &pair.before)?, show(to, &pair.after)?);
-    let change = match (&before, &after) {
-        (None, None) => return Ok(None),
-        (None, Some(_)) => ObjectChange::Added,
-        (Some(_), None) => ObjectChange::Removed,
-        (Some(_), Some(_)) => ObjectChange::Changed,
-    };
-    let mut fields = Vec::new();
-    fields_of("", before.as_ref().unwrap_or(&Value::Null), after.as_ref().unwrap_or(&Value::Null), &mut fields);
+    let Some(mut difference) = pair.difference(from.world(), to.world())? else { return Ok(None) };
     let end = to.head().sequence;
     let rows = site.app.views.history(pair.id, (Sequence(from.head().sequence), u32::MAX));
     let mut rows = rows.take_while(|row| row.as_ref().map_or(true, |row| row.sequence.0 <= end));
     let events = rows.by_ref().take(events_max).map(|row| row.map(|row| history::shown(row).1));
-    let events = events.collect::<Result<Vec<_>, _>>()?;
-    let more_events = rows.next().transpose()?.is_some();
-    if fields.is_empty() && events.is_empty() && !more_events {
-        return Ok(None);
+    difference.events = events.collect::<Result<Vec<_>, _>>()?;
+    difference.more_events = rows.next().transpose()?.is_some();
+    let nothing = difference.fields.is_empty() && difference.events.is_empty() && !difference.more_events;
+    Ok(Some(difference).filter(|_| !nothing))
+}
+
+/// What isn't equal in two worlds, by kind and name, at most so many objects and whether there are more; what happened
+/// in between is not told.
+pub(crate) fn between(from: &World, to: &World, max: usize) -> Result<(Vec<ObjectDifference>, bool), Failure> {
+    let mut items = Vec::new();
+    for pair in pairs(from, to).into_values() {
+        let Some(item) = pair.difference(from, to)?.filter(|item| !item.fields.is_empty()) else { continue };
+        if items.len() == max {
+            return Ok((items, true));
+        }
+        items.push(item);
     }
-    let (kind, name) = (pair.kind.to_string(), pair.name().to_owned());
-    Ok(Some(ObjectDifference { kind, id: pair.id, name, change, fields, events, more_events }))
+    Ok((items, false))
 }
 
 /// Objects are compared field by field, lists of things that have a type or a name thing by thing, anything else as a

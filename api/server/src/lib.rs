@@ -5,7 +5,7 @@
 //! * [`router::app`]: the whole surface as a router that needs no socket.
 //! * [`serve::Listener`]: sockets, TLS, limits, an orderly end.
 //! * [`UploadSweep`]: what uploads left behind.
-//! * [`AppState`]: what both are given; [`GuestAccess`] is how guests are reached.
+//! * [`AppState`]: what both are given; [`GuestAccess`] is how guests are reached, [`fork::Forks`] makes copies of the site.
 //!
 //! Every resource is served under two spellings of one prefix, see [`router::PREFIXES`].
 
@@ -21,6 +21,7 @@ mod docs;
 mod events;
 mod explain;
 mod flavors;
+pub mod fork;
 mod guest;
 mod guests;
 mod health;
@@ -51,6 +52,7 @@ mod upload_folder;
 mod vms;
 mod volumes;
 mod watch;
+mod what_if;
 
 pub use auth::Tokens;
 pub use guest::{GuestAccess, GuestError};

@@ -139,6 +139,14 @@ fn of(moment: &Moment) -> String {
     }
 }
 
+/// The time that a text asks for, if it is none by sequence.
+pub(crate) fn time_in(text: &str) -> Option<DateTime<Utc>> {
+    match parse(text, Utc::now()) {
+        Ok(At::Time(time)) => Some(time),
+        Ok(At::Sequence(_)) | Err(_) => None,
+    }
+}
+
 /// The moment that the parameter `name` asks for.
 pub(crate) async fn at(site: &Site, name: &str, text: &str) -> Result<Moment, Failure> {
     let timeline = &site.app.timeline;

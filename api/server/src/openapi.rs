@@ -133,7 +133,8 @@ fn tags() -> Value {
 /// What an operation is, for what all of its sort share.
 struct Sort {
     is_resource: bool,
-    is_log: bool,
+    /// The log, its events, questions of the site as a whole.
+    is_site: bool,
     is_change: bool,
     has_name: bool,
     has_body: bool,
@@ -144,10 +145,10 @@ struct Sort {
 
 fn complete(path: &str, method: &str, operation: &mut Value) {
     let is_resource = path.starts_with(PREFIXES[0]);
-    let is_change = matches!(method, "post" | "put" | "patch" | "delete");
+    let is_change = is_resource && matches!(method, "post" | "put" | "patch" | "delete");
     let sort = Sort {
         is_resource,
-        is_log: path.starts_with("/edgetron/log/"),
+        is_site: !is_resource && path.starts_with("/edgetron/"),
         is_change,
         has_name: path.contains('{'),
         has_body: operation.get("requestBody").is_some(),
@@ -316,20 +317,20 @@ fn add_headers(method: &str, sort: &Sort, operation: &mut Value) {
 
 fn add_problems(path: &str, sort: &Sort, operation: &mut Value) {
     let mut statuses: Vec<u16> = vec![400, 414, 500];
-    if sort.is_resource || sort.is_log {
+    if sort.is_resource || sort.is_site {
         statuses.extend([401, 429]);
     }
     if sort.has_name {
         statuses.push(404);
     }
-    if sort.is_resource || sort.is_log || path == "/readyz" {
+    if sort.is_resource || sort.is_site || path == "/readyz" {
         statuses.push(503);
     }
     if sort.is_change {
         statuses.extend([409, 410, 412, 413, 422, 429]);
     }
     if sort.has_body {
-        statuses.extend([408, 415]);
+        statuses.extend([408, 413, 415, 422]);
     }
     if sort.is_upload {
         statuses.push(507);

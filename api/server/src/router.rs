@@ -8,7 +8,7 @@ use utoipa_axum::router::OpenApiRouter;
 
 use crate::{
     AppState, backup, codes, diff, docs, events, explain, flavors, health, history_search, images, keypairs, nodes,
-    observe, openapi, problem::Failure, replay, schemas, state::Site, vms, volumes,
+    observe, openapi, problem::Failure, replay, schemas, state::Site, vms, volumes, what_if,
 };
 
 /// The prefixes, both in the field. Links that the API hands out use the first.
@@ -25,6 +25,7 @@ pub fn app(state: AppState) -> Router {
         .merge(history_search::routes())
         .merge(replay::routes())
         .merge(schemas::routes())
+        .merge(what_if::routes())
         .split_for_parts();
     let (resources, document) = resources().split_for_parts();
     let document = openapi::document(document, open_document, &state.site);
@@ -39,6 +40,13 @@ pub fn app(state: AppState) -> Router {
         .method_not_allowed_fallback(method_not_allowed)
         .layer(middleware::from_fn_with_state(site.clone(), observe::observe))
         .with_state(site)
+}
+
+/// The resources alone, without prefix, and without the outermost layer: whoever calls says who asks ([`observe::Seen`]),
+/// and finds a [`Failure`] as an extension of its answer.
+pub(crate) fn resources_alone(site: Arc<Site>) -> Router {
+    let (resources, _document) = resources().split_for_parts();
+    resources.fallback(no_such_path).method_not_allowed_fallback(method_not_allowed).with_state(site)
 }
 
 /// The resources, without prefix.

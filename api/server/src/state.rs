@@ -13,7 +13,7 @@ use edgestack_views::Views;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use crate::{GuestAccess, Refusals, RunningUploads, Tokens, events::Hub, schemas::Contract};
+use crate::{GuestAccess, Refusals, RunningUploads, Tokens, events::Hub, fork::Forks, schemas::Contract};
 
 /// The longest upload of an image unless set otherwise: 64 GiB.
 pub const UPLOAD_BYTES_MAX: u64 = 64 << 30;
@@ -23,6 +23,9 @@ const RSA_GENERATIONS_MAX: usize = 2;
 
 /// Backups that are made at once.
 const BACKUPS_MAX: usize = 2;
+
+/// Forks of the site that run at once; each takes a thread.
+const FORKS_MAX: usize = 2;
 
 /// Asked by `/readyz`: `Err` says in a sentence why the site takes no commands now.
 pub type Readiness = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;
@@ -46,6 +49,8 @@ pub struct AppState {
     pub seal: SealingKey,
     /// Who may call.
     pub tokens: Tokens,
+    /// Makes copies of the site to try things on.
+    pub forks: Arc<dyn Forks>,
     /// How guests are reached.
     pub guests: Arc<dyn GuestAccess>,
     /// The folder in which `PUT images/{name}/file` leaves `<image id>`.
@@ -90,6 +95,8 @@ pub(crate) struct Site {
     pub events: Hub,
     /// Few backups at a time.
     pub backups: Arc<Semaphore>,
+    /// Few forks at a time.
+    pub forks: Arc<Semaphore>,
     /// One replay at a time.
     pub replays: Arc<Semaphore>,
 }
@@ -102,6 +109,7 @@ impl Site {
             contract: OnceLock::new(),
             rsa_generations: Semaphore::new(RSA_GENERATIONS_MAX),
             backups: Arc::new(Semaphore::new(BACKUPS_MAX)),
+            forks: Arc::new(Semaphore::new(FORKS_MAX)),
             replays: Arc::new(Semaphore::new(1)),
             events: Hub::default(),
         })

@@ -22,4 +22,5 @@ mod sockets;
 mod sweep;
 mod upload;
 mod watches;
+mod what_if;
 mod wrong_input;

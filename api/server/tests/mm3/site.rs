@@ -11,6 +11,7 @@ use axum::{
 use bytes::Bytes;
 use edgestack_backup::SigningKey;
 use edgestack_engine::{CommandPort, Engine, EngineConfig, Origin, Outcome, Replica, Submission, SystemClock};
+use edgestack_fork::SimulatedForks;
 use edgestack_log::{ChainHead, Log, memory::MemoryLog, side::MemorySideLog};
 use edgestack_model::{
     Actor, Command, Id, World,
@@ -74,6 +75,7 @@ impl Site {
             signing: SigningKey::from_seed(&[7; 32]),
             seal: SealingKey::load_or_create(&folder.path().join("secrets/seal")).unwrap(),
             tokens: Tokens::new([(TOKEN, "admin"), ("another-token", "robot")]),
+            forks: Arc::new(SimulatedForks),
             guests: Arc::new(SilentGuests),
             uploads: folder.path().join("uploads"),
             running_uploads: RunningUploads::default(),
