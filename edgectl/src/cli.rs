@@ -24,6 +24,7 @@ use crate::{
     version::VersionArgs,
     vm::VmCommand,
     volume::VolumeCommand,
+    webhook::WebhookCommand,
 };
 
 /// Virtual machines at the edge, from the command line.
@@ -67,6 +68,9 @@ pub enum Command {
     /// On volumes.
     #[command(flatten)]
     Volume(VolumeCommand),
+    /// On webhooks.
+    #[command(flatten)]
+    Webhook(WebhookCommand),
     /// Makes a raw, authenticated call of the API.
     #[command(
         after_help = "Example:\n  edgectl api GET vms?state=running\n  edgectl api POST vms/hello/action -d '{\"action\":\"stop\",\"grace_seconds\":30}'"
@@ -428,7 +432,8 @@ mod tests {
             show-flavor update-flavor remove-flavor create-keypair list-keypairs show-keypair update-keypair \
             remove-keypair list-nodes show-node update-node cordon-node uncordon-node list-vols show-vol \
             show-image-events show-flavor-events show-keypair-events show-node-events watch-vms api config completion \
-            version diff explain history replay verify-log watch backup verify-backup restore \
+            create-webhook list-webhooks show-webhook update-webhook rotate-webhook-secret remove-webhook \
+            show-webhook-events version diff explain history replay verify-log watch backup verify-backup restore \
             reconcile force-remove adopt"
             .split_whitespace()
             .collect();

@@ -88,6 +88,7 @@ fn kind_of(command: &str) -> Option<Kind> {
         "keypair" | "keypairs" => Some(Kind::Keypair),
         "node" | "nodes" => Some(Kind::Node),
         "vol" | "vols" => Some(Kind::Volume),
+        "webhook" | "webhooks" => Some(Kind::Webhook),
         _ => None,
     }
 }
@@ -163,6 +164,8 @@ mod tests {
             ("create-vm", "keypair"),
             ("cordon-node", "name"),
             ("show-vol", "name"),
+            ("rotate-webhook-secret", "name"),
+            ("remove-webhook", "names"),
             ("list-images", "name"),
         ] {
             assert!(completed(sub, arg), "{sub} {arg}");

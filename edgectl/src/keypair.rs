@@ -1,9 +1,6 @@
 //! Commands on keypairs.
 
-use std::{
-    io::Write,
-    path::{Path, PathBuf},
-};
+use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 use edgestack_model::Kind;
@@ -12,7 +9,6 @@ use edgestack_wire::{
     meta::Meta,
 };
 use reqwest::Method;
-use tempfile::NamedTempFile;
 
 use crate::{
     cli::{ChangeArgs, ListArgs, NewMetaArgs, RemoveArgs, ShowArgs},
@@ -22,6 +18,7 @@ use crate::{
     history::{self, EventsArgs},
     output::{self, Cell, Format, Sheet, View},
     resource::{self, Shown},
+    secret_file::{SecretFile, file_failure},
 };
 
 /// Commands on keypairs.
@@ -106,7 +103,7 @@ async fn create(client: &Client, args: CreateKeypairArgs) -> Result<(), Failure>
     let generates = public_key.is_none() && !args.change.dry_run;
     // The place is made before the key is: a key that cannot be kept is lost.
     let place = match &args.private_key_file {
-        Some(path) if generates => Some(KeyFile::prepare(path)?),
+        Some(path) if generates => Some(SecretFile::prepare(path)?),
         Some(_) | None => None,
     };
     let name = args.new_name.clone();
@@ -154,61 +151,6 @@ async fn create(client: &Client, args: CreateKeypairArgs) -> Result<(), Failure>
     }
 }
 
-fn file_failure(doing: &'static str, path: &Path, source: std::io::Error) -> Failure {
-    Failure::File { doing, path: path.to_owned(), source }
-}
-
-/// A private key's file to be: written beside its place, then linked into it, so
-/// that it is there whole or not at all, and never in the place of another.
-struct KeyFile {
-    beside: NamedTempFile,
-    path: PathBuf,
-}
-
-impl KeyFile {
-    fn prepare(path: &Path) -> Result<Self, Failure> {
-        if path.symlink_metadata().is_ok() {
-            return Err(Failure::Failed(format!(
-                "{} exists already and is not overwritten; name another file",
-                path.display()
-            )));
-        }
-        let folder = match path.parent() {
-            Some(folder) if !folder.as_os_str().is_empty() => folder,
-            Some(_) | None => Path::new("."),
-        };
-        // tempfile makes files with mode 0600.
-        let beside = NamedTempFile::with_prefix_in(".edgectl-key-", folder)
-            .map_err(|source| file_failure("write", path, source))?;
-        Ok(Self { beside, path: path.to_owned() })
-    }
-
-    fn keep(mut self, private_key: &str) -> Result<PathBuf, Failure> {
-        let written = self.beside.write_all(private_key.as_bytes()).and_then(|()| self.beside.as_file().sync_all());
-        if let Err(source) = written {
-            return Err(file_failure("write", &self.path, source));
-        }
-        match self.beside.persist_noclobber(&self.path) {
-            Ok(_) => Ok(self.path),
-            Err(refused) => {
-                // Someone took the place meanwhile; the key must not go away with our file.
-                let source = refused.error;
-                match refused.file.keep() {
-                    Ok((_, kept)) => Err(Failure::File {
-                        doing: "write",
-                        path: self.path,
-                        source: std::io::Error::new(
-                            source.kind(),
-                            format!("{source}; the private key is in {}", kept.display()),
-                        ),
-                    }),
-                    Err(lost) => Err(file_failure("write", &self.path, lost.error)),
-                }
-            }
-        }
-    }
-}
-
 impl Shown for Keypair {
     const KIND: Kind = Kind::Keypair;
     const WHEN_EMPTY: &'static str =
@@ -248,42 +190,5 @@ impl Shown for Keypair {
 
     fn state(&self) -> Option<&str> {
         None
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::os::unix::fs::PermissionsExt;
-
-    #[test]
-    fn a_private_key_is_written_0600_and_never_over_another_file() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("key.pem");
-        let kept = KeyFile::prepare(&path).unwrap().keep("secret\n").unwrap();
-        assert_eq!(std::fs::read_to_string(&kept).unwrap(), "secret\n");
-        let mode = std::fs::metadata(&kept).unwrap().permissions().mode();
-        assert_eq!(mode & 0o777, 0o600);
-        let error = KeyFile::prepare(&path).err().unwrap().to_string();
-        assert!(error.contains("not overwritten"), "{error}");
-    }
-
-    #[test]
-    fn a_key_whose_place_was_taken_meanwhile_is_kept_beside_it() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("key.pem");
-        let place = KeyFile::prepare(&path).unwrap();
-        std::fs::write(&path, "another").unwrap();
-        let error = crate::failure::line(&place.keep("secret").unwrap_err());
-        assert!(error.contains(".edgectl-key-"), "{error}");
-        assert_eq!(std::fs::read_to_string(&path).unwrap(), "another");
-        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2);
-    }
-
-    #[test]
-    fn an_unused_place_leaves_nothing_behind() {
-        let folder = tempfile::tempdir().unwrap();
-        drop(KeyFile::prepare(&folder.path().join("key.pem")).unwrap());
-        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
     }
 }

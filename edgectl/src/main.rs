@@ -29,6 +29,7 @@ mod repair;
 mod replay;
 mod resource;
 mod search;
+mod secret_file;
 mod trust;
 mod version;
 mod vm;
@@ -36,6 +37,7 @@ mod vm_sheet;
 mod volume;
 mod wait;
 mod watch;
+mod webhook;
 
 use std::process::ExitCode;
 
@@ -99,6 +101,7 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Keypair(command) => keypair::run(command, &site(&target)?).await,
         Command::Node(command) => node::run(command, &site(&target)?).await,
         Command::Volume(command) => volume::run(command, &site(&target)?).await,
+        Command::Webhook(command) => webhook::run(command, &site(&target)?).await,
         Command::Api(args) => api::run(args, &site(&target)?).await,
         Command::Watch(args) => events::run(&args, &site(&target)?).await,
         Command::History(args) => search::run(&args, &site(&target)?).await,

@@ -196,7 +196,7 @@ fn kind_and_name(object: &str) -> Result<(Kind, &str), Failure> {
     let (kind, name) = object.split_once('/').unwrap_or((object, ""));
     match kind.parse::<Kind>() {
         Ok(kind @ (Kind::Vm | Kind::Image | Kind::Volume | Kind::Node)) => Ok((kind, name)),
-        Ok(kind @ (Kind::Flavor | Kind::Keypair)) => {
+        Ok(kind @ (Kind::Flavor | Kind::Keypair | Kind::Webhook)) => {
             Err(Failure::Usage(format!("a {kind} is never stuck: edgectl remove-{kind} {name} removes it at once")))
         }
         Err(_) => Err(Failure::Usage(format!("there is no kind {kind:?}; name a vm, volume, image or node"))),

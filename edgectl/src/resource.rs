@@ -112,6 +112,7 @@ fn list_command(kind: Kind) -> &'static str {
         Kind::Keypair => "list-keypairs",
         Kind::Node => "list-nodes",
         Kind::Volume => "list-vols",
+        Kind::Webhook => "list-webhooks",
     }
 }
 

@@ -13,7 +13,7 @@ use edgestack_model::Name;
 use edgestack_pool::NodeFolders;
 use edgestack_seal::SealingKey;
 use edgestack_server::{
-    AppState, Listener, Readiness, Refusals, RunningUploads, SiteInfo, TlsFiles, Tokens, UploadSweep,
+    AppState, Listener, Readiness, Refusals, RunningUploads, SiteInfo, TlsFiles, Tokens, UploadSweep, WebhookAccess,
 };
 use edgestack_timeline::Timeline;
 use edgestack_views::Views;
@@ -29,7 +29,7 @@ use crate::{
     guest_access::DriverGuests,
     log_store::LogStore,
     options::Options,
-    site_metrics, state_folder,
+    site_metrics,
 };
 
 /// What the API is made of besides the log.
@@ -38,6 +38,10 @@ pub struct Parts {
     pub port: Arc<dyn CommandPort>,
     /// What reads are answered from.
     pub views: Views,
+    /// What reads of the past are answered from.
+    pub timeline: Timeline,
+    /// Where webhooks may deliver to, and how they do.
+    pub webhooks: Arc<dyn WebhookAccess>,
     /// Signs backups.
     pub signing: SigningKey,
     /// Seals user data.
@@ -62,7 +66,7 @@ pub async fn serve(
     metrics: PrometheusHandle,
     shutdown: CancellationToken,
 ) -> Result<JoinHandle<()>, Failure> {
-    let Parts { port, views, signing, seal, token, driver, node } = parts;
+    let Parts { port, views, timeline, webhooks, signing, seal, token, driver, node } = parts;
     let tls = options.tls_cert.clone().zip(options.tls_key.clone());
     let tls = tls.map(|(certificates, key)| TlsFiles { certificates, key });
     let listener = Listener::bind(options.listen, tls.as_ref()).await?;
@@ -70,9 +74,6 @@ pub async fn serve(
     let reach = reach(options, listener.address())?;
     client_file::write(root, &reach, &token, &store.credentials)
         .map_err(|source| Failure::Folder { path: root.join("client.json"), source })?;
-    let snapshots = state_folder::snapshots(root);
-    let timeline = Timeline::open(&snapshots, store.log.clone(), store.archive.clone())
-        .map_err(|source| Failure::Folder { path: snapshots, source })?;
     tokio::spawn(timeline.clone().keep(store.replica.clone()));
     let state = AppState {
         port,
@@ -82,6 +83,7 @@ pub async fn serve(
         refusals: Refusals::keep_in(Arc::new(store.log.refused())),
         signing,
         seal,
+        webhooks,
         tokens: Tokens::new([(token.as_str(), "admin")]),
         forks: Arc::new(SimulatedForks),
         guests: Arc::new(DriverGuests(driver)),

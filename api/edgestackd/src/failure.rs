@@ -66,7 +66,7 @@ pub enum Failure {
         folder: PathBuf,
     },
     /// The certificate of the API, or its CA's, cannot be used.
-    #[error("{path} is not a readable PEM file with a certificate; see --tls-cert and --tls-ca")]
+    #[error("{path} is not a readable PEM file with a certificate; see --tls-cert, --tls-ca and --webhook-ca")]
     Certificate {
         /// Which.
         path: PathBuf,

@@ -16,6 +16,7 @@ mod silent_log;
 mod site_metrics;
 mod state_folder;
 mod telemetry;
+mod webhooks;
 mod workers;
 
 use std::{
@@ -35,6 +36,7 @@ use edgestack_log::Log;
 use edgestack_pool::NodeLock;
 use edgestack_qemu::Accelerator;
 use edgestack_seal::SealingKey;
+use edgestack_worker_webhook::ProgressFolder;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -97,12 +99,19 @@ async fn run(options: Options) -> Result<(), Failure> {
     let port = command_port(&options, &store, &clock, &heartbeats);
     let accelerator: Arc<OnceLock<Accelerator>> = Arc::default();
     let driver = workers::vm_driver(&options, &folders, &accelerator);
+    let targets = webhooks::targets(&options)?;
+    let timeline = webhooks::timeline(&options, &store, &root)?;
     let shutdown = CancellationToken::new();
     let serving = match store.views.clone().filter(|_| options.has(Role::Api)) {
         Some(views) => {
             let parts = api::Parts {
                 port: port.clone(),
                 views,
+                timeline: timeline.clone(),
+                webhooks: Arc::new(webhooks::Access {
+                    targets: targets.clone(),
+                    progress: ProgressFolder::new(state_folder::webhooks(&root)),
+                }),
                 signing,
                 seal: seal.clone(),
                 token,
@@ -114,6 +123,15 @@ async fn run(options: Options) -> Result<(), Failure> {
         None => None,
     };
 
+    let parts = webhooks::Parts {
+        port: port.clone(),
+        seal: seal.clone(),
+        clock: clock.clone(),
+        targets,
+        timeline,
+        node: node_name.clone(),
+    };
+    webhooks::start(&options, parts, &store, &root);
     let working = async {
         // The probe runs a guest and may take seconds; nothing waits for it but the workers.
         let found = accelerator::find(&options, &root).await;

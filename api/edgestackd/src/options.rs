@@ -9,7 +9,7 @@ use std::{
 
 use clap::Parser;
 use edgestack_backup::PublicKey;
-use edgestack_model::Name;
+use edgestack_model::{Name, webhook::allow::Allowed};
 
 /// The EdgeStack daemon: API, command engine, views and worker pools of a site.
 ///
@@ -98,6 +98,16 @@ pub struct Options {
     #[arg(long, default_value_t = 15, value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub beat_seconds: u64,
 
+    /// A target that webhooks may deliver to, none without: [http://]HOST|*.HOST|ADDRESS|RANGE/LENGTH[:PORT]. https without a
+    /// scheme, the scheme's port without one, :* for every port. Loopback, link-local, metadata and own addresses only
+    /// where an entry is exactly that address. More with commas, or given again.
+    #[arg(long, value_name = "TARGET", value_delimiter = ',', env = "EDGESTACK_WEBHOOK_ALLOW")]
+    pub webhook_allow: Vec<Allowed>,
+
+    /// The certificate of a CA in PEM that targets of webhooks may have theirs from, besides the public ones.
+    #[arg(long, value_name = "FILE")]
+    pub webhook_ca: Option<PathBuf>,
+
     /// How the log is written: for people, or JSON lines.
     #[arg(long, default_value = "human", env = "EDGESTACK_LOG_FORMAT")]
     pub log_format: LogFormat,
@@ -118,12 +128,21 @@ pub enum Role {
     WorkerStorage,
     /// Tells what the node has and that it lives.
     WorkerMonitoring,
+    /// Delivers events to webhooks.
+    WorkerWebhook,
 }
 
 impl Role {
     /// All of them.
-    pub const ALL: [Self; 6] =
-        [Self::Nats, Self::Engine, Self::Api, Self::WorkerVm, Self::WorkerStorage, Self::WorkerMonitoring];
+    pub const ALL: [Self; 7] = [
+        Self::Nats,
+        Self::Engine,
+        Self::Api,
+        Self::WorkerVm,
+        Self::WorkerStorage,
+        Self::WorkerMonitoring,
+        Self::WorkerWebhook,
+    ];
 }
 
 impl fmt::Display for Role {
@@ -135,6 +154,7 @@ impl fmt::Display for Role {
             Self::WorkerVm => "worker.vm",
             Self::WorkerStorage => "worker.storage",
             Self::WorkerMonitoring => "worker.monitoring",
+            Self::WorkerWebhook => "worker.webhook",
         })
     }
 }

@@ -17,7 +17,15 @@ pub fn prepare(root: &Path) -> Result<NodeFolders, (PathBuf, io::Error)> {
     let root = std::path::absolute(root).map_err(|error| (root.to_owned(), error))?;
     let folders = NodeFolders::new(&root);
     let passable = [root.clone(), folders.images(), folders.volumes(), folders.vms()];
-    let private = [folders.uploads(), secrets(&root), nats(&root), archive(&root), snapshots(&root), views(&root)];
+    let private = [
+        folders.uploads(),
+        secrets(&root),
+        nats(&root),
+        archive(&root),
+        snapshots(&root),
+        views(&root),
+        webhooks(&root),
+    ];
     let all = passable.iter().map(|path| (path, 0o711)).chain(private.iter().map(|path| (path, 0o700)));
     for (path, mode) in all {
         fs::create_dir_all(path)
@@ -45,6 +53,11 @@ pub fn archive(root: &Path) -> PathBuf {
 /// Past worlds, from which the site is shown as it was.
 pub fn snapshots(root: &Path) -> PathBuf {
     root.join("snapshots")
+}
+
+/// How far each webhook has come.
+pub fn webhooks(root: &Path) -> PathBuf {
+    root.join("webhooks")
 }
 
 /// The read models.

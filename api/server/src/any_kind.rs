@@ -2,7 +2,9 @@
 
 use edgestack_model::world::Resource;
 use edgestack_views::ViewError;
-use edgestack_wire::{flavor::Flavor, image::Image, keypair::Keypair, node::Node, vm::Vm, volume::Volume};
+use edgestack_wire::{
+    flavor::Flavor, image::Image, keypair::Keypair, node::Node, vm::Vm, volume::Volume, webhook::Webhook,
+};
 use serde_json::Value;
 
 use crate::{
@@ -19,6 +21,7 @@ pub(crate) fn show(resource: &Resource, around: &mut Surroundings<'_>) -> Result
         Resource::Keypair(_) => json(Keypair::show(resource, around)),
         Resource::Node(_) => json(Node::show(resource, around)),
         Resource::Volume(_) => json(Volume::show(resource, around)),
+        Resource::Webhook(_) => json(Webhook::show(resource, around)),
     }
 }
 

@@ -101,6 +101,18 @@ pub(crate) static TOO_SMALL_FOR_IMAGE: Code = code(
     "The image needs more disk or memory than the VM would get.",
     "Take a larger flavor, or for the disk set boot_disk.size_gib.",
 );
+pub(crate) static TOO_MANY: Code = code(
+    "too-many",
+    409,
+    "The site has as many resources of the kind as it takes.",
+    "Remove one that is not needed any more.",
+);
+pub(crate) static WEBHOOK_TARGET_NOT_ALLOWED: Code = code(
+    "webhook-target-not-allowed",
+    422,
+    "The operator does not allow webhooks to deliver there.",
+    "Choose another target, or have the operator allow it: the detail names the entry for edgestackd's --webhook-allow.",
+);
 pub(crate) static STALE_REPORT: Code = code(
     "stale-report",
     409,
@@ -292,6 +304,8 @@ pub static ALL: &[&Code] = &[
     &FLAVOR_LARGER_THAN_ANY_NODE,
     &IMAGE_NOT_ACTIVE,
     &TOO_SMALL_FOR_IMAGE,
+    &TOO_MANY,
+    &WEBHOOK_TARGET_NOT_ALLOWED,
     &STALE_REPORT,
     &UNAUTHORIZED,
     &NO_SUCH_PATH,
@@ -349,6 +363,7 @@ pub(crate) fn of_refusal(refusal: &Refusal) -> &'static Code {
         Refusal::ReasonRequired { .. } => &REASON_REQUIRED,
         Refusal::ForceNotNeeded { .. } => &FORCE_NOT_NEEDED,
         Refusal::NotAdoptable { .. } => &NOT_ADOPTABLE,
+        Refusal::TooMany { .. } => &TOO_MANY,
         Refusal::StaleReport { .. } => &STALE_REPORT,
     }
 }
@@ -428,6 +443,7 @@ mod tests {
             Refusal::ReasonRequired { kind: Kind::Vm, name: String::new(), action: "".into() },
             Refusal::ForceNotNeeded { kind: Kind::Vm, name: name(), why: String::new(), fix: String::new() },
             Refusal::NotAdoptable { id: uuid::Uuid::nil(), why: String::new(), fix: String::new() },
+            Refusal::TooMany { kind: Kind::Webhook, most: 64 },
             Refusal::StaleReport { kind: Kind::Vm, name: name(), reported: Generation(1), actual: Generation(2) },
         ];
         for refusal in refusals {

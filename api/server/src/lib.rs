@@ -52,6 +52,8 @@ mod upload_folder;
 mod vms;
 mod volumes;
 mod watch;
+pub mod webhook_access;
+mod webhooks;
 mod what_if;
 
 pub use auth::Tokens;
@@ -61,3 +63,4 @@ pub use router::app;
 pub use serve::{Listener, ServeError, TlsFiles};
 pub use state::{AppState, Readiness, SiteInfo, UPLOAD_BYTES_MAX};
 pub use upload_folder::{RunningUploads, UploadSweep};
+pub use webhook_access::WebhookAccess;

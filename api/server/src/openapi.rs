@@ -125,6 +125,7 @@ fn tags() -> Value {
         {"name": "keypairs", "description": "SSH public keys that guests let in"},
         {"name": "nodes", "description": "Hosts that run VMs"},
         {"name": "volumes", "description": "Disks; today the root disks of VMs"},
+        {"name": "webhooks", "description": "Addresses outside to which events are delivered"},
         {"name": "log", "description": "The log itself: what changed, and whether it is whole"},
         {"name": "site", "description": "The site itself; open paths"},
     ])
@@ -434,12 +435,13 @@ fn has_states(path: &str) -> bool {
 
 fn state_pattern(path: &str) -> String {
     use crate::shown::Shown;
-    use edgestack_wire::{image::Image, node::Node, vm::Vm, volume::Volume};
+    use edgestack_wire::{image::Image, node::Node, vm::Vm, volume::Volume, webhook::Webhook};
     let words = match path.rsplit('/').next() {
         Some("vms") => Vm::states(),
         Some("images") => Image::states(),
         Some("nodes") => Node::states(),
         Some("volumes") => Volume::states(),
+        Some("webhooks") => Webhook::states(),
         _ => &[],
     };
     let one = words.join("|");

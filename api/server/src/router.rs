@@ -8,7 +8,7 @@ use utoipa_axum::router::OpenApiRouter;
 
 use crate::{
     AppState, backup, codes, diff, docs, events, explain, flavors, health, history_search, images, keypairs, nodes,
-    observe, openapi, problem::Failure, replay, schemas, state::Site, vms, volumes, what_if,
+    observe, openapi, problem::Failure, replay, schemas, state::Site, vms, volumes, webhooks, what_if,
 };
 
 /// The prefixes, both in the field. Links that the API hands out use the first.
@@ -58,6 +58,7 @@ fn resources() -> OpenApiRouter<Arc<Site>> {
         .merge(keypairs::routes())
         .merge(nodes::routes())
         .merge(volumes::routes())
+        .merge(webhooks::routes())
 }
 
 /// The link to a resource.

@@ -8,14 +8,15 @@ use edgestack_model::{
     idempotency::IdempotencyKeys,
     node::{Capacity, Node},
     vm::{State, Vm},
+    webhook::Webhook,
     world::Resource,
 };
 use edgestack_views::{ViewError, Views};
-use edgestack_wire::meta::Meta;
+use edgestack_wire::{meta::Meta, webhook::Delivery};
 use serde::Serialize;
 use uuid::Uuid;
 
-use crate::state::Site;
+use crate::{WebhookAccess, state::Site};
 
 /// A resource of one kind as it travels.
 pub(crate) trait Shown: Serialize + Send + Sized + 'static {
@@ -51,13 +52,13 @@ pub(crate) struct Surroundings<'a> {
 #[derive(Clone, Copy)]
 enum Source<'a> {
     /// What is read: rows of the views. The replica only for sums over all VMs.
-    Views(&'a Views, &'a Replica),
+    Views(&'a Views, &'a Replica, &'a dyn WebhookAccess),
     World(&'a World),
 }
 
 impl<'a> Surroundings<'a> {
     pub fn of_views(site: &'a Site) -> Self {
-        Self::new(Source::Views(&site.app.views, &site.app.replica))
+        Self::new(Source::Views(&site.app.views, &site.app.replica, site.app.webhooks.as_ref()))
     }
 
     pub fn of_world(world: &'a World) -> Self {
@@ -72,7 +73,7 @@ impl<'a> Surroundings<'a> {
     pub fn find(&mut self, kind: Kind, id: Uuid) -> Result<Option<Resource>, ViewError> {
         let views = match self.source {
             Source::World(world) => return Ok(world.resource(kind, id)),
-            Source::Views(views, _) => views,
+            Source::Views(views, ..) => views,
         };
         // A root disk belongs to one VM alone: remembering it would help nobody.
         if kind == Kind::Volume {
@@ -100,12 +101,20 @@ impl<'a> Surroundings<'a> {
         }
     }
 
+    /// How a webhook's deliveries go now; `None` where the past is shown.
+    pub fn delivery(&self, webhook: Id<Webhook>) -> Option<Delivery> {
+        match self.source {
+            Source::World(_) => None,
+            Source::Views(_, replica, webhooks) => webhooks.delivery(webhook, replica.head().sequence),
+        }
+    }
+
     /// What VMs have taken of a node, and how many they are.
     pub fn taken(&mut self, node: Id<Node>) -> (Capacity, u64) {
         let source = self.source;
         let taken = self.taken.get_or_insert_with(|| match source {
             Source::World(world) => tally(world),
-            Source::Views(_, replica) => tally(&replica.world()),
+            Source::Views(_, replica, _) => tally(&replica.world()),
         });
         taken.get(&node).copied().unwrap_or_default()
     }

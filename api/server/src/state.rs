@@ -13,7 +13,9 @@ use edgestack_views::Views;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use crate::{GuestAccess, Refusals, RunningUploads, Tokens, events::Hub, fork::Forks, schemas::Contract};
+use crate::{
+    GuestAccess, Refusals, RunningUploads, Tokens, WebhookAccess, events::Hub, fork::Forks, schemas::Contract,
+};
 
 /// The longest upload of an image unless set otherwise: 64 GiB.
 pub const UPLOAD_BYTES_MAX: u64 = 64 << 30;
@@ -51,6 +53,8 @@ pub struct AppState {
     pub tokens: Tokens,
     /// Makes copies of the site to try things on.
     pub forks: Arc<dyn Forks>,
+    /// Where webhooks may deliver to, and how they do.
+    pub webhooks: Arc<dyn WebhookAccess>,
     /// How guests are reached.
     pub guests: Arc<dyn GuestAccess>,
     /// The folder in which `PUT images/{name}/file` leaves `<image id>`.

@@ -2,6 +2,7 @@
 //! `traceparent` as its documented extensions have them.
 
 use chrono::{DateTime, Utc};
+use edgestack_model::{Commit, Event};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -31,9 +32,10 @@ pub struct CloudEvent {
     pub time: DateTime<Utc>,
     /// `application/json`.
     pub datacontenttype: String,
-    /// Where the JSON Schema of `data` is.
+    /// Where the JSON Schema of `data` is; absent where the API's address is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(example = "http://127.0.0.1:9080/schemas/VmStarted/1")]
-    pub dataschema: String,
+    pub dataschema: Option<String>,
     /// The commit's sequence, in decimal.
     #[schema(example = "17")]
     pub sequence: String,
@@ -44,6 +46,30 @@ pub struct CloudEvent {
     pub traceparent: Option<String>,
     /// The event, as the history of its object has it.
     pub data: HistoryEvent,
+}
+
+impl CloudEvent {
+    /// An event of a commit of a site; `index` is which of the commit's it is.
+    ///
+    /// # Errors
+    /// Only if serde_json refuses a value, which the event types give no cause for.
+    pub fn of(commit: &Commit, index: u32, event: &Event, site: &str) -> Result<Self, serde_json::Error> {
+        let data = HistoryEvent::of(commit, event)?;
+        Ok(Self {
+            specversion: "1.0".to_owned(),
+            id: format!("{}.{index}", commit.sequence),
+            source: format!("/edgetron/sites/{site}"),
+            event_type: format!("edgestack.{}.v{}", data.event_type, data.version),
+            subject: format!("{}/{}", event.fact.kind(), event.name),
+            time: commit.time,
+            datacontenttype: "application/json".to_owned(),
+            dataschema: None,
+            sequence: commit.sequence.to_string(),
+            correlationid: commit.correlation_id,
+            traceparent: commit.traceparent.clone(),
+            data,
+        })
+    }
 }
 
 /// A sign of life, and the place up to which all that matches was told: the event's `id` is a place to go on from.

@@ -1,6 +1,7 @@
 //! The history of a resource as it travels.
 
 use chrono::{DateTime, Utc};
+use edgestack_model::{Commit, Event};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
@@ -46,6 +47,35 @@ pub struct HistoryEvent {
     pub reason: Option<String>,
     /// The event's own fields.
     pub data: Value,
+}
+
+impl HistoryEvent {
+    /// An event of a commit.
+    ///
+    /// # Errors
+    /// Only if serde_json refuses a value, which the event types give no cause for.
+    pub fn of(commit: &Commit, event: &Event) -> Result<Self, serde_json::Error> {
+        let record = event.to_record()?;
+        let actor = commit.actor.clone();
+        Ok(Self {
+            sequence: commit.sequence.0,
+            time: commit.time,
+            event_type: record.event_type,
+            version: record.version,
+            kind: record.kind,
+            resource_id: record.resource_id,
+            name: record.name.to_string(),
+            generation: record.generation.0,
+            message: event.describe(),
+            actor: Actor { name: actor.name, credential: actor.credential, from: actor.from },
+            command: commit.command.clone(),
+            commit_id: commit.id,
+            correlation_id: commit.correlation_id,
+            causation_id: commit.causation_id,
+            reason: commit.reason.clone(),
+            data: record.data,
+        })
+    }
 }
 
 /// Who caused a commit.

@@ -22,6 +22,7 @@ pub mod schema;
 pub mod vm;
 pub mod vm_show;
 pub mod volume;
+pub mod webhook;
 pub mod what_if;
 pub mod yaml;
 

@@ -12,7 +12,7 @@ use std::{
 };
 
 /// Every crash point, so that a test can visit each.
-pub const ALL: [&str; 18] = [
+pub const ALL: [&str; 20] = [
     "append.before",
     "append.sent",
     "append.after",
@@ -30,6 +30,8 @@ pub const ALL: [&str; 18] = [
     "vm.stop.after",
     "vm.release.before",
     "vm.release.after",
+    "webhook.deliver.before",
+    "webhook.deliver.after",
     "report.after",
 ];
 

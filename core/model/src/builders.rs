@@ -13,9 +13,11 @@ use crate::{
     keypair::{KeypairCommand, PublicKey},
     meta::MetaChange,
     node::{Capacity, Hypervisor, Node, NodeCommand, NodeFacts, NodeReport},
+    sealed::SealedText,
     vm::{CreateVm, Instance, RunStrategy, State, StoppedHow, Vm, VmCommand, VmReport},
     volume::{Volume, VolumeCommand, VolumeReport},
     waiting::FailedAttempt,
+    webhook::{CreateWebhook, EventFilter, UpdateWebhook, WebhookCommand, WebhookReport, WebhookSpec},
 };
 
 /// A world with its log, and the time and ids that its next command is given.
@@ -197,6 +199,12 @@ impl Site {
         ImageCommand::Report { image: image.id, generation: image.meta.generation, report }
     }
 
+    /// What its worker says of a webhook, at its present generation.
+    pub fn told_of_webhook(&self, webhook: &str, report: WebhookReport) -> WebhookCommand {
+        let webhook = self.world.webhook(&webhook.into()).unwrap();
+        WebhookCommand::Report { webhook: webhook.id, generation: webhook.meta.generation, report }
+    }
+
     /// The VM runs, by way of its disk.
     pub fn runs(&mut self, vm: &str) {
         if self.root_of(vm).state == crate::volume::VolumeState::Creating {
@@ -274,6 +282,24 @@ impl From<NodeCommand> for Command {
 impl From<VolumeCommand> for Command {
     fn from(command: VolumeCommand) -> Self {
         Self::Volume(command)
+    }
+}
+
+impl From<WebhookCommand> for Command {
+    fn from(command: WebhookCommand) -> Self {
+        Self::Webhook(command)
+    }
+}
+
+impl From<CreateWebhook> for Command {
+    fn from(create: CreateWebhook) -> Self {
+        Self::Webhook(WebhookCommand::Create(Box::new(create)))
+    }
+}
+
+impl From<UpdateWebhook> for Command {
+    fn from(update: UpdateWebhook) -> Self {
+        Self::Webhook(WebhookCommand::Update(Box::new(update)))
     }
 }
 
@@ -376,6 +402,23 @@ pub(crate) fn a_key() -> PublicKey {
 
 pub(crate) fn a_keypair(keypair: &str) -> KeypairCommand {
     KeypairCommand::Create { name: name(keypair), description: String::new(), labels: Labels::default(), key: a_key() }
+}
+
+pub(crate) fn a_secret(text: &str) -> SealedText {
+    SealedText { key_id: "k1".into(), ciphertext: text.into(), length_bytes: 38 }
+}
+
+/// A webhook for all events.
+pub(crate) fn a_webhook(webhook: &str) -> CreateWebhook {
+    CreateWebhook {
+        name: name(webhook),
+        description: String::new(),
+        labels: Labels::default(),
+        spec: WebhookSpec { url: "https://hooks.example.com/edge".parse().unwrap(), filter: EventFilter::default() },
+        secret: a_secret("old"),
+        paused: false,
+        after: None,
+    }
 }
 
 /// A VM of image `debian` and flavor `small` that shall always run.

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 pub use crate::{
     flavor::FlavorCommand, image::ImageCommand, keypair::KeypairCommand, node::NodeCommand, vm::VmCommand,
-    volume::VolumeCommand,
+    volume::VolumeCommand, webhook::WebhookCommand,
 };
 
 /// A command; the kind's own module documents each.
@@ -23,6 +23,8 @@ pub enum Command {
     Node(NodeCommand),
     /// On a volume.
     Volume(VolumeCommand),
+    /// On a webhook.
+    Webhook(WebhookCommand),
 }
 
 /// How a command names the resource it is about: a path segment is a name or an id.
@@ -53,6 +55,7 @@ impl Command {
             Self::Keypair(command) => command.name(),
             Self::Node(command) => command.name(),
             Self::Volume(command) => command.name(),
+            Self::Webhook(command) => command.name(),
         }
     }
 }

@@ -3,7 +3,9 @@
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::{Command, Event, Given, Kind, Meta, Refusal, Sequence, World, flavor, image, keypair, node, vm, volume};
+use crate::{
+    Command, Event, Given, Kind, Meta, Refusal, Sequence, World, flavor, image, keypair, node, vm, volume, webhook,
+};
 
 /// What a command leads to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,6 +66,7 @@ pub fn decide(world: &World, given: &Given, command: &Command) -> Result<Decisio
         Command::Keypair(command) => keypair::decide(world, given, command),
         Command::Node(command) => node::decide(world, given, command),
         Command::Volume(command) => volume::decide(world, given, command),
+        Command::Webhook(command) => webhook::decide(world, given, command),
     }
 }
 

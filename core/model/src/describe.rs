@@ -11,6 +11,7 @@ use crate::{
     vm::{AfterStop, Target, VmEvent},
     volume::VolumeEvent,
     waiting::Failure,
+    webhook::WebhookEvent,
 };
 
 const LOOK_AGAIN: &str = "to be looked at again now";
@@ -25,6 +26,7 @@ impl Event {
             Fact::Keypair(event) => keypair(event),
             Fact::Node(event) => node(event),
             Fact::Volume(event) => volume(event),
+            Fact::Webhook(event) => webhook(event),
         }
     }
 }
@@ -192,6 +194,35 @@ fn volume(event: &VolumeEvent) -> String {
         VolumeEvent::VolumeForceRemoved {} => {
             "root disk is forgotten by force; what is left of it is an orphan".to_owned()
         }
+    }
+}
+
+fn webhook(event: &WebhookEvent) -> String {
+    match event {
+        WebhookEvent::WebhookCreated { spec, paused, begin_after, .. } => {
+            let paused = if *paused { ", paused" } else { "" };
+            format!("created: events after commit {begin_after} to {}{paused}", spec.url)
+        }
+        WebhookEvent::WebhookUpdated { change, url, filter, paused, begin_after } => {
+            let mut parts = changed(change);
+            parts.extend(url.as_ref().map(|url| format!("delivers to {url}")));
+            parts.extend(filter.as_ref().map(|_| "filter".to_owned()));
+            parts.extend(paused.map(|paused| if paused { "paused" } else { "resumed" }.to_owned()));
+            parts.extend(begin_after.map(|after| format!("skips what came up to commit {after}")));
+            format!("changed: {}", parts.join(", "))
+        }
+        WebhookEvent::WebhookSecretRotated { previous_until: None, .. } => "signed with a new secret".to_owned(),
+        WebhookEvent::WebhookSecretRotated { previous_until: Some(until), .. } => {
+            format!("signed with a new secret, and with the old one until {}", until.format("%Y-%m-%d %H:%M:%S UTC"))
+        }
+        WebhookEvent::WebhookFailing { failure, .. } => failed(failure),
+        WebhookEvent::WebhookRecovered { failing_since, .. } => {
+            format!("delivers again; it had failed since {}", failing_since.format("%Y-%m-%d %H:%M:%S UTC"))
+        }
+        WebhookEvent::WebhookDisabled { reason, delivered_through, .. } => {
+            format!("disabled: {reason}; delivered through commit {delivered_through}")
+        }
+        WebhookEvent::WebhookDeleted {} => "gone".to_owned(),
     }
 }
 

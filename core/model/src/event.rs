@@ -16,6 +16,7 @@ use uuid::Uuid;
 use crate::{Generation, Kind, Name};
 pub use crate::{
     flavor::FlavorEvent, image::ImageEvent, keypair::KeypairEvent, node::NodeEvent, vm::VmEvent, volume::VolumeEvent,
+    webhook::WebhookEvent,
 };
 
 /// One fact about one resource.
@@ -46,6 +47,8 @@ pub enum Fact {
     Node(NodeEvent),
     /// To a volume.
     Volume(VolumeEvent),
+    /// To a webhook.
+    Webhook(WebhookEvent),
 }
 
 impl Fact {
@@ -58,6 +61,7 @@ impl Fact {
             Self::Keypair(_) => Kind::Keypair,
             Self::Node(_) => Kind::Node,
             Self::Volume(_) => Kind::Volume,
+            Self::Webhook(_) => Kind::Webhook,
         }
     }
 
@@ -70,6 +74,7 @@ impl Fact {
             Self::Keypair(event) => event.into(),
             Self::Node(event) => event.into(),
             Self::Volume(event) => event.into(),
+            Self::Webhook(event) => event.into(),
         }
     }
 }
@@ -141,6 +146,7 @@ impl Event {
             Fact::Keypair(event) => serde_json::to_value(event)?,
             Fact::Node(event) => serde_json::to_value(event)?,
             Fact::Volume(event) => serde_json::to_value(event)?,
+            Fact::Webhook(event) => serde_json::to_value(event)?,
         };
         let Tagged { event_type, data } = serde_json::from_value(tagged)?;
         Ok(EventRecord {
@@ -203,6 +209,7 @@ where
         Kind::Keypair => KeypairEvent::deserialize(tagged).map(Fact::Keypair),
         Kind::Node => NodeEvent::deserialize(tagged).map(Fact::Node),
         Kind::Volume => VolumeEvent::deserialize(tagged).map(Fact::Volume),
+        Kind::Webhook => WebhookEvent::deserialize(tagged).map(Fact::Webhook),
     }
     .map_err(|source| EventError::Unreadable { event_type: event_type.to_owned(), version, source })
 }

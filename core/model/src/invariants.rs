@@ -24,6 +24,9 @@ impl World {
             return wrong("has no generation");
         }
         match resource {
+            Resource::Webhook(webhook) if webhook.delivered_through > self.sequence => {
+                wrong("has delivered what is yet to come")
+            }
             Resource::Vm(vm) if !self.images.contains_key(&vm.spec.image) => wrong("has an image that is not there"),
             Resource::Vm(vm) if !self.flavors.contains_key(&vm.spec.flavor) => wrong("has a flavor that is not there"),
             Resource::Volume(volume) if !self.vms.contains_key(&volume.spec.vm) => wrong("is the disk of no VM"),
@@ -32,7 +35,8 @@ impl World {
             | Resource::Image(_)
             | Resource::Flavor(_)
             | Resource::Keypair(_)
-            | Resource::Node(_) => None,
+            | Resource::Node(_)
+            | Resource::Webhook(_) => None,
         }
     }
 

@@ -22,11 +22,14 @@ pub enum Kind {
     Node,
     /// A disk; today the root disk of a VM.
     Volume,
+    /// An address outside to which events are delivered.
+    Webhook,
 }
 
 impl Kind {
     /// All kinds, in the order in which a site is rebuilt.
-    pub const ALL: [Self; 6] = [Self::Node, Self::Flavor, Self::Keypair, Self::Image, Self::Volume, Self::Vm];
+    pub const ALL: [Self; 7] =
+        [Self::Node, Self::Flavor, Self::Keypair, Self::Image, Self::Volume, Self::Vm, Self::Webhook];
 
     /// The singular word, as in subjects, events and file names.
     pub const fn as_str(self) -> &'static str {
@@ -37,6 +40,7 @@ impl Kind {
             Self::Keypair => "keypair",
             Self::Node => "node",
             Self::Volume => "volume",
+            Self::Webhook => "webhook",
         }
     }
 
@@ -49,6 +53,7 @@ impl Kind {
             Self::Keypair => "keypairs",
             Self::Node => "nodes",
             Self::Volume => "volumes",
+            Self::Webhook => "webhooks",
         }
     }
 }

@@ -45,6 +45,7 @@ pub mod sequence;
 pub mod vm;
 pub mod volume;
 pub mod waiting;
+pub mod webhook;
 pub mod world;
 
 /// Names this very model, by its sources: what holds its types in a form of its own (rows of views, snapshots) is readable

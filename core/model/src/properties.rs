@@ -14,11 +14,13 @@ use crate::{
     idempotency::IdempotencyKeys,
     image::{ImageCommand, ImageReport, ImageSource},
     keypair::KeypairCommand,
+    meta::MetaChange,
     node::{Node, NodeCommand, NodeFacts, NodeReport, OrphansSeen},
     orphan::{Artifact, ArtifactKind, Record, VmRecord},
     placement,
     vm::{CreateVm, RunStrategy, StoppedHow, VmCommand, VmEvent, VmReport},
     volume::{VolumeCommand, VolumeReport},
+    webhook::{GaveUp, UpdateWebhook, WebhookCommand, WebhookReport},
     world::Resource,
 };
 
@@ -91,6 +93,15 @@ enum Move {
     Adopt {
         nth: u8,
     },
+    Webhook {
+        webhook: u8,
+        wish: u8,
+    },
+    WebhookTold {
+        nth: u8,
+        report: u8,
+        stale: bool,
+    },
     TimePasses {
         seconds: i64,
     },
@@ -119,6 +130,9 @@ fn moves() -> impl Strategy<Value = Vec<Move>> {
         2 => (small.clone(), 0..7_u8).prop_map(|(nth, what)| Move::Repair { nth, what }),
         2 => (small.clone(), any::<bool>()).prop_map(|(nth, runs)| Move::LeftFound { nth, runs }),
         2 => small.clone().prop_map(|nth| Move::Adopt { nth }),
+        1 => (0..2_u8, 0..6_u8).prop_map(|(webhook, wish)| Move::Webhook { webhook, wish }),
+        2 => (small.clone(), 0..3_u8, prop::bool::weighted(0.1))
+            .prop_map(|(nth, report, stale)| Move::WebhookTold { nth, report, stale }),
         2 => (0..700_i64).prop_map(|seconds| Move::TimePasses { seconds }),
     ];
     vec(one, 0..80)
@@ -302,6 +316,40 @@ impl Move {
                 NodeCommand::Adopt { node: Reference::id(*node), id: orphan.artifact.id, name: None, flavor: None }
                     .into()
             }
+            Self::Webhook { webhook, wish } => {
+                let webhook = format!("webhook-{webhook}");
+                let update = UpdateWebhook {
+                    webhook: webhook.as_str().into(),
+                    change: MetaChange::default(),
+                    url: (*wish == 1).then(|| format!("https://{webhook}.example.com/").parse().unwrap()),
+                    filter: None,
+                    paused: (*wish >= 3).then_some(*wish == 3),
+                    skip: *wish == 2,
+                };
+                match wish {
+                    0 => a_webhook(&webhook).into(),
+                    1..5 => update.into(),
+                    _ => WebhookCommand::Delete { webhook: webhook.as_str().into() }.into(),
+                }
+            }
+            Self::WebhookTold { nth: n, report, stale } => {
+                let webhook = nth(world.webhooks.values(), *n)?;
+                let delivered_through = crate::Sequence(world.sequence.0 / 2);
+                let reason = "it did not answer".to_owned();
+                let report = match report {
+                    0 => WebhookReport::Failing {
+                        attempt: 2,
+                        reason,
+                        fix: None,
+                        next_attempt_at: site.now,
+                        delivered_through,
+                    },
+                    1 => WebhookReport::Recovered { delivered_through },
+                    _ => WebhookReport::GaveUp { why: GaveUp::TooLong, reason, delivered_through },
+                };
+                let generation = generation(webhook.meta.generation, *stale);
+                WebhookCommand::Report { webhook: webhook.id, generation, report }.into()
+            }
             Self::TimePasses { .. } => return None,
         })
     }
@@ -357,6 +405,7 @@ fn resources(world: &World) -> Vec<Resource> {
     all.extend(world.images.values().cloned().map(Resource::Image));
     all.extend(world.volumes.values().cloned().map(Resource::Volume));
     all.extend(world.vms.values().cloned().map(Resource::Vm));
+    all.extend(world.webhooks.values().cloned().map(Resource::Webhook));
     all
 }
 
@@ -464,6 +513,9 @@ proptest! {
         }
         for keypair in site.world.keypairs.values().map(|one| one.meta.name.to_string()).collect::<Vec<_>>() {
             site.has(KeypairCommand::Delete { keypair: keypair.into() });
+        }
+        for webhook in site.world.webhooks.values().map(|one| one.meta.name.to_string()).collect::<Vec<_>>() {
+            site.has(WebhookCommand::Delete { webhook: webhook.into() });
         }
         // Nodes are told by their workers, and nobody removes them.
         let left: Vec<Kind> = resources(&site.world).iter().map(Resource::kind).filter(|kind| *kind != Kind::Node).collect();

@@ -157,6 +157,14 @@ pub enum Refusal {
         /// What would work.
         fix: String,
     },
+    /// A site has room for so many of a kind.
+    #[error("this site has {most} {plural} already, which is the most; remove one first", plural = kind.plural())]
+    TooMany {
+        /// Of what kind.
+        kind: Kind,
+        /// How many there can be.
+        most: u64,
+    },
     /// A worker acted on a wish that has changed since. Only workers see it.
     #[error("stale report on {kind} \"{name}\": it acted on generation {reported}, the wish is at {actual}")]
     StaleReport {
@@ -202,6 +210,7 @@ impl Refusal {
             Self::ReasonRequired { .. } => "reason-required",
             Self::ForceNotNeeded { .. } => "force-not-needed",
             Self::NotAdoptable { .. } => "not-adoptable",
+            Self::TooMany { .. } => "too-many",
             Self::StaleReport { .. } => "stale-report",
         }
     }
@@ -219,6 +228,7 @@ impl Refusal {
             | Self::TooSmallForImage { .. }
             | Self::ForceNotNeeded { .. }
             | Self::NotAdoptable { .. }
+            | Self::TooMany { .. }
             | Self::StaleReport { .. } => Category::Conflict,
             Self::PreconditionFailed { .. } => Category::Precondition,
             Self::Invalid { .. } | Self::IdempotencyKeyReused { .. } | Self::ReasonRequired { .. } => Category::Invalid,
@@ -242,6 +252,7 @@ impl Refusal {
             | Self::WrongState { .. }
             | Self::ForceNotNeeded { .. }
             | Self::NotAdoptable { .. }
+            | Self::TooMany { .. }
             | Self::StaleReport { .. } => None,
         }
     }

@@ -12,7 +12,9 @@ use serde_json::{Map, Value, json};
 use crate::{
     Kind,
     commit::{ENVELOPE_VERSION, Envelope},
-    event::{EventRecord, FlavorEvent, ImageEvent, KeypairEvent, NodeEvent, VERSION, VmEvent, VolumeEvent},
+    event::{
+        EventRecord, FlavorEvent, ImageEvent, KeypairEvent, NodeEvent, VERSION, VmEvent, VolumeEvent, WebhookEvent,
+    },
 };
 
 /// The word by which the commit's own schema is asked for, among types of events.
@@ -69,6 +71,7 @@ impl Schemas {
                 Kind::Keypair => events_of::<KeypairEvent>(&mut generator, kind, VERSION),
                 Kind::Node => events_of::<NodeEvent>(&mut generator, kind, VERSION),
                 Kind::Volume => events_of::<VolumeEvent>(&mut generator, kind, VERSION),
+                Kind::Webhook => events_of::<WebhookEvent>(&mut generator, kind, VERSION),
             });
         }
         let mut commit = finished(&mut generator, Envelope::json_schema);

@@ -16,6 +16,7 @@ use crate::{
     node::{self, Node},
     vm::{self, Vm},
     volume::{self, Volume},
+    webhook::{self, Webhook},
 };
 
 /// Everything that is. Resources are shared (`Arc`), so that a copy of the
@@ -36,6 +37,8 @@ pub struct World {
     pub nodes: BTreeMap<Id<Node>, Arc<Node>>,
     /// Volumes.
     pub volumes: BTreeMap<Id<Volume>, Arc<Volume>>,
+    /// Webhooks.
+    pub webhooks: BTreeMap<Id<Webhook>, Arc<Webhook>>,
     /// Requests seen before.
     pub idempotency: IdempotencyKeys,
     names: BTreeMap<(Kind, Name), Uuid>,
@@ -134,6 +137,7 @@ impl World {
                 Fact::Keypair(event) => keypair::evolve(self, &at, event)?,
                 Fact::Node(event) => node::evolve(self, &at, event)?,
                 Fact::Volume(event) => volume::evolve(self, &at, event)?,
+                Fact::Webhook(event) => webhook::evolve(self, &at, event)?,
             }
             touched.add(event.fact.kind(), event.resource_id);
             self.touch_owner(commit, event, &mut touched);
@@ -182,6 +186,7 @@ impl World {
             Kind::Keypair => self.keypairs.get(&Id::new(id)).map(|r| &r.meta),
             Kind::Node => self.nodes.get(&Id::new(id)).map(|r| &r.meta),
             Kind::Volume => self.volumes.get(&Id::new(id)).map(|r| &r.meta),
+            Kind::Webhook => self.webhooks.get(&Id::new(id)).map(|r| &r.meta),
         }
     }
 
@@ -239,6 +244,15 @@ impl World {
         id.and_then(|id| self.volumes.get(&Id::new(id))).ok_or_else(|| not_found(Kind::Volume, reference))
     }
 
+    /// The webhook behind a reference.
+    ///
+    /// # Errors
+    /// [`Refusal::NotFound`].
+    pub fn webhook(&self, reference: &Reference) -> Result<&Arc<Webhook>, Refusal> {
+        let id = self.resolve(Kind::Webhook, reference);
+        id.and_then(|id| self.webhooks.get(&Id::new(id))).ok_or_else(|| not_found(Kind::Webhook, reference))
+    }
+
     pub(crate) fn claim_name(&mut self, kind: Kind, at: &At<'_>) -> Result<(), Impossible> {
         match self.names.insert((kind, at.name.clone()), at.resource_id) {
             None => Ok(()),
@@ -262,6 +276,7 @@ impl World {
                 Resource::Keypair(r) => drop(world.keypairs.insert(r.id, r)),
                 Resource::Node(r) => drop(world.nodes.insert(r.id, r)),
                 Resource::Volume(r) => drop(world.volumes.insert(r.id, r)),
+                Resource::Webhook(r) => drop(world.webhooks.insert(r.id, r)),
             }
         }
         world
@@ -275,7 +290,8 @@ impl World {
         let images = self.images.values().cloned().map(Resource::Image);
         let volumes = self.volumes.values().cloned().map(Resource::Volume);
         let vms = self.vms.values().cloned().map(Resource::Vm);
-        nodes.chain(flavors).chain(keypairs).chain(images).chain(volumes).chain(vms)
+        let webhooks = self.webhooks.values().cloned().map(Resource::Webhook);
+        nodes.chain(flavors).chain(keypairs).chain(images).chain(volumes).chain(vms).chain(webhooks)
     }
 
     /// Living resources of a kind in order of name, beginning after `after`.
@@ -298,6 +314,7 @@ impl World {
             Kind::Keypair => self.keypairs.get(&Id::new(id)).cloned().map(Resource::Keypair),
             Kind::Node => self.nodes.get(&Id::new(id)).cloned().map(Resource::Node),
             Kind::Volume => self.volumes.get(&Id::new(id)).cloned().map(Resource::Volume),
+            Kind::Webhook => self.webhooks.get(&Id::new(id)).cloned().map(Resource::Webhook),
         }
     }
 }
@@ -318,6 +335,8 @@ pub enum Resource {
     Node(Arc<Node>),
     /// A volume.
     Volume(Arc<Volume>),
+    /// A webhook.
+    Webhook(Arc<Webhook>),
 }
 
 impl Resource {
@@ -330,6 +349,7 @@ impl Resource {
             Self::Keypair(_) => Kind::Keypair,
             Self::Node(_) => Kind::Node,
             Self::Volume(_) => Kind::Volume,
+            Self::Webhook(_) => Kind::Webhook,
         }
     }
 
@@ -342,6 +362,7 @@ impl Resource {
             Self::Keypair(r) => r.id.uuid(),
             Self::Node(r) => r.id.uuid(),
             Self::Volume(r) => r.id.uuid(),
+            Self::Webhook(r) => r.id.uuid(),
         }
     }
 
@@ -354,6 +375,7 @@ impl Resource {
             Self::Keypair(r) => &r.meta,
             Self::Node(r) => &r.meta,
             Self::Volume(r) => &r.meta,
+            Self::Webhook(r) => &r.meta,
         }
     }
 }

@@ -1,10 +1,12 @@
-//! Secrets that must not stand in the log in clear (law 11): user data is
-//! sealed here before it becomes part of a command, and opened by the worker
-//! that hands it to the guest. The key lies outside the log.
+//! Secrets that must not stand in the log in clear (law 11): user data and the
+//! secrets of webhooks are sealed here before it becomes part of a command, and opened by the worker
+//! that hands it to the guest, or signs with it. The key lies outside the log.
 //!
 //! XChaCha20-Poly1305 (draft-irtf-cfrg-xchacha) with a random 192-bit nonce a
 //! text; HMAC-SHA-256 (RFC 2104) for fingerprints of requests. Both keys are
 //! derived from the one in the file by HMAC with a label.
+
+pub mod webhook_secret;
 
 use std::{
     fs, io,

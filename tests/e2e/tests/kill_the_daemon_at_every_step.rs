@@ -16,6 +16,9 @@ const STOP: &[&str] = &["vm.stop.before", "vm.stop.after"];
 const DELETE: &[&str] = &["vm.release.before", "vm.release.after", "volume.remove.before", "volume.remove.after"];
 const IMAGE: &[&str] = &["image.import.before", "image.import.after", "image.remove.after"];
 
+/// Visited by `webhooks.rs`.
+const WEBHOOK: &[&str] = &["webhook.deliver.before", "webhook.deliver.after"];
+
 /// More passes than any of these changes needs.
 const PASSES_MAX: u32 = 12;
 /// How long after its goal a change may still pass a crash point.
@@ -23,7 +26,7 @@ const AFTERMATH: Duration = Duration::from_millis(200);
 
 #[test]
 fn every_crash_point_is_on_the_path_of_some_change() {
-    let on_some_path: BTreeSet<&str> = [ALWAYS, CREATE, STOP, DELETE, IMAGE].concat().into_iter().collect();
+    let on_some_path: BTreeSet<&str> = [ALWAYS, CREATE, STOP, DELETE, IMAGE, WEBHOOK].concat().into_iter().collect();
     assert_eq!(on_some_path, crash_point::ALL.into_iter().collect());
 }
 

@@ -6,7 +6,7 @@ use serde_json::json;
 
 const ENGINE: &[&str] = &["--roles", "nats,engine"];
 const API: &[&str] = &["--roles", "api"];
-const WORKERS: &[&str] = &["--roles", "worker.vm,worker.storage,worker.monitoring"];
+const WORKERS: &[&str] = &["--roles", "worker.vm,worker.storage,worker.monitoring,worker.webhook"];
 
 struct Apart {
     site: Site,

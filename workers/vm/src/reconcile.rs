@@ -294,7 +294,12 @@ impl Reconciler for VmPool {
             Some(Resource::Vm(vm)) if vm.placement.is_some() => vec![vm.id.uuid()],
             Some(Resource::Volume(volume)) => vec![volume.spec.vm.uuid()],
             Some(
-                Resource::Vm(_) | Resource::Image(_) | Resource::Flavor(_) | Resource::Keypair(_) | Resource::Node(_),
+                Resource::Vm(_)
+                | Resource::Image(_)
+                | Resource::Flavor(_)
+                | Resource::Keypair(_)
+                | Resource::Node(_)
+                | Resource::Webhook(_),
             )
             | None => vec![],
         }

@@ -18,7 +18,7 @@ use axum::{
 };
 use bytes::{Bytes, BytesMut};
 use edgestack_engine::error_chain;
-use edgestack_model::{Commit, World};
+use edgestack_model::{Commit, World, webhook::EventFilter};
 use edgestack_timeline::{Moment, TimelineError};
 use edgestack_wire::cloud_event::{CloudEvent, Dropped, Heartbeat};
 use tokio::{
@@ -38,7 +38,6 @@ use crate::{
     state::Site,
     watch::{KEEP_ALIVE, LAST_EVENT_ID},
 };
-use filter::Filter;
 pub(crate) use hub::Hub;
 use rendered::{Rendered, labels_in};
 
@@ -95,7 +94,7 @@ pub(crate) struct EventsParams {
 )]
 async fn follow_events(State(site): State<Arc<Site>>, headers: HeaderMap, mut parameters: Parameters) -> Answer {
     let after = parameters.number("after", 0..=u64::MAX)?;
-    let filter = Filter::take(&mut parameters)?;
+    let filter = filter::take(&mut parameters)?;
     parameters.finish()?;
     let resumed = single(&headers, &LAST_EVENT_ID)?.map(place).transpose()?;
     // Listening comes before looking at the end, so that nothing falls in between.
@@ -153,7 +152,7 @@ fn place(text: &str) -> Result<(u64, Option<u32>), Failure> {
 
 struct Subscriber {
     site: Arc<Site>,
-    filter: Filter,
+    filter: EventFilter,
     live: Receiver<Arc<Rendered>>,
     /// The last commit that was told, or looked at and not wanted.
     position: u64,
@@ -301,7 +300,7 @@ impl Subscriber {
     /// What comes after the position, from the log.
     async fn read_log(&mut self) -> Result<(), TimelineError> {
         let from = self.position + 1;
-        if self.filter.needs_labels() && self.world.as_ref().is_none_or(|world| world.sequence.0 != self.position) {
+        if !self.filter.labels.is_empty() && self.world.as_ref().is_none_or(|world| world.sequence.0 != self.position) {
             // Labels are those of the moment, so they are folded along.
             self.world = Some(self.world_now().await?);
         }
@@ -350,7 +349,7 @@ impl Subscriber {
     fn tell(&mut self, commit: &Rendered) {
         let told = self.told.take();
         for event in &commit.events {
-            if told.is_none_or(|told| event.index > told) && self.filter.takes(event) {
+            if told.is_none_or(|told| event.index > told) && filter::takes(&self.filter, commit.sequence, event) {
                 self.chunk.extend_from_slice(&event.text);
             }
         }

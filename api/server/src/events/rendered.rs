@@ -1,11 +1,11 @@
 //! A commit as subscribers get it: made once, and sent to all of them.
 
 use bytes::Bytes;
-use edgestack_model::{Commit, Event, Kind, Labels, World};
-use edgestack_wire::{cloud_event::CloudEvent, event::HistoryEvent};
+use edgestack_model::{Commit, Kind, Labels, World};
+use edgestack_wire::cloud_event::CloudEvent;
 use uuid::Uuid;
 
-use crate::{history, schemas, state::SiteInfo};
+use crate::{schemas, state::SiteInfo};
 
 /// A commit's events.
 #[derive(Debug)]
@@ -35,52 +35,25 @@ impl Rendered {
         commit: &Commit,
         site: &SiteInfo,
         labels: impl Fn(Kind, Uuid) -> Labels,
-    ) -> Result<Self, edgestack_views::ViewError> {
+    ) -> Result<Self, serde_json::Error> {
         let events = (0_u32..).zip(&commit.events).map(|(index, event)| {
-            let row = edgestack_views::HistoryRow::of(commit, index)?;
-            let told = history::shown(row).1;
-            render(commit, site, index, event, told, labels(event.fact.kind(), event.resource_id))
+            let mut cloud = CloudEvent::of(commit, index, event, &site.name)?;
+            cloud.dataschema = Some(schemas::url(site, &cloud.data.event_type, cloud.data.version));
+            // JSON has no line break of its own, so it is one line of a server-sent event.
+            let text = format!("id: {}\ndata: {}\n\n", cloud.id, serde_json::to_string(&cloud)?);
+            Ok::<_, serde_json::Error>(RenderedEvent {
+                index,
+                kind: event.fact.kind(),
+                resource_id: event.resource_id,
+                name: event.name.to_string(),
+                event_type: cloud.data.event_type,
+                actor: cloud.data.actor.name,
+                labels: labels(event.fact.kind(), event.resource_id),
+                text: text.into(),
+            })
         });
         Ok(Self { sequence: commit.sequence.0, events: events.collect::<Result<_, _>>()? })
     }
-}
-
-fn render(
-    commit: &Commit,
-    site: &SiteInfo,
-    index: u32,
-    event: &Event,
-    told: HistoryEvent,
-    labels: Labels,
-) -> Result<RenderedEvent, edgestack_views::ViewError> {
-    let id = format!("{}.{index}", commit.sequence);
-    let (kind, event_type, version) = (event.fact.kind(), told.event_type.clone(), told.version);
-    let cloud = CloudEvent {
-        specversion: "1.0".to_owned(),
-        id: id.clone(),
-        source: format!("/edgetron/sites/{}", site.name),
-        event_type: format!("edgestack.{event_type}.v{version}"),
-        subject: format!("{kind}/{}", event.name),
-        time: commit.time,
-        datacontenttype: "application/json".to_owned(),
-        dataschema: schemas::url(site, &event_type, version),
-        sequence: commit.sequence.to_string(),
-        correlationid: commit.correlation_id,
-        traceparent: commit.traceparent.clone(),
-        data: told,
-    };
-    // JSON has no line break of its own, so it is one line of a server-sent event.
-    let text = format!("id: {id}\ndata: {}\n\n", serde_json::to_string(&cloud)?);
-    Ok(RenderedEvent {
-        index,
-        kind,
-        resource_id: event.resource_id,
-        name: event.name.to_string(),
-        event_type,
-        actor: commit.actor.name.clone(),
-        labels,
-        text: text.into(),
-    })
 }
 
 /// The labels of an object around a commit that is folded into `world` between the two looks.

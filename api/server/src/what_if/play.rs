@@ -254,6 +254,12 @@ fn is_news(applied: &Applied) -> bool {
         Fact::Vm(VmEvent::VmUnschedulable { failure, .. } | VmEvent::VmAttemptFailed { failure }) => {
             failure.attempt <= 1
         }
-        Fact::Vm(_) | Fact::Image(_) | Fact::Flavor(_) | Fact::Keypair(_) | Fact::Node(_) | Fact::Volume(_) => true,
+        Fact::Vm(_)
+        | Fact::Image(_)
+        | Fact::Flavor(_)
+        | Fact::Keypair(_)
+        | Fact::Node(_)
+        | Fact::Volume(_)
+        | Fact::Webhook(_) => true,
     })
 }

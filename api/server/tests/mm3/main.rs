@@ -22,5 +22,6 @@ mod sockets;
 mod sweep;
 mod upload;
 mod watches;
+mod webhooks;
 mod what_if;
 mod wrong_input;

@@ -19,13 +19,17 @@ use edgestack_model::{
     node::{Capacity, Hypervisor, NodeCommand, NodeFacts, NodeReport},
     vm::{Instance, Power, Target, Vm, VmCommand, VmReport},
     volume::{VolumeCommand, VolumeReport, VolumeState},
+    webhook::{AllowList, NotAllowed, TargetUrl, Webhook},
 };
 use edgestack_seal::SealingKey;
 use edgestack_server::{
-    AppState, GuestAccess, GuestError, Refusals, RunningUploads, SiteInfo, Tokens, UPLOAD_BYTES_MAX, app,
+    AppState, GuestAccess, GuestError, Refusals, RunningUploads, SiteInfo, Tokens, UPLOAD_BYTES_MAX, WebhookAccess, app,
 };
 use edgestack_timeline::Timeline;
-use edgestack_wire::vm::{GuestInfo, LoginUser};
+use edgestack_wire::{
+    vm::{GuestInfo, LoginUser},
+    webhook::{Delivery, LastAttempt},
+};
 use futures::{StreamExt, stream, stream::BoxStream};
 use http_body_util::BodyExt;
 use serde_json::Value;
@@ -76,6 +80,7 @@ impl Site {
             seal: SealingKey::load_or_create(&folder.path().join("secrets/seal")).unwrap(),
             tokens: Tokens::new([(TOKEN, "admin"), ("another-token", "robot")]),
             forks: Arc::new(SimulatedForks),
+            webhooks: Arc::new(SomeWebhooks),
             guests: Arc::new(SilentGuests),
             uploads: folder.path().join("uploads"),
             running_uploads: RunningUploads::default(),
@@ -432,6 +437,35 @@ impl GuestAccess for SilentGuests {
 
     async fn login_users(&self, _vm: Id<Vm>) -> Result<Vec<LoginUser>, GuestError> {
         Err(GuestError::AgentNotAnswering { why: "no answer in 3 s".to_owned() })
+    }
+}
+
+/// Webhooks may deliver to example.com, and one named so fails.
+struct SomeWebhooks;
+
+impl WebhookAccess for SomeWebhooks {
+    fn check(&self, url: &TargetUrl) -> Result<(), NotAllowed> {
+        AllowList::new(["*.example.com".parse().unwrap()]).check(url, &[])
+    }
+
+    fn delivery(&self, _webhook: Id<Webhook>, head: u64) -> Option<Delivery> {
+        let at = chrono::DateTime::from_timestamp(1_790_000_000, 0)?;
+        Some(Delivery {
+            delivered_through: head - 1,
+            behind_commits: 0,
+            waiting_events: 1,
+            oldest_waiting: Some(format!("{head}.0")),
+            attempts: 1,
+            next_attempt_at: Some(at),
+            last_attempt: Some(LastAttempt {
+                at,
+                event: format!("{head}.0"),
+                delivered: false,
+                answer: "503 Service Unavailable".to_owned(),
+            }),
+            last_delivered_at: None,
+            delivered_events: 7,
+        })
     }
 }
 

@@ -187,6 +187,72 @@ async fn fields_of_vms() {
 }
 
 #[tokio::test]
+async fn fields_of_webhooks() {
+    let site = Site::new().await;
+    let good = json!({"name": "a", "url": "https://a.example.com/"});
+    let many: Vec<String> = (0..65).map(|number| number.to_string()).collect();
+    let filters = || {
+        vec![
+            json!([]),
+            json!("vm"),
+            json!({"kinds": ["cat"]}),
+            json!({"kinds": "vm"}),
+            json!({"kinds": [1]}),
+            json!({"names": many}),
+            json!({"names": [""]}),
+            json!({"types": ["x".repeat(129)]}),
+            json!({"actors": ["a\u{0}"]}),
+            json!({"labels": {"a b": "x"}}),
+            json!({"colour": "red"}),
+        ]
+    };
+    let urls = || {
+        vec![
+            json!(""),
+            json!(1),
+            json!("a.example.com"),
+            json!("ftp://a.example.com/"),
+            json!("https://a:b@a.example.com/"),
+            json!("https://a.example.com/#x"),
+            json!("https://127.1/"),
+            json!("https://a b.example.com/"),
+            json!(format!("https://a.example.com/{}", "x".repeat(2048))),
+            json!("https://elsewhere.org/"),
+        ]
+    };
+    let table = vec![
+        ("name", bad_names()),
+        ("description", bad_descriptions()),
+        ("labels", bad_labels()),
+        ("url", [urls(), vec![json!(null)]].concat()),
+        ("filter", filters()),
+        ("secret", vec![json!("x"), json!(1), json!("whsec_AAAA")]),
+        ("paused", vec![json!("yes"), json!(1), json!(null)]),
+        ("after", vec![json!(1000), json!(-1), json!("1")]),
+    ];
+    check_all(&site, "/webhooks", &good, table, &["name", "url"]).await;
+    site.call("POST", "/webhooks", Some(good)).await.expect(201);
+    for url in urls() {
+        check(&site, "PATCH", "/webhooks/a", json!({"url": url}), "url").await;
+    }
+    for filter in filters() {
+        check(&site, "PATCH", "/webhooks/a", json!({"filter": filter}), "filter").await;
+    }
+    check(&site, "PATCH", "/webhooks/a", json!({"paused": 1}), "paused").await;
+    check(&site, "PATCH", "/webhooks/a", json!({"skip": "yes"}), "skip").await;
+    check(&site, "PATCH", "/webhooks/a", json!({"name": "b"}), "name").await;
+    for (body, field) in [
+        (json!({}), "action"),
+        (json!({"action": "explode"}), "action"),
+        (json!({"action": "rotate_secret", "secret": "x"}), "secret"),
+        (json!({"action": "rotate_secret", "previous_valid_seconds": 604_801}), "previous_valid_seconds"),
+        (json!({"action": "rotate_secret", "colour": 1}), "colour"),
+    ] {
+        check(&site, "POST", "/webhooks/a/action", body, field).await;
+    }
+}
+
+#[tokio::test]
 async fn fields_of_updates_and_actions() {
     let site = Site::new().await;
     site.with_flavor_and_image().await;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 use edgestack_model::{
     Actor, Commit, Event, Generation, Id, Kind, Labels, Name, Sequence,
-    event::{Fact, FlavorEvent, ImageEvent, KeypairEvent, NodeEvent, VmEvent, VolumeEvent},
+    event::{Fact, FlavorEvent, ImageEvent, KeypairEvent, NodeEvent, VmEvent, VolumeEvent, WebhookEvent},
     flavor::{HugePages, Shape},
     idempotency::IdempotencyClaim,
     image::{DiskFormat, ImageContent, ImageSource, ImageSpec, Visibility},
@@ -18,6 +18,7 @@ use edgestack_model::{
     vm::{AfterStop, GuestAgent, Instance, Placement, RunStrategy, StoppedHow, Target, VmKey, VmSpec},
     volume::VolumeSpec,
     waiting::Failure,
+    webhook::{EventFilter, GaveUp, WebhookSpec},
 };
 use uuid::Uuid;
 
@@ -25,7 +26,7 @@ use uuid::Uuid;
 pub fn events() -> Vec<(&'static str, Event)> {
     let vms = vms().into_iter().map(|(case, event)| (case, Fact::Vm(event)));
     let images = images().into_iter().map(|(case, event)| (case, Fact::Image(event)));
-    let facts = vms.chain(images).chain(flavors()).chain(keypairs()).chain(nodes()).chain(volumes());
+    let facts = vms.chain(images).chain(flavors()).chain(keypairs()).chain(nodes()).chain(volumes()).chain(webhooks());
     facts.map(|(case, fact)| (case, event(fact))).collect()
 }
 
@@ -346,4 +347,61 @@ fn volumes() -> Vec<(&'static str, Fact)> {
     ]
     .map(|event| ("", Fact::Volume(event)))
     .into()
+}
+
+fn webhooks() -> Vec<(&'static str, Fact)> {
+    let filter = EventFilter {
+        kinds: [Kind::Vm, Kind::Webhook].into(),
+        names: ["web-1".to_owned()].into(),
+        labels: labels(),
+        types: ["VmStarted".to_owned()].into(),
+        actors: ["admin".to_owned()].into(),
+    };
+    let url = || "https://hooks.example.com/edge?a=b".parse().unwrap();
+    let secret = || SealedText { key_id: "k1".into(), ciphertext: "AAAA".into(), length_bytes: 38 };
+    let created = |filter| WebhookEvent::WebhookCreated {
+        description: "for the ops".into(),
+        labels: labels(),
+        spec: WebhookSpec { url: url(), filter },
+        secret: secret(),
+        paused: false,
+        begin_after: Sequence(7),
+    };
+    let disabled = |why| WebhookEvent::WebhookDisabled {
+        why,
+        reason: "the target answered 410 Gone".into(),
+        delivered_through: Sequence(9),
+    };
+    let all = vec![
+        ("", created(filter.clone())),
+        ("everything", created(EventFilter::default())),
+        (
+            "",
+            WebhookEvent::WebhookUpdated {
+                change: change(),
+                url: Some(url()),
+                filter: Some(filter),
+                paused: Some(true),
+                begin_after: Some(Sequence(8)),
+            },
+        ),
+        (
+            "nothing",
+            WebhookEvent::WebhookUpdated {
+                change: MetaChange::default(),
+                url: None,
+                filter: None,
+                paused: None,
+                begin_after: None,
+            },
+        ),
+        ("", WebhookEvent::WebhookSecretRotated { secret: secret(), previous_until: Some(time(60)) }),
+        ("at-once", WebhookEvent::WebhookSecretRotated { secret: secret(), previous_until: None }),
+        ("", WebhookEvent::WebhookFailing { failure: failure(), delivered_through: Sequence(9) }),
+        ("", WebhookEvent::WebhookRecovered { failing_since: time(0), delivered_through: Sequence(9) }),
+        ("", disabled(GaveUp::Gone)),
+        ("too-long", disabled(GaveUp::TooLong)),
+        ("", WebhookEvent::WebhookDeleted {}),
+    ];
+    all.into_iter().map(|(case, event)| (case, Fact::Webhook(event))).collect()
 }

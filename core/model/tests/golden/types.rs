@@ -2,7 +2,7 @@
 
 use edgestack_model::{
     Kind,
-    event::{FlavorEvent, ImageEvent, KeypairEvent, NodeEvent, VmEvent, VolumeEvent},
+    event::{FlavorEvent, ImageEvent, KeypairEvent, NodeEvent, VmEvent, VolumeEvent, WebhookEvent},
 };
 use serde::de::DeserializeOwned;
 
@@ -25,6 +25,7 @@ pub fn all_types() -> Vec<(Kind, String)> {
         Kind::Keypair => types_of::<KeypairEvent>(),
         Kind::Node => types_of::<NodeEvent>(),
         Kind::Volume => types_of::<VolumeEvent>(),
+        Kind::Webhook => types_of::<WebhookEvent>(),
     };
     Kind::ALL.into_iter().flat_map(|kind| types(kind).into_iter().map(move |one| (kind, one))).collect()
 }

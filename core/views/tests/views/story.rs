@@ -196,6 +196,7 @@ pub fn shows(views: &Views, world: &World) {
             Kind::Keypair => world.keypairs.len(),
             Kind::Node => world.nodes.len(),
             Kind::Volume => world.volumes.len(),
+            Kind::Webhook => world.webhooks.len(),
         };
         assert_eq!(listed.len(), count, "{kind}");
         for one in listed {

@@ -30,8 +30,13 @@ pub fn check(outside: &Outside, evidence: &Evidence) -> Result<(), String> {
                         return Err(format!("commit {}: {orphan:?} is no orphan", commit.sequence));
                     }
                 }
-                Fact::Vm(_) | Fact::Image(_) | Fact::Flavor(_) | Fact::Keypair(_) | Fact::Node(_) | Fact::Volume(_) => {
-                }
+                Fact::Vm(_)
+                | Fact::Image(_)
+                | Fact::Flavor(_)
+                | Fact::Keypair(_)
+                | Fact::Node(_)
+                | Fact::Volume(_)
+                | Fact::Webhook(_) => {}
             }
         }
     }

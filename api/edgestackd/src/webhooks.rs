@@ -1,0 +1,132 @@
+//! The webhook role, and what the API asks of it.
+
+use std::{path::Path, sync::Arc, time::Duration};
+
+use edgestack_engine::{Clock, CommandPort};
+use edgestack_model::{
+    Id, Name,
+    webhook::{AllowList, NotAllowed, TargetUrl, Webhook},
+};
+use edgestack_pool::Reporter;
+use edgestack_seal::SealingKey;
+use edgestack_server::WebhookAccess;
+use edgestack_timeline::Timeline;
+use edgestack_wire::webhook::{Delivery, LastAttempt};
+use edgestack_worker_webhook::{
+    Patience, Progress, ProgressFolder, SystemResolver, Targets, WebhookPool, WebhookPoolParts,
+};
+
+use crate::{
+    certificate,
+    failure::Failure,
+    log_store::LogStore,
+    options::{Options, Role},
+    state_folder,
+};
+
+/// Where webhooks may deliver to, by the command line.
+///
+/// # Errors
+/// [`Failure::Certificate`] when `--webhook-ca` is no certificate, [`Failure::System`] when TLS can't be set up.
+pub fn targets(options: &Options) -> Result<Targets, Failure> {
+    let roots = match &options.webhook_ca {
+        Some(file) => certificate::read(file)?,
+        None => vec![],
+    };
+    let allowed = AllowList::new(options.webhook_allow.iter().cloned());
+    Targets::new(allowed, Arc::new(SystemResolver), roots)
+        .map_err(|error| Failure::System { what: "TLS for webhooks", source: std::io::Error::other(error) })
+}
+
+/// What the worker is given besides the log.
+pub struct Parts {
+    /// Where commands go.
+    pub port: Arc<dyn CommandPort>,
+    /// Opens secrets.
+    pub seal: SealingKey,
+    /// Time and ids.
+    pub clock: Arc<dyn Clock>,
+    /// Where may be delivered to.
+    pub targets: Targets,
+    /// What labels of the past are read from.
+    pub timeline: Timeline,
+    /// The node's name.
+    pub node: Name,
+}
+
+/// Starts the worker, if this process has its role.
+pub fn start(options: &Options, parts: Parts, store: &LogStore, root: &Path) {
+    if !options.has(Role::WorkerWebhook) {
+        return;
+    }
+    let Parts { port, seal, clock, targets, timeline, node } = parts;
+    WebhookPool::start(WebhookPoolParts {
+        replica: store.replica.clone(),
+        log: store.log.clone(),
+        timeline,
+        reporter: Reporter::new(port, "webhook", node.as_str()),
+        seal,
+        targets,
+        progress: ProgressFolder::new(state_folder::webhooks(root)),
+        clock,
+        patience: Patience::default(),
+        beat: Duration::from_secs(options.beat_seconds),
+    });
+}
+
+/// The past, for those of our roles that look into it. The folder of snapshots is the API's where this process has that
+/// role: two must not write into one.
+///
+/// # Errors
+/// [`Failure::Folder`].
+pub fn timeline(options: &Options, store: &LogStore, root: &Path) -> Result<Timeline, Failure> {
+    let folder = if options.has(Role::Api) {
+        state_folder::snapshots(root)
+    } else {
+        state_folder::webhooks(root).join("snapshots")
+    };
+    Timeline::open(&folder, store.log.clone(), store.archive.clone())
+        .map_err(|source| Failure::Folder { path: folder, source })
+}
+
+/// What the API asks: the operator's list, and the worker's files, which are on this node whichever process writes them.
+pub struct Access {
+    /// Where may be delivered to.
+    pub targets: Targets,
+    /// How far each webhook has come.
+    pub progress: ProgressFolder,
+}
+
+impl WebhookAccess for Access {
+    fn check(&self, url: &TargetUrl) -> Result<(), NotAllowed> {
+        self.targets.check(url)
+    }
+
+    fn delivery(&self, webhook: Id<Webhook>, head: u64) -> Option<Delivery> {
+        // One that can't be read is the worker's to mend, and to tell.
+        let progress = self.progress.read(webhook.uuid()).ok()??;
+        Some(shown(&progress, head))
+    }
+}
+
+fn shown(progress: &Progress, head: u64) -> Delivery {
+    let attempts =
+        progress.waiting.iter().filter_map(|waiting| waiting.failures.as_ref()).map(|failed| failed.attempts);
+    let last = progress.last_attempt.as_ref();
+    Delivery {
+        delivered_through: progress.delivered_through(),
+        behind_commits: head.saturating_sub(progress.cursor),
+        waiting_events: progress.waiting.len() as u64,
+        oldest_waiting: progress.waiting.first().map(|first| format!("{}.{}", first.sequence, first.index)),
+        attempts: attempts.max().unwrap_or(0),
+        next_attempt_at: progress.next_attempt_at,
+        last_attempt: last.map(|last| LastAttempt {
+            at: last.at,
+            event: last.event.clone(),
+            delivered: last.delivered,
+            answer: last.answer.clone(),
+        }),
+        last_delivered_at: progress.last_delivered_at,
+        delivered_events: progress.delivered,
+    }
+}
