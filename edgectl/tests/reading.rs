@@ -131,7 +131,7 @@ async fn a_reader_that_goes_away_is_no_failure() {
 fn history(sequence: u64, event: &str, cause: Option<u64>) -> String {
     let cause = cause.map_or("null".to_owned(), |n| format!("\"00000000-0000-0000-0000-{n:012}\""));
     format!(
-        r#"{{"sequence":{sequence},"time":"2026-09-21T14:13:20Z","type":"{event}","kind":"vm","resource_id":"0197a5a0-0000-7000-8000-000000000001","name":"hello","generation":1,"message":"so it is","actor":{{"name":"admin","credential":"token:3f9ac2d1","from":"127.0.0.1"}},"command":"create-vm","commit_id":"00000000-0000-0000-0000-{sequence:012}","correlation_id":"00000000-0000-0000-0000-000000000007","causation_id":{cause},"reason":null,"data":{{}}}}"#
+        r#"{{"sequence":{sequence},"time":"2026-09-21T14:13:20Z","type":"{event}","version":1,"kind":"vm","resource_id":"0197a5a0-0000-7000-8000-000000000001","name":"hello","generation":1,"message":"so it is","actor":{{"name":"admin","credential":"token:3f9ac2d1","from":"127.0.0.1"}},"command":"create-vm","commit_id":"00000000-0000-0000-0000-{sequence:012}","correlation_id":"00000000-0000-0000-0000-000000000007","causation_id":{cause},"reason":null,"data":{{}}}}"#
     )
 }
 

@@ -34,7 +34,7 @@ pub fn app(state: AppState) -> Router {
         .iter()
         .fold(open, |router, prefix| router.nest(prefix, resources.clone()))
         .route("/openapi.json", get(docs::openapi))
-        .route("/asyncapi.json", get(schemas::asyncapi))
+        .route("/asyncapi.json", get(schemas::show_asyncapi))
         .route("/docs", get(docs::docs))
         .fallback(no_such_path)
         .method_not_allowed_fallback(method_not_allowed)

@@ -14,7 +14,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    GuestAccess, Refusals, RunningUploads, Tokens, WebhookAccess, events::Hub, fork::Forks, schemas::Contract,
+    GuestAccess, Refusals, RunningUploads, Tokens, WebhookAccess, events::Hub, fork::Forks, schemas::asyncapi,
 };
 
 /// The longest upload of an image unless set otherwise: 64 GiB.
@@ -93,7 +93,7 @@ pub(crate) struct Site {
     pub app: AppState,
     /// `/openapi.json`, made once.
     pub openapi: String,
-    contract: OnceLock<Contract>,
+    asyncapi: OnceLock<String>,
     pub rsa_generations: Semaphore,
     /// What happens now, for all who follow.
     pub events: Hub,
@@ -110,7 +110,7 @@ impl Site {
         Arc::new(Self {
             app,
             openapi,
-            contract: OnceLock::new(),
+            asyncapi: OnceLock::new(),
             rsa_generations: Semaphore::new(RSA_GENERATIONS_MAX),
             backups: Arc::new(Semaphore::new(BACKUPS_MAX)),
             forks: Arc::new(Semaphore::new(FORKS_MAX)),
@@ -119,8 +119,8 @@ impl Site {
         })
     }
 
-    /// `/asyncapi.json` and `/schemas`.
-    pub fn contract(&self) -> &Contract {
-        self.contract.get_or_init(|| Contract::of(&self.app.site))
+    /// `/asyncapi.json`, made when it is first asked for.
+    pub fn asyncapi(&self) -> &str {
+        self.asyncapi.get_or_init(|| asyncapi::document(&self.app.site).to_string())
     }
 }

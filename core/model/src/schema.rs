@@ -138,7 +138,9 @@ fn events_of<E: JsonSchema>(generator: &mut SchemaGenerator, kind: Kind, version
         for (field, value) in [("kind", json!(kind)), ("type", json!(name)), ("version", json!(version))] {
             schema["properties"][field]["const"] = value;
         }
-        schema["properties"]["data"] = variant["properties"]["data"].clone();
+        let mut data = variant["properties"]["data"].clone();
+        data["description"] = record["properties"]["data"]["description"].clone();
+        schema["properties"]["data"] = data;
         Some(NamedSchema { kind: Some(kind), name: name.to_owned(), version, schema })
     });
     schemas.collect()

@@ -20,7 +20,7 @@ server. Both begin at any place of the log. /schemas has the same schemas as JSO
 const FEED: &str = "feed.";
 
 /// The document.
-pub(super) fn document(site: &SiteInfo) -> Value {
+pub(crate) fn document(site: &SiteInfo) -> Value {
     let schemas = Schemas::generate(Dialect::AsyncApi);
     let mut document = json!({
         "asyncapi": "3.0.0",

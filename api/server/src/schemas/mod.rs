@@ -1,9 +1,12 @@
 //! The log as a contract for programs in any language: `/schemas`, a JSON Schema for each type and version of event, and
 //! `/asyncapi.json`, which tells where the events are heard. Both are made from the types that the log is written with.
 
-mod asyncapi;
+pub(crate) mod asyncapi;
 
-use std::sync::Arc;
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, LazyLock},
+};
 
 use axum::{
     Json,
@@ -22,17 +25,7 @@ use crate::{
     state::Site,
 };
 
-/// What is served, made when it is first asked for.
-pub(crate) struct Contract {
-    schemas: Schemas,
-    asyncapi: String,
-}
-
-impl Contract {
-    pub fn of(site: &SiteInfo) -> Self {
-        Self { schemas: Schemas::generate(Dialect::Draft202012), asyncapi: asyncapi::document(site).to_string() }
-    }
-}
+static SCHEMAS: LazyLock<Schemas> = LazyLock::new(|| Schemas::generate(Dialect::Draft202012));
 
 pub(crate) fn routes() -> OpenApiRouter<Arc<Site>> {
     OpenApiRouter::new().routes(routes!(list_schemas)).routes(routes!(show_schema))
@@ -44,13 +37,9 @@ pub(crate) fn url(site: &SiteInfo, name: &str, version: u32) -> String {
 }
 
 /// The names and versions that there are, for the parameters of the OpenAPI document.
-pub(crate) fn names_and_versions() -> (Vec<String>, Vec<u32>) {
-    let all = Schemas::generate(Dialect::Draft202012).all;
-    let mut versions: Vec<u32> = all.iter().map(|named| named.version).collect();
-    versions.sort_unstable();
-    versions.dedup();
-    let mut names: Vec<String> = all.into_iter().map(|named| named.name).collect();
-    names.dedup();
+pub(crate) fn names_and_versions() -> (BTreeSet<&'static str>, BTreeSet<u32>) {
+    let names: BTreeSet<_> = SCHEMAS.all.iter().map(|named| named.name.as_str()).collect();
+    let versions: BTreeSet<_> = SCHEMAS.all.iter().map(|named| named.version).collect();
     (names, versions)
 }
 
@@ -69,7 +58,7 @@ async fn list_schemas(State(site): State<Arc<Site>>, parameters: Parameters) -> 
         description: named.schema["description"].as_str().unwrap_or_default().to_owned(),
         url: url(&site.app.site, &named.name, named.version),
     };
-    Ok(Json(SchemaList { items: site.contract().schemas.all.iter().map(link).collect() }).into_response())
+    Ok(Json(SchemaList { items: SCHEMAS.all.iter().map(link).collect() }).into_response())
 }
 
 #[utoipa::path(
@@ -87,20 +76,19 @@ async fn show_schema(State(site): State<Arc<Site>>, request: Request) -> Answer 
     Parameters::parse(parts.uri.query().unwrap_or(""))?.finish()?;
     let mut segments = path::segments(&mut parts, &site).await?.into_iter();
     let (name, version) = (segments.next().unwrap_or_default(), segments.next().unwrap_or_default());
-    let schemas = &site.contract().schemas;
-    let named = schemas.all.iter().find(|named| named.name == name && named.version.to_string() == version);
+    let named = SCHEMAS.all.iter().find(|named| named.name == name && named.version.to_string() == version);
     let Some(named) = named else {
         let why = "there is no schema of this name and version; /schemas lists those that there are";
         return Err(Failure::new(&codes::NO_SUCH_PATH, why));
     };
-    let mut document = schemas.document(named);
+    let mut document = SCHEMAS.document(named);
     document["$id"] = url(&site.app.site, &named.name, named.version).into();
     Ok(json_as("application/schema+json", document.to_string()))
 }
 
 /// `GET /asyncapi.json`.
-pub(crate) async fn asyncapi(State(site): State<Arc<Site>>) -> Response {
-    json_as("application/json", site.contract().asyncapi.clone())
+pub(crate) async fn show_asyncapi(State(site): State<Arc<Site>>) -> Response {
+    json_as("application/json", site.asyncapi().to_owned())
 }
 
 fn json_as(content_type: &'static str, text: String) -> Response {
