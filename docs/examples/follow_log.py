@@ -119,6 +119,11 @@ class Position:
         os.replace(f"{self.file}.new", self.file)
 
 
+async def complain(error):
+    """Tells what will be tried again."""
+    print(f"follow_log: {error or type(error).__name__}; trying again", file=sys.stderr)
+
+
 async def messages(stream, after):
     """Every message of the stream after one, for ever. What the server has of us may vanish: it is made anew."""
     while True:
@@ -140,6 +145,9 @@ async def messages(stream, after):
                     continue
                 for message in batch:
                     sequence = message.metadata.sequence.stream
+                    if sequence <= after:
+                        # A server that was killed forgets what it had told last, and tells it again.
+                        continue
                     if sequence != after + 1:
                         raise Damaged(f"after message {after} comes {sequence}")
                     after = sequence
@@ -147,7 +155,7 @@ async def messages(stream, after):
         except NotFoundError:
             continue
         except nats.errors.Error as error:
-            print(f"{error}; trying again", file=sys.stderr)
+            await complain(error)
             await asyncio.sleep(1)
         finally:
             if consumer is not None:
@@ -159,7 +167,7 @@ async def follow(options):
         client = json.load(file)
     schemas = Schemas(client["url"], client.get("ca_file"))
     position = Position(options.position)
-    connection = await nats.connect(client["nats_url"], max_reconnect_attempts=-1)
+    connection = await nats.connect(client["nats_url"], max_reconnect_attempts=-1, error_cb=complain)
     stream = connection.jetstream()
     last = (await stream.stream_info(STREAM)).state.last_seq
     if last < position.message:
