@@ -25,6 +25,7 @@ use crate::{
     vm::VmCommand,
     volume::VolumeCommand,
     webhook::WebhookCommand,
+    what_if::WhatIfArgs,
 };
 
 /// Virtual machines at the edge, from the command line.
@@ -105,6 +106,11 @@ pub enum Command {
         after_help = "Example:\n  edgectl adopt 0199a0b1-0000-7000-8000-000000000001 --reason 'the log was restored'"
     )]
     Adopt(AdoptArgs),
+    /// Tells what would happen, on a copy of the site in memory with simulated drivers; nothing real is touched.
+    #[command(
+        after_help = "The steps of files come first, then what is lost or crashes, then the command, then what comes back, then time.\n\nExample:\n  edgectl what-if create-vm hello --image debian-12 --flavor small\n  edgectl what-if --lose-node edge-1 --wait-seconds 60\n  edgectl what-if plan.yaml --at '1 hour ago'"
+    )]
+    WhatIf(Box<WhatIfArgs>),
     /// Checks the whole log: sequences, hash chain, events, and the worlds between. Exit code 1 when it is not whole.
     #[command(after_help = "Example:\n  edgectl verify-log")]
     VerifyLog(VerifyArgs),
@@ -434,7 +440,7 @@ mod tests {
             show-image-events show-flavor-events show-keypair-events show-node-events watch-vms api config completion \
             create-webhook list-webhooks show-webhook update-webhook rotate-webhook-secret remove-webhook \
             show-webhook-events version diff explain history replay verify-log watch backup verify-backup restore \
-            reconcile force-remove adopt"
+            reconcile force-remove adopt what-if"
             .split_whitespace()
             .collect();
         expected.sort_unstable();

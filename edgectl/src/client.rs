@@ -3,12 +3,12 @@
 
 use std::{
     path::PathBuf,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
-use edgestack_wire::Problem;
+use edgestack_wire::{Problem, what_if::Step};
 use futures::TryStreamExt;
 use reqwest::{
     Body, Method, Request, Response, StatusCode, Url,
@@ -22,7 +22,7 @@ use crate::{
     cli::ChangeArgs,
     config::{ConfigError, Effective, Setting},
     failure::Failure,
-    output,
+    output::{self, Format},
     trust::{self, Untrusted},
 };
 
@@ -102,6 +102,9 @@ pub enum ClientError {
         #[source]
         source: std::io::Error,
     },
+    /// The change was recorded and not sent: the client is a recorder. No failure, but there is no answer either.
+    #[error("recorded, not sent")]
+    Recorded,
     /// A header that HTTP has no room for.
     #[error("{what} holds characters that an HTTP header cannot carry; use printable ASCII")]
     Header {
@@ -127,6 +130,7 @@ impl ClientError {
             | Self::Slow { .. }
             | Self::Broken { .. }
             | Self::File { .. }
+            | Self::Recorded
             | Self::Header { .. } => None,
         }
     }
@@ -142,6 +146,7 @@ impl ClientError {
             | Self::Untrusted(_)
             | Self::NotHttp { .. }
             | Self::File { .. }
+            | Self::Recorded
             | Self::Header { .. } => None,
         }
     }
@@ -189,13 +194,25 @@ pub struct Reply {
     pub body: String,
 }
 
+/// The changes that a command would have sent.
+#[derive(Clone, Debug, Default)]
+pub struct Recording {
+    /// Each as a step of what-if.
+    pub requests: Vec<Step>,
+    /// How the command was asked to print.
+    pub output: Format,
+}
+
 /// One site.
+#[derive(Clone)]
 pub struct Client {
     http: reqwest::Client,
     base: Url,
     authorization: HeaderValue,
     token_from: String,
     ca_file: Option<Setting>,
+    /// Where changes are kept instead of being sent.
+    recording: Option<Arc<Mutex<Recording>>>,
 }
 
 impl Client {
@@ -224,7 +241,24 @@ impl Client {
             builder = trust::only(builder, ca_file)?;
         }
         let http = builder.build().map_err(|source| ClientError::Unreachable { url: url.value.clone(), source })?;
-        Ok(Self { http, base, authorization, token_from: token.from.clone(), ca_file: config.ca_file.clone() })
+        let (token_from, ca_file) = (token.from.clone(), config.ca_file.clone());
+        Ok(Self { http, base, authorization, token_from, ca_file, recording: None })
+    }
+
+    /// A client that reads as this one does, and keeps each change instead of sending it.
+    pub fn recorder(&self) -> Self {
+        Self { recording: Some(Arc::default()), ..self.clone() }
+    }
+
+    /// What a recorder has kept.
+    pub fn recording(&self) -> Recording {
+        let kept = self.recording.as_ref().map(|kept| kept.lock().unwrap_or_else(PoisonError::into_inner).clone());
+        kept.unwrap_or_default()
+    }
+
+    /// Whether changes are kept instead of being sent.
+    pub fn is_recorder(&self) -> bool {
+        self.recording.is_some()
     }
 
     /// The URL of path segments under the API's prefix, each a name or id as the user typed it.
@@ -315,6 +349,9 @@ impl Client {
         payload: &Payload,
         args: &ChangeArgs,
     ) -> Result<Reply, ClientError> {
+        if let Some(recording) = &self.recording {
+            return Err(self.record(recording, &method, segments, payload, args));
+        }
         let query: &[(&str, &str)] = if args.dry_run { &[("dry_run", "true")] } else { &[] };
         let url = self.url(segments, query);
         let key = Uuid::new_v4().to_string();
@@ -338,6 +375,41 @@ impl Client {
             ));
             tokio::time::sleep(pause).await;
         }
+    }
+
+    fn record(
+        &self,
+        recording: &Mutex<Recording>,
+        method: &Method,
+        segments: &[&str],
+        payload: &Payload,
+        args: &ChangeArgs,
+    ) -> ClientError {
+        let body = match payload {
+            // What the wire types wrote is JSON.
+            Payload::Json(text) => serde_json::from_str(text).ok(),
+            Payload::Empty | Payload::File(_) => None,
+        };
+        let path = self.url(segments, &[]).path().to_owned();
+        let before = self.base.path().trim_end_matches('/');
+        let path = path.strip_prefix(before).unwrap_or(&path).to_owned();
+        let mut recording = recording.lock().unwrap_or_else(PoisonError::into_inner);
+        recording.output = args.output.output;
+        recording.requests.push(Step { method: Some(method.to_string()), path: Some(path), body, ..Step::default() });
+        ClientError::Recorded
+    }
+
+    /// Asks something that takes a JSON document and changes nothing.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn ask(&self, url: Url, document: String) -> Result<String, ClientError> {
+        let mut request = self.request(Method::POST, url.clone());
+        request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        *request.body_mut() = Some(Body::from(document));
+        *request.timeout_mut() = Some(REQUEST_TIMEOUT);
+        let response = self.send(request).await?;
+        body(&url, response).await
     }
 
     async fn change_once(

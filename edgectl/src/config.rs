@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// Flags that every command takes.
-#[derive(Args, Clone, Debug, Default)]
+#[derive(Args, Clone, Debug, Default, PartialEq, Eq)]
 pub struct TargetArgs {
     /// The API's base URL, over EDGESTACK_URL and the config file.
     #[arg(long, global = true, value_name = "URL", help_heading = "Site")]

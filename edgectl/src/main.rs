@@ -24,6 +24,7 @@ mod keypair;
 mod live;
 mod node;
 mod output;
+mod plan_file;
 mod progress;
 mod repair;
 mod replay;
@@ -38,6 +39,7 @@ mod volume;
 mod wait;
 mod watch;
 mod webhook;
+mod what_if;
 
 use std::process::ExitCode;
 
@@ -95,29 +97,46 @@ fn suggest_few(error: &mut clap::Error) {
 async fn run(cli: Cli) -> Result<(), Failure> {
     let target = cli.target;
     match cli.command {
-        Command::Vm(command) => vm::run(command, &site(&target)?).await,
-        Command::Image(command) => image::run(command, &site(&target)?).await,
-        Command::Flavor(command) => flavor::run(command, &site(&target)?).await,
-        Command::Keypair(command) => keypair::run(command, &site(&target)?).await,
-        Command::Node(command) => node::run(command, &site(&target)?).await,
-        Command::Volume(command) => volume::run(command, &site(&target)?).await,
-        Command::Webhook(command) => webhook::run(command, &site(&target)?).await,
-        Command::Api(args) => api::run(args, &site(&target)?).await,
-        Command::Watch(args) => events::run(&args, &site(&target)?).await,
-        Command::History(args) => search::run(&args, &site(&target)?).await,
-        Command::Explain(args) => explain::run(&args, &site(&target)?).await,
-        Command::Reconcile(args) => repair::reconcile(&args, &site(&target)?).await,
-        Command::ForceRemove(args) => repair::force_remove(&args, &site(&target)?).await,
-        Command::Adopt(args) => repair::adopt(&args, &site(&target)?).await,
-        Command::VerifyLog(args) => replay::verify(&args, &site(&target)?).await,
-        Command::Replay(args) => replay::replay(&args, &site(&target)?).await,
-        Command::Backup(args) => backup::backup(&args, &site(&target)?).await,
         Command::VerifyBackup(args) => backup::verify(&args),
         Command::Restore(args) => backup::restore(&args),
-        Command::Diff(args) => diff::run(&args, &site(&target)?).await,
         Command::Config(command) => config::run(&command, &target),
         Command::Completion(args) => completion::run(&args),
         Command::Version(args) => version::run(&args, &target).await,
+        Command::WhatIf(args) => {
+            let tried = async |cli: Cli, client: &Client| on_site(cli.command, client).await;
+            what_if::run(*args, &site(&target)?, tried).await
+        }
+        command => on_site(command, &site(&target)?).await,
+    }
+}
+
+/// Commands that are about a site's objects and its log.
+async fn on_site(command: Command, client: &Client) -> Result<(), Failure> {
+    match command {
+        Command::Vm(command) => vm::run(command, client).await,
+        Command::Image(command) => image::run(command, client).await,
+        Command::Flavor(command) => flavor::run(command, client).await,
+        Command::Keypair(command) => keypair::run(command, client).await,
+        Command::Node(command) => node::run(command, client).await,
+        Command::Volume(command) => volume::run(command, client).await,
+        Command::Webhook(command) => webhook::run(command, client).await,
+        Command::Api(args) => api::run(args, client).await,
+        Command::Watch(args) => events::run(&args, client).await,
+        Command::History(args) => search::run(&args, client).await,
+        Command::Explain(args) => explain::run(&args, client).await,
+        Command::Reconcile(args) => repair::reconcile(&args, client).await,
+        Command::ForceRemove(args) => repair::force_remove(&args, client).await,
+        Command::Adopt(args) => repair::adopt(&args, client).await,
+        Command::VerifyLog(args) => replay::verify(&args, client).await,
+        Command::Replay(args) => replay::replay(&args, client).await,
+        Command::Backup(args) => backup::backup(&args, client).await,
+        Command::Diff(args) => diff::run(&args, client).await,
+        Command::WhatIf(_)
+        | Command::VerifyBackup(_)
+        | Command::Restore(_)
+        | Command::Config(_)
+        | Command::Completion(_)
+        | Command::Version(_) => Err(Failure::Usage("that command is about no object of the site".to_owned())),
     }
 }
 
