@@ -47,6 +47,7 @@ pub mod serve;
 mod shown;
 mod ssh_keys;
 mod state;
+mod undo;
 mod upload;
 mod upload_folder;
 mod vms;

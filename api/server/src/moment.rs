@@ -158,7 +158,7 @@ pub(crate) async fn at(site: &Site, name: &str, text: &str) -> Result<Moment, Fa
     timeline.at(sequence).await.map_err(failed)
 }
 
-fn failure(name: &str, error: TimelineError) -> Failure {
+pub(crate) fn failure(name: &str, error: TimelineError) -> Failure {
     match error {
         TimelineError::Beyond { last } => {
             Failure::parameter(name, format_args!("the log ends at commit {last}; leave {name} out to see now"))

@@ -333,6 +333,9 @@ fn add_problems(path: &str, sort: &Sort, operation: &mut Value) {
     if sort.has_body {
         statuses.extend([408, 413, 415, 422]);
     }
+    if path == "/edgetron/undo" {
+        statuses.extend([404, 412]);
+    }
     if sort.is_upload {
         statuses.push(507);
     }

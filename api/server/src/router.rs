@@ -8,7 +8,7 @@ use utoipa_axum::router::OpenApiRouter;
 
 use crate::{
     AppState, backup, codes, diff, docs, events, explain, flavors, health, history_search, images, keypairs, nodes,
-    observe, openapi, problem::Failure, replay, schemas, state::Site, vms, volumes, webhooks, what_if,
+    observe, openapi, problem::Failure, replay, schemas, state::Site, undo, vms, volumes, webhooks, what_if,
 };
 
 /// The prefixes, both in the field. Links that the API hands out use the first.
@@ -25,6 +25,7 @@ pub fn app(state: AppState) -> Router {
         .merge(history_search::routes())
         .merge(replay::routes())
         .merge(schemas::routes())
+        .merge(undo::routes())
         .merge(what_if::routes())
         .split_for_parts();
     let (resources, document) = resources().split_for_parts();

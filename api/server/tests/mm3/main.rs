@@ -20,6 +20,7 @@ mod replay;
 mod site;
 mod sockets;
 mod sweep;
+mod undo;
 mod upload;
 mod watches;
 mod webhooks;
