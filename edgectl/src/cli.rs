@@ -21,6 +21,7 @@ use crate::{
     repair::{AdoptArgs, ForceRemoveArgs, ReconcileArgs},
     replay::{ReplayArgs, VerifyArgs},
     search::HistoryArgs,
+    undo::UndoArgs,
     version::VersionArgs,
     vm::VmCommand,
     volume::VolumeCommand,
@@ -111,6 +112,11 @@ pub enum Command {
         after_help = "The steps of files come first, then what is lost or crashes, then the command, then what comes back, then time.\n\nExample:\n  edgectl what-if create-vm hello --image debian-12 --flavor small\n  edgectl what-if --lose-node edge-1 --wait-seconds 60\n  edgectl what-if plan.yaml --at '1 hour ago'"
     )]
     WhatIf(Box<WhatIfArgs>),
+    /// Proposes the commands that take a change back, shows what they would lead to, and runs them when you say so.
+    #[command(
+        after_help = "Nothing is taken out of the log: what undoes a change is a change, too.\n\nExample:\n  edgectl undo 12\n  edgectl undo 12 --yes --reason 'a slip'"
+    )]
+    Undo(UndoArgs),
     /// Checks the whole log: sequences, hash chain, events, and the worlds between. Exit code 1 when it is not whole.
     #[command(after_help = "Example:\n  edgectl verify-log")]
     VerifyLog(VerifyArgs),
@@ -440,7 +446,7 @@ mod tests {
             show-image-events show-flavor-events show-keypair-events show-node-events watch-vms api config completion \
             create-webhook list-webhooks show-webhook update-webhook rotate-webhook-secret remove-webhook \
             show-webhook-events version diff explain history replay verify-log watch backup verify-backup restore \
-            reconcile force-remove adopt what-if"
+            reconcile force-remove adopt what-if undo"
             .split_whitespace()
             .collect();
         expected.sort_unstable();

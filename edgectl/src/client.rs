@@ -3,12 +3,12 @@
 
 use std::{
     path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
-use edgestack_wire::{Problem, what_if::Step};
+use edgestack_wire::Problem;
 use futures::TryStreamExt;
 use reqwest::{
     Body, Method, Request, Response, StatusCode, Url,
@@ -22,7 +22,8 @@ use crate::{
     cli::ChangeArgs,
     config::{ConfigError, Effective, Setting},
     failure::Failure,
-    output::{self, Format},
+    output,
+    recording::Recorder,
     trust::{self, Untrusted},
 };
 
@@ -194,15 +195,6 @@ pub struct Reply {
     pub body: String,
 }
 
-/// The changes that a command would have sent.
-#[derive(Clone, Debug, Default)]
-pub struct Recording {
-    /// Each as a step of what-if.
-    pub requests: Vec<Step>,
-    /// How the command was asked to print.
-    pub output: Format,
-}
-
 /// One site.
 #[derive(Clone)]
 pub struct Client {
@@ -212,7 +204,7 @@ pub struct Client {
     token_from: String,
     ca_file: Option<Setting>,
     /// Where changes are kept instead of being sent.
-    recording: Option<Arc<Mutex<Recording>>>,
+    recorder: Option<Recorder>,
 }
 
 impl Client {
@@ -242,23 +234,17 @@ impl Client {
         }
         let http = builder.build().map_err(|source| ClientError::Unreachable { url: url.value.clone(), source })?;
         let (token_from, ca_file) = (token.from.clone(), config.ca_file.clone());
-        Ok(Self { http, base, authorization, token_from, ca_file, recording: None })
+        Ok(Self { http, base, authorization, token_from, ca_file, recorder: None })
     }
 
     /// A client that reads as this one does, and keeps each change instead of sending it.
-    pub fn recorder(&self) -> Self {
-        Self { recording: Some(Arc::default()), ..self.clone() }
-    }
-
-    /// What a recorder has kept.
-    pub fn recording(&self) -> Recording {
-        let kept = self.recording.as_ref().map(|kept| kept.lock().unwrap_or_else(PoisonError::into_inner).clone());
-        kept.unwrap_or_default()
+    pub fn recording_in(&self, recorder: Recorder) -> Self {
+        Self { recorder: Some(recorder), ..self.clone() }
     }
 
     /// Whether changes are kept instead of being sent.
-    pub fn is_recorder(&self) -> bool {
-        self.recording.is_some()
+    pub fn records(&self) -> bool {
+        self.recorder.is_some()
     }
 
     /// The URL of path segments under the API's prefix, each a name or id as the user typed it.
@@ -349,8 +335,11 @@ impl Client {
         payload: &Payload,
         args: &ChangeArgs,
     ) -> Result<Reply, ClientError> {
-        if let Some(recording) = &self.recording {
-            return Err(self.record(recording, &method, segments, payload, args));
+        if let Some(recorder) = &self.recorder {
+            let url = self.url(segments, &[]);
+            let before = self.base.path().trim_end_matches('/');
+            recorder.keep(&method, url.path().strip_prefix(before).unwrap_or(url.path()), payload, args);
+            return Err(ClientError::Recorded);
         }
         let query: &[(&str, &str)] = if args.dry_run { &[("dry_run", "true")] } else { &[] };
         let url = self.url(segments, query);
@@ -377,29 +366,7 @@ impl Client {
         }
     }
 
-    fn record(
-        &self,
-        recording: &Mutex<Recording>,
-        method: &Method,
-        segments: &[&str],
-        payload: &Payload,
-        args: &ChangeArgs,
-    ) -> ClientError {
-        let body = match payload {
-            // What the wire types wrote is JSON.
-            Payload::Json(text) => serde_json::from_str(text).ok(),
-            Payload::Empty | Payload::File(_) => None,
-        };
-        let path = self.url(segments, &[]).path().to_owned();
-        let before = self.base.path().trim_end_matches('/');
-        let path = path.strip_prefix(before).unwrap_or(&path).to_owned();
-        let mut recording = recording.lock().unwrap_or_else(PoisonError::into_inner);
-        recording.output = args.output.output;
-        recording.requests.push(Step { method: Some(method.to_string()), path: Some(path), body, ..Step::default() });
-        ClientError::Recorded
-    }
-
-    /// Asks something that takes a JSON document and changes nothing.
+    /// Asks something of the site as a whole, with a JSON document.
     ///
     /// # Errors
     /// See [`ClientError`].

@@ -26,12 +26,14 @@ mod node;
 mod output;
 mod plan_file;
 mod progress;
+mod recording;
 mod repair;
 mod replay;
 mod resource;
 mod search;
 mod secret_file;
 mod trust;
+mod undo;
 mod version;
 mod vm;
 mod vm_sheet;
@@ -131,6 +133,7 @@ async fn on_site(command: Command, client: &Client) -> Result<(), Failure> {
         Command::Replay(args) => replay::replay(&args, client).await,
         Command::Backup(args) => backup::backup(&args, client).await,
         Command::Diff(args) => diff::run(&args, client).await,
+        Command::Undo(args) => undo::run(&args, client).await,
         Command::WhatIf(_)
         | Command::VerifyBackup(_)
         | Command::Restore(_)

@@ -275,7 +275,7 @@ pub async fn remove<T: Shown>(client: &Client, args: &RemoveArgs) -> Result<(), 
         let reply = client.change(Method::DELETE, &segments, &Payload::Empty, &args.change).await;
         asked.push((name, reply));
     }
-    if client.is_recorder() {
+    if client.records() {
         return Ok(());
     }
     let mut failures = Vec::new();

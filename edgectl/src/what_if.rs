@@ -8,12 +8,13 @@ use edgestack_wire::what_if::{AskWhatIf, Outcome, Step, StepOutcome, WhatIf};
 
 use crate::{
     cli::{AtArgs, Cli, OutputArgs},
-    client::{Client, ClientError, Recording},
+    client::{Client, ClientError},
     config::TargetArgs,
     diff,
     failure::Failure,
     output::{self, Cell, Format, Sheet, Tone, View},
     plan_file,
+    recording::{Recorder, Recording},
 };
 
 /// Verbs of the commands that change something on the site.
@@ -125,6 +126,9 @@ fn taken_apart(mut args: WhatIfArgs) -> Result<Asked, Failure> {
     };
     let rest = std::mem::take(&mut args.what);
     if is_command(&first) {
+        if verb == "undo" {
+            return Err(Failure::Usage("undo --dry-run tells what it would lead to by itself".to_owned()));
+        }
         if !CHANGING.contains(&verb) {
             return Err(Failure::Usage(format!(
                 "{first} changes nothing; what-if takes a command that changes something"
@@ -172,8 +176,8 @@ async fn recorded(
     client: &Client,
     perform: impl AsyncFnOnce(Cli, &Client) -> Result<(), Failure>,
 ) -> Result<Recording, Failure> {
-    let recorder = client.recorder();
-    match perform(command, &recorder).await {
+    let recorder = Recorder::default();
+    match perform(command, &client.recording_in(recorder.clone())).await {
         Ok(()) | Err(Failure::Client(ClientError::Recorded)) => Ok(recorder.recording()),
         Err(failure) => Err(failure),
     }

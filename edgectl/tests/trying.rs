@@ -104,3 +104,68 @@ async fn wrong_usage_asks_nothing_and_a_refusal_is_a_failure() {
     let ran = server.run(&["what-if", "--crash-vm", "a"]).await.expect(1);
     assert!(ran.err.contains("steps.0: must be one of"), "{}", ran.err);
 }
+
+fn undo(ran: bool, problem: Option<&str>) -> Value {
+    let mut command = value!({
+        "sequence": 12, "object": "vm/web", "what": "start it", "method": "POST", "path": "vms/1/action",
+        "body": {"action": "start"}, "edgectl": "edgectl start-vm 1",
+    });
+    if ran {
+        command["status"] = value!(if problem.is_some() { 409 } else { 202 });
+    }
+    if let Some(detail) = problem {
+        command["problem"] =
+            value!({"type": "/problems/x", "title": "X", "status": 409, "code": "x", "detail": detail});
+    }
+    value!({
+        "of": "commit 12",
+        "commits": [{"sequence": 12, "time": "2026-11-26T03:04:05Z", "command": "stop-vm", "reason": "night",
+                     "actor": {"name": "admin", "credential": "token:1", "from": "::1"}}],
+        "commands": [command], "changed_since": [], "already": [],
+        "cannot": [{"sequence": 12, "object": "vm/web", "why": "what ran in its guest was ended: it boots anew"}],
+        "tag": "abc", "effect": if ran { Value::Null } else { told() }, "ran": ran,
+    })
+}
+
+async fn undoing(problem: Option<&'static str>) -> Canned {
+    Canned::start(move |asked, _| {
+        assert_eq!(asked.line(), "POST /edgetron/undo");
+        json(200, undo(asked.json()["dry_run"] == false, problem).to_string())
+    })
+    .await
+}
+
+#[tokio::test]
+async fn undo_shows_what_it_would_do_and_runs_that_very_thing_when_told_so() {
+    let server = undoing(None).await;
+    let shown = server.run(&["undo", "12", "--dry-run"]).await.expect(0).out;
+    for part in [
+        "stop-vm by admin (\"night\")",
+        "1. vm/web: start it\n     edgectl start-vm 1\n",
+        "Cannot be undone\n  vm/web: what ran in its guest was ended",
+        "What would be different, simulated\n- vm a removed",
+    ] {
+        assert!(shown.contains(part), "{part}: {shown}");
+    }
+    // Nobody there to be asked: it is no guess.
+    let ran = server.run(&["undo", "12"]).await.expect(2);
+    assert!(ran.err.contains("--yes"), "{}", ran.err);
+    assert!(server.asked().iter().all(|asked| asked.json()["dry_run"] == true));
+    let ran = server.run(&["undo", "12", "--yes", "--reason", "a slip"]).await.expect(0);
+    assert!(ran.out.ends_with("vm/web: start it: done\n"), "{}", ran.out);
+    let last = server.asked().last().unwrap().json();
+    assert_eq!(last, value!({"sequence": 12, "dry_run": false, "tag": "abc", "reason": "a slip"}));
+    let raw = server.run(&["undo", "12", "--yes", "-o", "json"]).await.expect(0);
+    assert_eq!(serde_json::from_str::<Value>(&raw.out).unwrap()["ran"], true);
+}
+
+#[tokio::test]
+async fn an_undo_that_is_refused_is_a_failure_and_a_word_is_no_commit() {
+    let server = undoing(Some("it is in use")).await;
+    let ran = server.run(&["undo", "12", "--yes"]).await.expect(1);
+    assert!(ran.err.contains("0 of 1 were taken") && ran.err.contains("it is in use"), "{}", ran.err);
+    server.run(&["undo", "yesterday"]).await.expect(2);
+    let id = "0197a5a0-0000-7000-8000-000000000001";
+    server.run(&["undo", id, "--dry-run"]).await.expect(0);
+    assert_eq!(server.asked().last().unwrap().json()["correlation"], id);
+}
