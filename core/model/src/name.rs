@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 /// and last a letter or digit, and not the form of a UUID (a path segment is
 /// read as a name or an id, so the two must not meet).
 ///
-/// VMs ask for more, see [`Name::is_dns_label`]: their name is the guest's host name.
+/// VMs ask for more, no `.` and `_` ([`Name::is_dns_label`]): their name is the guest's host name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
 #[schemars(extend("pattern" = "^[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?$"))]

@@ -41,7 +41,7 @@ pub struct Artifact {
     pub kind: ArtifactKind,
     /// The resource's id that it carries.
     pub id: Uuid,
-    /// Where it is: a path below the node's state folder, or `pid 4711`. At most [`PLACE_LENGTH_MAX`] bytes.
+    /// Where it is: a path below the node's state folder, or `pid 4711`. At most 128 bytes ([`PLACE_LENGTH_MAX`]).
     pub place: String,
 }
 
