@@ -15,8 +15,8 @@ use crate::{
     nodes::{ForkNode, LoggedFacts, NodePort, Nodes},
 };
 
-/// As the daemon's pools work by default.
-const POOL: PoolConfig = PoolConfig { tasks_max: 8, beat: Duration::from_secs(30) };
+/// The beat finds what no event told of; in a fork all is told, so it is rare, and hours of a large site are cheap.
+const POOL: PoolConfig = PoolConfig { tasks_max: 8, beat: Duration::from_secs(300) };
 
 /// Starts all of it on the current runtime; it ends with that.
 pub fn start(seed: ForkSeed) -> Fork {

@@ -98,9 +98,12 @@ impl SimDriver {
     /// The node's power fails: every process ends, and what runs next runs in another boot.
     pub fn cut_power(&self, next_boot: &str) {
         next_boot.clone_into(&mut self.host_boot.lock().unwrap_or_else(PoisonError::into_inner));
-        for machine in self.lock().values_mut() {
+        let mut wakes = Vec::new();
+        for (id, machine) in self.lock().iter_mut() {
             machine.state = State::Ended;
+            wakes.extend(machine.wake.clone().map(|wake| (*id, wake)));
         }
+        wakes.into_iter().for_each(|(id, wake)| wake(id));
     }
 
     fn host_boot(&self) -> String {
