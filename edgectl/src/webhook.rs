@@ -133,7 +133,7 @@ pub struct UpdateWebhookArgs {
     /// Deliver nothing; what happens waits in the log.
     #[arg(long, conflicts_with = "resume")]
     pause: bool,
-    /// Go on, also after it was disabled, with what has happened meanwhile.
+    /// Go on, also after it was disabled, with what has happened meanwhile; what fails is tried at once.
     #[arg(long)]
     resume: bool,
     /// Never deliver what happened so far and was not delivered.

@@ -99,7 +99,7 @@ async fn run(options: Options) -> Result<(), Failure> {
     let port = command_port(&options, &store, &clock, &heartbeats);
     let accelerator: Arc<OnceLock<Accelerator>> = Arc::default();
     let driver = workers::vm_driver(&options, &folders, &accelerator);
-    let targets = webhooks::targets(&options)?;
+    let webhook_driver = webhooks::driver(&options)?;
     let timeline = webhooks::timeline(&options, &store, &root)?;
     let shutdown = CancellationToken::new();
     let serving = match store.views.clone().filter(|_| options.has(Role::Api)) {
@@ -109,7 +109,7 @@ async fn run(options: Options) -> Result<(), Failure> {
                 views,
                 timeline: timeline.clone(),
                 webhooks: Arc::new(webhooks::Access {
-                    targets: targets.clone(),
+                    driver: webhook_driver.clone(),
                     progress: ProgressFolder::new(state_folder::webhooks(&root)),
                 }),
                 signing,
@@ -127,7 +127,7 @@ async fn run(options: Options) -> Result<(), Failure> {
         port: port.clone(),
         seal: seal.clone(),
         clock: clock.clone(),
-        targets,
+        driver: webhook_driver,
         timeline,
         node: node_name.clone(),
     };

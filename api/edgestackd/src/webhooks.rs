@@ -13,7 +13,8 @@ use edgestack_server::WebhookAccess;
 use edgestack_timeline::Timeline;
 use edgestack_wire::webhook::{Delivery, LastAttempt};
 use edgestack_worker_webhook::{
-    Patience, Progress, ProgressFolder, SystemResolver, Targets, WebhookPool, WebhookPoolParts,
+    Patience, Progress, ProgressFolder, WebhookPool, WebhookPoolParts,
+    driver::{HttpDriver, SystemResolver},
 };
 
 use crate::{
@@ -24,17 +25,18 @@ use crate::{
     state_folder,
 };
 
-/// Where webhooks may deliver to, by the command line.
+/// The driver, which delivers where the command line allows it.
 ///
 /// # Errors
 /// [`Failure::Certificate`] when `--webhook-ca` is no certificate, [`Failure::System`] when TLS can't be set up.
-pub fn targets(options: &Options) -> Result<Targets, Failure> {
+pub fn driver(options: &Options) -> Result<Arc<HttpDriver>, Failure> {
     let roots = match &options.webhook_ca {
         Some(file) => certificate::read(file)?,
         None => vec![],
     };
     let allowed = AllowList::new(options.webhook_allow.iter().cloned());
-    Targets::new(allowed, Arc::new(SystemResolver), roots)
+    HttpDriver::new(allowed, Arc::new(SystemResolver), roots)
+        .map(Arc::new)
         .map_err(|error| Failure::System { what: "TLS for webhooks", source: std::io::Error::other(error) })
 }
 
@@ -46,8 +48,8 @@ pub struct Parts {
     pub seal: SealingKey,
     /// Time and ids.
     pub clock: Arc<dyn Clock>,
-    /// Where may be delivered to.
-    pub targets: Targets,
+    /// What posts, and knows where it may.
+    pub driver: Arc<HttpDriver>,
     /// What labels of the past are read from.
     pub timeline: Timeline,
     /// The node's name.
@@ -59,14 +61,14 @@ pub fn start(options: &Options, parts: Parts, store: &LogStore, root: &Path) {
     if !options.has(Role::WorkerWebhook) {
         return;
     }
-    let Parts { port, seal, clock, targets, timeline, node } = parts;
+    let Parts { port, seal, clock, driver, timeline, node } = parts;
     WebhookPool::start(WebhookPoolParts {
         replica: store.replica.clone(),
         log: store.log.clone(),
         timeline,
         reporter: Reporter::new(port, "webhook", node.as_str()),
         seal,
-        targets,
+        driver,
         progress: ProgressFolder::new(state_folder::webhooks(root)),
         clock,
         patience: Patience::default(),
@@ -91,15 +93,15 @@ pub fn timeline(options: &Options, store: &LogStore, root: &Path) -> Result<Time
 
 /// What the API asks: the operator's list, and the worker's files, which are on this node whichever process writes them.
 pub struct Access {
-    /// Where may be delivered to.
-    pub targets: Targets,
+    /// What posts, and knows where it may.
+    pub driver: Arc<HttpDriver>,
     /// How far each webhook has come.
     pub progress: ProgressFolder,
 }
 
 impl WebhookAccess for Access {
     fn check(&self, url: &TargetUrl) -> Result<(), NotAllowed> {
-        self.targets.check(url)
+        self.driver.check(url)
     }
 
     fn delivery(&self, webhook: Id<Webhook>, head: u64) -> Option<Delivery> {

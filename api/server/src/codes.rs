@@ -109,7 +109,7 @@ pub(crate) static TOO_MANY: Code = code(
 );
 pub(crate) static WEBHOOK_TARGET_NOT_ALLOWED: Code = code(
     "webhook-target-not-allowed",
-    422,
+    403,
     "The operator does not allow webhooks to deliver there.",
     "Choose another target, or have the operator allow it: the detail names the entry for edgestackd's --webhook-allow.",
 );

@@ -82,6 +82,7 @@ pub(crate) fn document(resources: OpenApi, open: OpenApi, site: &SiteInfo) -> St
         }
     }
     constrain_keys(&mut schemas["CreateKeypair"]);
+    constrain_filter(&mut schemas["WebhookFilter"]);
     json!({
         "openapi": "3.1.0",
         "info": {
@@ -342,6 +343,9 @@ fn add_problems(path: &str, sort: &Sort, operation: &mut Value) {
     if ["/logs", "/guest_info", "/login_users"].iter().any(|end| path.ends_with(end)) {
         statuses.push(409);
     }
+    if sort.has_body && path.contains("/webhooks") && !path.ends_with("/action") {
+        statuses.push(403);
+    }
     for status in statuses {
         let names: Vec<&str> = codes::ALL.iter().filter(|code| code.status == status).map(|code| code.code).collect();
         let reason =
@@ -392,6 +396,18 @@ fn constrain_keys(schema: &mut Value) {
     }
     let (description, example) = (schema["description"].clone(), schema["example"].clone());
     *schema = json!({"description": description, "example": example, "oneOf": ways});
+}
+
+/// The words of a filter are bounded, and kinds are known.
+fn constrain_filter(schema: &mut Value) {
+    constrain_maps(schema);
+    let kinds: Vec<&str> = Kind::ALL.iter().map(|kind| kind.as_str()).collect();
+    schema["properties"]["kinds"]["items"] = json!({"type": "string", "enum": kinds});
+    for name in ["names", "types", "actors"] {
+        schema["properties"][name]["maxItems"] = 64.into();
+        schema["properties"][name]["items"] =
+            json!({"type": "string", "minLength": 1, "maxLength": 128, "pattern": r"^[^\x00-\x1f\x7f-\x9f]+$"});
+    }
 }
 
 /// Variants of a tagged enum take no fields but their own; utoipa leaves that out.

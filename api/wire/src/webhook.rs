@@ -134,19 +134,25 @@ pub struct CreateWebhook {
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
     /// Where to deliver to: a target that the operator allows.
-    #[schema(max_length = 2048, pattern = "^https?://[!-~]+$")]
+    #[schema(
+        max_length = 2048,
+        pattern = "^https?://[a-z]([a-z0-9-]{0,30}[a-z0-9])?(\\.[a-z]([a-z0-9-]{0,30}[a-z0-9])?){0,5}(:[1-9][0-9]{0,3})?(/[A-Za-z0-9._~/-]{0,500})?$"
+    )]
     pub url: String,
     /// Which events; all but those of webhooks if absent.
     #[serde(default, deserialize_with = "object")]
     pub filter: WebhookFilter,
     /// `whsec_` and the base64 of 24 to 64 random bytes. One is made, and told in the answer, if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(max_length = 128, pattern = "^whsec_[A-Za-z0-9+/]+={0,2}$")]
+    #[schema(
+        max_length = 128,
+        pattern = "^whsec_(([A-Za-z0-9+/]{4}){8,20}([A-Za-z0-9+/]{2}[AEIMQUYcgkosw048]=|[A-Za-z0-9+/][AQgw]==)?|([A-Za-z0-9+/]{4}){21}([A-Za-z0-9+/][AQgw]==)?)$"
+    )]
     pub secret: Option<String>,
     /// Nothing is delivered until it is resumed.
     #[serde(default)]
     pub paused: bool,
-    /// Begin after this commit, 0 for all; with what happens from now on if absent.
+    /// Begin after this commit, 0 for all; with what happens from now on if absent, or beyond the log's end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after: Option<u64>,
 }
@@ -166,14 +172,18 @@ pub struct UpdateWebhook {
     pub labels: Option<Option<BTreeMap<String, String>>>,
     /// Where to deliver to: a target that the operator allows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(max_length = 2048, pattern = "^https?://[!-~]+$")]
+    #[schema(
+        max_length = 2048,
+        pattern = "^https?://[a-z]([a-z0-9-]{0,30}[a-z0-9])?(\\.[a-z]([a-z0-9-]{0,30}[a-z0-9])?){0,5}(:[1-9][0-9]{0,3})?(/[A-Za-z0-9._~/-]{0,500})?$"
+    )]
     pub url: Option<String>,
     /// Which events, in place of the present filter; `null` means all but those of webhooks. What was chosen before and is
     /// not delivered yet still is.
     #[serde(default, deserialize_with = "present_object", skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<WebhookFilter>)]
     pub filter: Option<Option<WebhookFilter>>,
-    /// `true`: nothing is delivered, and what happens waits in the log. `false`: it goes on, also after it was disabled.
+    /// `true`: nothing is delivered, and what happens waits in the log. `false`: it goes on, also after it was disabled, and
+    /// what fails is tried at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub paused: Option<bool>,
     /// `true`: what happened so far and was not delivered never is.
@@ -190,7 +200,10 @@ pub enum WebhookAction {
     RotateSecret {
         /// The new secret. One is made, and told in the answer, if absent.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        #[schema(max_length = 128, pattern = "^whsec_[A-Za-z0-9+/]+={0,2}$")]
+        #[schema(
+            max_length = 128,
+            pattern = "^whsec_(([A-Za-z0-9+/]{4}){8,20}([A-Za-z0-9+/]{2}[AEIMQUYcgkosw048]=|[A-Za-z0-9+/][AQgw]==)?|([A-Za-z0-9+/]{4}){21}([A-Za-z0-9+/][AQgw]==)?)$"
+        )]
         secret: Option<String>,
         /// How long deliveries are signed with the old one as well, seconds; a day if absent.
         #[serde(default = "previous_valid_seconds")]

@@ -219,7 +219,7 @@ async fn a_name_that_leads_to_a_forbidden_address_is_never_reached() {
         "https://elsewhere.example.com/".to_owned(),
     ] {
         let refused = site.api().post("webhooks", &json!({"name": "bad", "url": url})).await;
-        assert_eq!(refused.expect(422)["code"], "webhook-target-not-allowed", "{url}");
+        assert_eq!(refused.expect(403)["code"], "webhook-target-not-allowed", "{url}");
         assert!(refused.text.contains("--webhook-allow"), "{}", refused.text);
     }
     // The name itself is allowed; where it leads is not.
@@ -280,7 +280,8 @@ async fn edgectl_leads_a_webhook_through_its_life_and_the_secret_is_nowhere() {
     await_all_delivered(&site, "hook").await;
     assert_signed(&receiver.delivered()[came..], &other);
     let events = works(&site, "show-webhook-events hook");
-    assert!(events.contains("signed with a new secret") && events.contains("maintenance"), "{events}");
+    assert!(events.contains("signed with a new secret") && events.contains("paused"), "{events}");
+    assert!(works(&site, "show-webhook-events hook -o json").contains("maintenance"), "the reason is kept");
     fails(&site, "update-webhook hook", 2);
     fails(&site, "show-webhook none", 1);
 

@@ -17,19 +17,20 @@ use uuid::Uuid;
 
 use crate::{
     backoff::Patience,
+    driver::{Answer, Meaning, PostError, WebhookDriver},
     progress::{Attempt, Progress, ProgressFolder, Waiting},
     queue::{Failed, Item, Next, Place, Queue},
     signature::Signer,
     source::{self, Past, Seen, Source, SourceError},
-    target::{Answer, Meaning, SendError, Target, Targets},
 };
 
 /// How long what arrived may be kept in memory alone: after a crash so much of it comes again.
 const SAVE_WITHIN: Duration = Duration::from_millis(100);
 /// The same for commits that were only looked at.
 const SAVE_CURSOR_WITHIN: Duration = Duration::from_secs(2);
-/// The pause after something of ours failed.
+/// The pause after something of ours failed; it doubles up to the longest.
 const PAUSE: Duration = Duration::from_secs(1);
+const PAUSE_MAX: Duration = Duration::from_secs(30);
 /// The longest time between two looks at the clock, for clocks that jump.
 const LOOK_AT_LEAST_EVERY: Duration = Duration::from_secs(60);
 
@@ -38,7 +39,7 @@ pub(crate) struct Shared {
     pub past: Past,
     pub reporter: Reporter,
     pub seal: SealingKey,
-    pub targets: Targets,
+    pub driver: Arc<dyn WebhookDriver>,
     pub progress: ProgressFolder,
     pub clock: Arc<dyn Clock>,
     pub patience: Patience,
@@ -57,6 +58,7 @@ enum Stopped {
 
 /// Delivers for a webhook as long as there is one.
 pub(crate) async fn run(shared: Arc<Shared>, id: Id<Webhook>, mut wishes: watch::Receiver<()>) {
+    let mut pause = PAUSE;
     loop {
         wishes.mark_unchanged();
         let webhook = shared.past.replica.world().webhooks.get(&id).cloned();
@@ -78,9 +80,14 @@ pub(crate) async fn run(shared: Arc<Shared>, id: Id<Webhook>, mut wishes: watch:
             Err(error) => Err(error),
         };
         metrics::gauge!("edgestack_webhook_waiting_events", "webhook" => name.to_string()).set(0.0);
-        if let Err(stopped) = outcome {
-            tracing::warn!(%name, error = error_chain(&stopped), "a webhook's deliveries rest for a second");
-            tokio::time::sleep(PAUSE).await;
+        match outcome {
+            Ok(()) => pause = PAUSE,
+            Err(stopped) => {
+                let error = error_chain(&stopped);
+                tracing::warn!(%name, error, pause_s = pause.as_secs(), "a webhook's deliveries rest for a while");
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(PAUSE_MAX);
+            }
         }
     }
 }
@@ -88,7 +95,6 @@ pub(crate) async fn run(shared: Arc<Shared>, id: Id<Webhook>, mut wishes: watch:
 struct Deliveries {
     shared: Arc<Shared>,
     webhook: Arc<Webhook>,
-    target: Arc<Target>,
     /// Or why there is none.
     signer: Arc<Result<Signer, String>>,
     source: Source,
@@ -117,25 +123,21 @@ impl Deliveries {
         let wants_labels = !webhook.spec.filter.labels.is_empty();
         let source = Source::new(shared.past.clone(), progress.cursor, wants_labels);
         let mut queue = Queue::new(webhook.id.uuid(), shared.patience);
-        let mut commit: Option<Commit> = None;
+        let mut last: Option<Commit> = None;
         for waiting in &progress.waiting {
-            let commit = match commit.take_if(|commit| commit.sequence.0 != waiting.sequence) {
-                None if commit.is_some() => commit.as_ref(),
-                _ => {
-                    commit = Some(source::commit(&shared.past, waiting.sequence).await?);
-                    commit.as_ref()
-                }
+            let commit = match last.take().filter(|last| last.sequence.0 == waiting.sequence) {
+                Some(commit) => commit,
+                None => source::commit(&shared.past, waiting.sequence).await?,
             };
-            if let Some(item) = commit.map(|commit| item(commit, waiting.index)).transpose()?.flatten() {
+            if let Some(item) = item(&commit, waiting.index)? {
                 queue.push(item, waiting.failures.clone());
             }
+            last = Some(commit);
         }
         let signer = Signer::open(&shared.seal, &webhook).map_err(|error| error_chain(&error));
-        let target = Arc::new(Target::new(shared.targets.clone(), webhook.spec.url.clone()));
         let mut deliveries = Self {
             shared,
             webhook,
-            target,
             signer: Arc::new(signer),
             source,
             queue,
@@ -227,10 +229,9 @@ impl Deliveries {
 
     fn start(&mut self, item: Item) {
         let (object, place) = (item.object, item.place);
-        let (target, signer) = (self.target.clone(), self.signer.clone());
-        let (clock, within) = (self.shared.clock.clone(), self.shared.patience.answer_within);
+        let (shared, webhook, signer) = (self.shared.clone(), self.webhook.clone(), self.signer.clone());
         let task = self.on_their_way.spawn(async move {
-            let outcome = attempt(&target, &signer, &item, clock.as_ref(), within).await;
+            let outcome = attempt(&shared, &webhook, &signer, &item).await;
             (item, outcome)
         });
         self.objects.insert(task.id(), (object, place));
@@ -430,13 +431,7 @@ fn item(commit: &Commit, index: u32) -> Result<Option<Item>, Stopped> {
     }))
 }
 
-async fn attempt(
-    target: &Target,
-    signer: &Result<Signer, String>,
-    item: &Item,
-    clock: &dyn Clock,
-    within: Duration,
-) -> Outcome {
+async fn attempt(shared: &Shared, webhook: &Webhook, signer: &Result<Signer, String>, item: &Item) -> Outcome {
     let signer = match signer {
         Ok(signer) => signer,
         Err(why) => {
@@ -451,7 +446,8 @@ async fn attempt(
             });
         }
     };
-    let now = clock.now();
+    let now = shared.clock.now();
+    let within = shared.patience.answer_within;
     let headers = [
         ("content-type", "application/cloudevents+json; charset=utf-8".to_owned()),
         ("webhook-id", item.message_id.clone()),
@@ -460,13 +456,14 @@ async fn attempt(
     ];
     crash_point::pass("webhook.deliver.before");
     let begun = Instant::now();
-    let answered = tokio::time::timeout(within, target.post(&headers, &item.body)).await;
+    let posted = shared.driver.post(&webhook.spec.url, &headers, &item.body);
+    let answered = tokio::time::timeout(within, posted).await;
     metrics::histogram!("edgestack_webhook_delivery_seconds").record(begun.elapsed().as_secs_f64());
     crash_point::pass("webhook.deliver.after");
-    outcome(answered.ok(), within, clock.now())
+    outcome(answered.ok(), within, shared.clock.now())
 }
 
-fn outcome(answered: Option<Result<Answer, SendError>>, within: Duration, now: DateTime<Utc>) -> Outcome {
+fn outcome(answered: Option<Result<Answer, PostError>>, within: Duration, now: DateTime<Utc>) -> Outcome {
     let failed = |reason: String, fix: Option<&str>| Failed {
         reason,
         fix: fix.map(str::to_owned),
@@ -476,7 +473,7 @@ fn outcome(answered: Option<Result<Answer, SendError>>, within: Duration, now: D
     };
     let answer = match answered {
         None => return Outcome::Failed(failed(format!("no answer within {} s", within.as_secs_f32()), None)),
-        Some(Err(error @ SendError::NotAllowed(_))) => {
+        Some(Err(error @ PostError::NotAllowed(_))) => {
             let fix = Some(
                 "have the operator allow the target, or give the webhook another: edgectl update-webhook NAME --target URL",
             );

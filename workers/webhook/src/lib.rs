@@ -4,7 +4,7 @@
 //! * [`deliveries`]: one task for each webhook, which reads the log at its own pace.
 //! * [`queue`]: what goes next, pure.
 //! * [`source`]: the events, from the live feed or the log.
-//! * [`target`]: resolve, check, connect, ask.
+//! * [`driver`]: resolve, check, connect, ask; or a simulated target.
 //! * [`progress`]: what was delivered, kept beside the log.
 //!
 //! What it does follows from the folded state and its own file alone: starting, resuming after a change, and going on
@@ -12,11 +12,11 @@
 
 mod backoff;
 mod deliveries;
+pub mod driver;
 pub mod progress;
 mod queue;
 mod signature;
 mod source;
-mod target;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -33,9 +33,9 @@ use tokio::{
 
 pub use backoff::Patience;
 pub use progress::{Progress, ProgressFolder};
-pub use target::{Resolver, SystemResolver, Targets};
 
 use deliveries::Shared;
+use driver::WebhookDriver;
 use source::Past;
 
 /// What the worker is made of.
@@ -50,8 +50,8 @@ pub struct WebhookPoolParts {
     pub reporter: Reporter,
     /// Opens secrets.
     pub seal: SealingKey,
-    /// Where may be delivered to.
-    pub targets: Targets,
+    /// What posts.
+    pub driver: Arc<dyn WebhookDriver>,
     /// Where it is kept how far each webhook has come.
     pub progress: ProgressFolder,
     /// Time.
@@ -68,10 +68,10 @@ pub struct WebhookPool;
 impl WebhookPool {
     /// Starts it. It runs as long as the runtime does, or until the handle is aborted.
     pub fn start(parts: WebhookPoolParts) -> JoinHandle<()> {
-        let WebhookPoolParts { replica, log, timeline, reporter, seal, targets, progress, clock, patience, beat } =
+        let WebhookPoolParts { replica, log, timeline, reporter, seal, driver, progress, clock, patience, beat } =
             parts;
         let past = Past { replica, log, timeline };
-        let shared = Arc::new(Shared { past, reporter, seal, targets, progress, clock, patience });
+        let shared = Arc::new(Shared { past, reporter, seal, driver, progress, clock, patience });
         tokio::spawn(supervise(shared, beat))
     }
 }

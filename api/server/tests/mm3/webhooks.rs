@@ -88,15 +88,15 @@ async fn a_target_that_the_operator_does_not_allow_is_refused_with_the_option_th
         let mut create = a_webhook("ops");
         create["url"] = url.into();
         let refused = site.call("POST", "/webhooks?dry_run=true", Some(create.clone())).await;
-        refused.expect_problem(422, "webhook-target-not-allowed", Some("url"));
+        refused.expect_problem(403, "webhook-target-not-allowed", Some("url"));
         let refused = site.call("POST", "/webhooks", Some(create)).await;
-        let refused = refused.expect_problem(422, "webhook-target-not-allowed", Some("url"));
+        let refused = refused.expect_problem(403, "webhook-target-not-allowed", Some("url"));
         assert!(refused.text().contains("--webhook-allow"), "{}", refused.text());
     }
     site.call("POST", "/webhooks", Some(a_webhook("ops"))).await.expect(201);
     let change = Some(json!({"url": "https://10.0.0.1/"}));
     let refused = site.call("PATCH", "/webhooks/ops", change).await;
-    refused.expect_problem(422, "webhook-target-not-allowed", Some("url"));
+    refused.expect_problem(403, "webhook-target-not-allowed", Some("url"));
     let history = site.get("//edgetron/log/history?outcome=refused").await.text();
     assert!(history.contains("webhook-target-not-allowed"), "a refusal is told: {history}");
 }

@@ -54,7 +54,7 @@ pub struct CreateWebhook {
     pub secret: SealedText,
     /// Nothing is delivered until it is resumed.
     pub paused: bool,
-    /// Begin after this commit; with what happens from now on if absent.
+    /// Begin after this commit; with what happens from now on if absent, or beyond the log's end.
     pub after: Option<Sequence>,
 }
 
@@ -69,7 +69,7 @@ pub struct UpdateWebhook {
     pub url: Option<TargetUrl>,
     /// What to deliver.
     pub filter: Option<EventFilter>,
-    /// Whether nothing is delivered. `Some(false)` also ends being disabled.
+    /// Whether nothing is delivered. `Some(false)` also ends being disabled, and has what fails tried at once.
     pub paused: Option<bool>,
     /// Forget what has happened so far and was not delivered.
     pub skip: bool,

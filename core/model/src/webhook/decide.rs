@@ -54,10 +54,6 @@ fn decide_create(world: &World, given: &Given, create: &CreateWebhook) -> Result
     let CreateWebhook { name, description, labels, spec, secret, paused, after } = create;
     check_description(description)?;
     spec.filter.check()?;
-    if let Some(after) = after.filter(|after| *after > world.sequence) {
-        let reason = format!("the log ends at commit {}, got {after}", world.sequence);
-        return Err(Refusal::Invalid { field: "after".into(), reason });
-    }
     check_name_free(world, Kind::Webhook, name)?;
     if world.webhooks.len() >= WEBHOOKS_MAX {
         return Err(Refusal::TooMany { kind: Kind::Webhook, most: WEBHOOKS_MAX as u64 });
@@ -69,7 +65,7 @@ fn decide_create(world: &World, given: &Given, create: &CreateWebhook) -> Result
         spec: spec.clone(),
         secret: secret.clone(),
         paused: *paused,
-        begin_after: after.unwrap_or(world.sequence),
+        begin_after: after.map_or(world.sequence, |after| after.min(world.sequence)),
     };
     let event = Event { resource_id: id, name: name.clone(), generation: Generation::FIRST, fact: Fact::Webhook(fact) };
     Ok(Decision::of(Kind::Webhook, id, vec![event]))
@@ -86,8 +82,9 @@ fn decide_update(world: &World, given: &Given, update: &UpdateWebhook) -> Result
     let filter = filter.clone().filter(|new| *new != webhook.spec.filter);
     let paused = paused.filter(|paused| match &webhook.state {
         WebhookState::Paused => !paused,
-        WebhookState::Active | WebhookState::Failing { .. } => *paused,
-        WebhookState::Disabled { .. } => true,
+        WebhookState::Active => *paused,
+        // Who resumes one that fails has mended something, and wants it tried at once.
+        WebhookState::Failing { .. } | WebhookState::Disabled { .. } => true,
     });
     let begin_after = skip.then_some(world.sequence).filter(|now| *now != webhook.begin_after);
     let same = change.is_empty() && url.is_none() && filter.is_none() && paused.is_none() && begin_after.is_none();

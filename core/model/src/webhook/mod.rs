@@ -159,7 +159,10 @@ impl Webhook {
             WebhookState::Failing { failure } => Some(Waiting {
                 owner: "worker.webhook".to_owned(),
                 reason: failure.reason.clone(),
-                fix: failure.fix.clone(),
+                fix: failure
+                    .fix
+                    .clone()
+                    .or_else(|| Some(format!("edgectl update-webhook {name} --resume tries it at once"))),
                 next_attempt_at: Some(failure.next_attempt_at),
             }),
             WebhookState::Paused => Some(Waiting {

@@ -149,6 +149,23 @@ async fn the_target_says_when_to_come_back() {
 }
 
 #[tokio::test]
+async fn what_fails_is_tried_at_once_when_a_person_resumes_it() {
+    let mut site = Site::new();
+    site.patience.second = Duration::from_millis(100);
+    let receiver = Receiver::start().await;
+    receiver.answers(|_| status(503));
+    site.start_worker();
+    site.add_webhook("hook", &receiver).await;
+    site.add("a").await;
+    site.await_state("hook", "failing").await;
+    receiver.answers(|_| status(200));
+    let begun = std::time::Instant::now();
+    site.update_webhook("hook", |update| update.paused = Some(false)).await;
+    site.await_all_delivered("hook").await;
+    assert!(begun.elapsed() < Duration::from_secs(2), "its pause would last 3 s: {:?}", begun.elapsed());
+}
+
+#[tokio::test]
 async fn an_answer_that_takes_too_long_is_none() {
     let mut site = Site::new();
     site.patience.answer_within = Duration::from_millis(100);

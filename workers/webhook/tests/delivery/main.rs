@@ -6,5 +6,6 @@ mod failing;
 mod receiver;
 mod refused;
 mod resuming;
+mod seeded;
 mod site;
 mod tls;

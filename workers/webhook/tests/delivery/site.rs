@@ -9,7 +9,9 @@ use std::{
     time::Duration,
 };
 
-use edgestack_engine::{CommandPort as _, Engine, EngineConfig, Origin, Outcome, Replica, Submission, SystemClock};
+use edgestack_engine::{
+    Clock, CommandPort as _, Engine, EngineConfig, Origin, Outcome, Replica, Submission, SystemClock,
+};
 use edgestack_log::{ChainHead, memory::MemoryLog};
 use edgestack_model::{
     Actor, Command, Id, Kind, Labels, Name, World,
@@ -22,7 +24,10 @@ use edgestack_model::{
 use edgestack_pool::Reporter;
 use edgestack_seal::SealingKey;
 use edgestack_timeline::Timeline;
-use edgestack_worker_webhook::{Patience, ProgressFolder, Resolver, Targets, WebhookPool, WebhookPoolParts};
+use edgestack_worker_webhook::{
+    Patience, ProgressFolder, WebhookPool, WebhookPoolParts,
+    driver::{HttpDriver, Resolver, WebhookDriver},
+};
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
@@ -69,7 +74,9 @@ pub struct Site {
     pub allow: Vec<String>,
     pub roots: Vec<rustls::pki_types::CertificateDer<'static>>,
     pub patience: Patience,
+    pub beat: Duration,
     pub seal: SealingKey,
+    clock: Arc<dyn Clock>,
     engine: Engine,
     timeline: Timeline,
     worker: Option<JoinHandle<()>>,
@@ -79,16 +86,21 @@ pub struct Site {
 impl Site {
     /// A site that allows receivers on loopback. Seconds of its pauses last 4 ms.
     pub fn new() -> Self {
+        Self::with_clock(Arc::new(SystemClock))
+    }
+
+    pub fn with_clock(clock: Arc<dyn Clock>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let replica = Replica::new(World::default(), ChainHead::GENESIS, None);
         let log = MemoryLog::new();
-        let clock = Arc::new(SystemClock);
-        let engine = Engine::start(EngineConfig::for_site("test"), Arc::new(log.clone()), replica.clone(), clock);
+        let config = EngineConfig::for_site("test");
+        let engine = Engine::start(config, Arc::new(log.clone()), replica.clone(), clock.clone());
         Self {
             replica,
             names: Names::default(),
             allow: vec!["http://127.0.0.1:*".to_owned(), "127.0.0.1:*".to_owned()],
             roots: vec![],
+            beat: Duration::from_millis(200),
             patience: Patience {
                 second: Duration::from_millis(4),
                 give_up_after: Duration::from_secs(3600),
@@ -97,6 +109,7 @@ impl Site {
             seal: SealingKey::load_or_create(&folder.path().join("secrets/key")).unwrap(),
             timeline: Timeline::open(&folder.path().join("snapshots"), Arc::new(log.clone()), None).unwrap(),
             log,
+            clock,
             engine,
             worker: None,
             folder,
@@ -105,18 +118,22 @@ impl Site {
 
     pub fn start_worker(&mut self) {
         let allowed = AllowList::new(self.allow.iter().map(|entry| entry.parse().unwrap()));
-        let targets = Targets::new(allowed, Arc::new(self.names.clone()), self.roots.clone()).unwrap();
+        let driver = HttpDriver::new(allowed, Arc::new(self.names.clone()), self.roots.clone()).unwrap();
+        self.start_worker_with(Arc::new(driver));
+    }
+
+    pub fn start_worker_with(&mut self, driver: Arc<dyn WebhookDriver>) {
         self.worker = Some(WebhookPool::start(WebhookPoolParts {
             replica: self.replica.clone(),
             log: Arc::new(self.log.clone()),
             timeline: self.timeline.clone(),
             reporter: Reporter::new(Arc::new(self.engine.clone()), "webhook", "n1"),
             seal: self.seal.clone(),
-            targets,
+            driver,
             progress: self.progress(),
-            clock: Arc::new(SystemClock),
+            clock: self.clock.clone(),
             patience: self.patience,
-            beat: Duration::from_millis(200),
+            beat: self.beat,
         }));
     }
 

@@ -14,7 +14,7 @@ use rustls::{ClientConfig, pki_types::ServerName};
 use tokio::{io::AsyncRead, io::AsyncWrite, net::TcpStream};
 use tokio_rustls::TlsConnector;
 
-use super::{Answer, retry_after};
+use super::{Answer, Headers, answer::retry_after};
 
 /// What is read of an answer's body, bytes: as much as makes the connection usable again.
 const BODY_MAX: usize = 16 << 10;
@@ -38,7 +38,7 @@ pub(crate) struct Posted {
 /// The request of a delivery.
 pub(super) fn request(
     url: &TargetUrl,
-    headers: &[(&'static str, String)],
+    headers: &Headers,
     body: Bytes,
 ) -> Result<Request<Full<Bytes>>, hyper::http::Error> {
     let mut request = Request::post(url.path_and_query())

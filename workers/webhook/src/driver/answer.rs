@@ -7,15 +7,19 @@ use hyper::StatusCode;
 
 /// An answer, as far as it matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Answer {
+pub struct Answer {
+    /// Its status.
     pub status: StatusCode,
+    /// When the target wants to be asked again.
     pub retry_after: Option<RetryAfter>,
 }
 
 /// `Retry-After`. Source: RFC 9110, 10.2.3.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum RetryAfter {
+pub enum RetryAfter {
+    /// After so long.
     In(Duration),
+    /// At that time.
     At(DateTime<Utc>),
 }
 
@@ -51,7 +55,7 @@ pub(crate) enum Meaning {
 
 impl Answer {
     /// What follows. Source: Standard Webhooks 1.0.0, "Delivery success and failure".
-    pub fn meaning(&self) -> Meaning {
+    pub(crate) fn meaning(&self) -> Meaning {
         let failed = |of_target, fix| Meaning::Failed { of_target, fix };
         match self.status.as_u16() {
             200..=299 => Meaning::Delivered,
