@@ -83,10 +83,7 @@ async fn an_event_that_is_refused_holds_up_its_object_alone() {
     site.await_state("hook", "active").await;
     site.await_all_delivered("hook").await;
     assert_in_order(&receiver.received());
-    let mut arrived: BTreeMap<String, u64> = BTreeMap::new();
-    for one in receiver.received() {
-        arrived.insert(one.object(), one.sequence());
-    }
+    let arrived: BTreeMap<String, u64> = receiver.received().iter().map(|one| (one.object(), one.sequence())).collect();
     assert_eq!(arrived["flavor/bad"], 3);
 }
 
