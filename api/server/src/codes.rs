@@ -55,7 +55,7 @@ pub(crate) static WRONG_STATE: Code = code(
 );
 pub(crate) static REASON_REQUIRED: Code = code(
     "reason-required",
-    422,
+    409,
     "What forces or repairs something must say why; the reason stays in the history.",
     "Give a reason: edgectl --reason, or the header EdgeStack-Reason.",
 );

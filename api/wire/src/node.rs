@@ -199,9 +199,11 @@ pub enum NodeAction {
         id: Uuid,
         /// Its name from now on; the one that it had if absent.
         #[serde(default)]
+        #[schema(pattern = "^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
         name: Option<String>,
         /// A VM's flavor, where the log doesn't have the one that it was made with.
         #[serde(default)]
+        #[schema(min_length = 1, max_length = 255)]
         flavor: Option<String>,
     },
 }

@@ -226,12 +226,13 @@ impl Refusal {
             | Self::WrongState { .. }
             | Self::ImageNotActive { .. }
             | Self::TooSmallForImage { .. }
+            | Self::ReasonRequired { .. }
             | Self::ForceNotNeeded { .. }
             | Self::NotAdoptable { .. }
             | Self::TooMany { .. }
             | Self::StaleReport { .. } => Category::Conflict,
             Self::PreconditionFailed { .. } => Category::Precondition,
-            Self::Invalid { .. } | Self::IdempotencyKeyReused { .. } | Self::ReasonRequired { .. } => Category::Invalid,
+            Self::Invalid { .. } | Self::IdempotencyKeyReused { .. } => Category::Invalid,
         }
     }
 

@@ -134,8 +134,9 @@ impl Site {
         let false_orphan = events.iter().find(|event| event["type"] == "NodeOrphanFound");
         assert_eq!(false_orphan, None, "no orphan");
         for file in self.image_files() {
-            // An image has its content, and empty overlays of some sizes ready to be copied.
+            // An image has its content, its record, and empty overlays of some sizes ready to be copied.
             let (id, _) = file.split_once(".blank-").unwrap_or((&file, ""));
+            let id = id.strip_suffix(".json").unwrap_or(id);
             assert!(images.iter().any(|image| image == id), "an orphan: images/{file}");
         }
     }

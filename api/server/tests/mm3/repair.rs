@@ -29,7 +29,7 @@ async fn a_repair_needs_a_reason_and_stays_in_the_history() {
         ("/nodes/edge-1/action", "force_remove"),
     ] {
         let asked = site.call("POST", path, Some(json!({ "action": action }))).await;
-        asked.expect_problem(422, "reason-required", Some("EdgeStack-Reason"));
+        asked.expect_problem(409, "reason-required", Some("EdgeStack-Reason"));
     }
     let look = Some(json!({"action": "reconcile"}));
     site.call_with("POST", "/vms/web/action", &[WHY], look.clone()).await.expect(202);
@@ -98,7 +98,7 @@ async fn an_orphan_is_adopted_as_what_it_was() {
         Some(body)
     };
     site.call("POST", "/nodes/edge-1/action", adopt(json!({}))).await.expect_problem(
-        422,
+        409,
         "reason-required",
         Some("EdgeStack-Reason"),
     );

@@ -92,7 +92,7 @@ pub(crate) fn force_remove_vm(world: &World, given: &Given, of: &Reference) -> R
     }
     let left_on = node.map(|node| node.meta.name.clone());
     let generation = vm.meta.generation.next();
-    let requested = (vm.target != Target::Deleted).then(|| VmEvent::VmDeleteRequested {});
+    let requested = (vm.target != Target::Deleted).then_some(VmEvent::VmDeleteRequested {});
     // The disk goes first: what is the disk of no VM is unsound.
     let disk = root.map(|root| volume::fact(root, VolumeEvent::VolumeForceRemoved {}));
     let events = requested
