@@ -131,7 +131,7 @@ fn taken_apart(mut args: WhatIfArgs) -> Result<Asked, Failure> {
         }
         if !CHANGING.contains(&verb) {
             return Err(Failure::Usage(format!(
-                "{first} changes nothing; what-if takes a command that changes something"
+                "{first} can't be tried; what-if takes a command that changes an object"
             )));
         }
         let words = std::iter::once("edgectl".to_owned()).chain(rest).collect();
@@ -332,8 +332,8 @@ mod tests {
         let asked = taken(&["--lose-node", "a", "stop-vm", "web", "--force"]).unwrap();
         assert!(asked.command.is_some() && asked.args.files.is_empty());
         assert!(taken(&["stop-vm", "web", "--url", "http://x"]).err().unwrap().contains("before"));
-        assert!(taken(&["list-vms"]).err().unwrap().contains("changes nothing"));
-        assert!(taken(&["what-if", "plan.yaml"]).err().unwrap().contains("changes nothing"));
+        assert!(taken(&["list-vms"]).err().unwrap().contains("can't be tried"));
+        assert!(taken(&["what-if", "plan.yaml"]).err().unwrap().contains("can't be tried"));
         assert!(taken(&["create-vm", "a"]).err().unwrap().contains("--image"));
     }
 }

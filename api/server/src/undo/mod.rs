@@ -194,7 +194,7 @@ fn nobodys(commit: &Commit) -> UndoRemark {
         sequence: commit.sequence.0,
         object: format!("{}/{name}", commit.primary.0),
         why: format!(
-            "{} tells what {} did or saw, which nobody asked for in itself; the wish may be found by its correlation id {wish}",
+            "{} by {} followed from something else, and nobody asked for it in itself; to take back the wish that led to it: edgectl undo {wish}",
             commit.command, commit.actor.name
         ),
     }

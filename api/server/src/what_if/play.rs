@@ -15,6 +15,7 @@ use edgestack_model::{
     Actor, Kind,
     command::Reference,
     event::{Fact, VmEvent},
+    vm::Vm,
 };
 use edgestack_wire::{
     Problem,
@@ -35,6 +36,8 @@ const FOLLOWED_MAX: Duration = Duration::from_secs(600);
 const PIECE: Duration = Duration::from_secs(10);
 /// The most commits of a fork.
 const COMMITS_MAX: u64 = 20_000;
+/// VMs that are named in a note.
+const NAMES_MAX: usize = 20;
 /// The most real time of a fork: the answer must be there before its request times out.
 const REAL_TIME_MAX: Duration = Duration::from_secs(15);
 
@@ -138,8 +141,16 @@ impl Player {
             Action::LoseNode(node) => {
                 let id = self.id_of(Kind::Node, &node).map_err(refused)?;
                 self.note("a lost node is one whose power fails; the control plane itself is taken to go on");
+                let running = self.running_on(id);
                 match self.fork.outside.lose_node(edgestack_model::Id::new(id)) {
-                    true => Ok(None),
+                    true => {
+                        if !running.is_empty() {
+                            self.note(&format!(
+                                "what ran on {node} ends with it, which is seen when it is back: {running}"
+                            ));
+                        }
+                        Ok(None)
+                    }
                     false => Err(refused(wrong_state(format!("node \"{node}\" is off already")))),
                 }
             }
@@ -158,6 +169,19 @@ impl Player {
                 }
             }
         }
+    }
+
+    /// The VMs that run on a node, in words; empty: none.
+    fn running_on(&self, node: Uuid) -> String {
+        let world = self.fork.replica.world();
+        let on_it = |vm: &&Arc<Vm>| vm.placement.as_ref().is_some_and(|placement| placement.node.uuid() == node);
+        let running = world.vms.values().filter(on_it).filter(|vm| vm.power.instance().is_some());
+        let mut names: Vec<&str> = running.map(|vm| vm.meta.name.as_str()).collect();
+        names.sort_unstable();
+        let more = names.len().saturating_sub(NAMES_MAX);
+        names.truncate(NAMES_MAX);
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        names.join(", ") + &more
     }
 
     fn id_of(&self, kind: Kind, name: &str) -> Result<Uuid, Failure> {

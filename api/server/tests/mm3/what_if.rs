@@ -122,6 +122,7 @@ async fn a_lost_node_is_seen_as_lost_its_vms_wait_and_it_comes_back() {
     let waiting = answer["waiting"].as_array().unwrap();
     assert!(waiting.iter().any(|one| one["name"] == "next" && one["waited_before"] == false), "{answer}");
     assert!(answer["notes"].as_array().unwrap().iter().any(|note| note.as_str().unwrap().contains("power")));
+    assert!(answer["notes"].to_string().contains("when it is back: web"), "{answer}");
 
     for steps in [
         json!([{"lose_node": "edge-1"}, {"return_node": "edge-1"}]),
