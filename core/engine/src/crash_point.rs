@@ -3,7 +3,7 @@
 //! `EDGESTACK_CRASH_AT=name` (or `name:3` for the third pass) makes the process
 //! send itself SIGKILL there. The writer has one before each append, after it was
 //! sent and after its acknowledgement; each worker step before and after its
-//! driver call and its report. Tests walk through [`ALL`].
+//! driver call and its report; writing the views one before and one between the two. Tests walk through [`ALL`].
 
 use std::{
     collections::BTreeMap,
@@ -11,7 +11,7 @@ use std::{
 };
 
 /// Every crash point, so that a test can visit each.
-pub const ALL: [&str; 18] = [
+pub const ALL: [&str; 22] = [
     "append.before",
     "append.sent",
     "append.after",
@@ -30,6 +30,10 @@ pub const ALL: [&str; 18] = [
     "vm.release.before",
     "vm.release.after",
     "report.after",
+    "archive.written",
+    "archive.synced",
+    "views.before",
+    "views.between",
 ];
 
 struct Wanted {
@@ -42,6 +46,7 @@ static PASSES: Mutex<BTreeMap<&'static str, u32>> = Mutex::new(BTreeMap::new());
 
 /// Passes a crash point.
 pub fn pass(name: &'static str) {
+    edgestack_planted::pass_crash_point(name);
     let wanted = WANTED.get_or_init(|| {
         let text = std::env::var("EDGESTACK_CRASH_AT").ok()?;
         let (name, pass) = text.split_once(':').unwrap_or((&text, "1"));

@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
+use edgestack_planted::{self as planted, Bug};
 use futures::stream::BoxStream;
 use tokio::sync::watch;
 
@@ -138,6 +139,13 @@ impl MemoryLog {
         state.commits.split_off(&(last + 1));
     }
 
+    /// Puts everything aside and begins an empty log in its place, as a repair does.
+    pub fn put_aside(&self) {
+        let mut state = self.state();
+        (state.commits, state.ids) = (BTreeMap::new(), HashSet::new());
+        (state.last_sequence, state.messages) = (0, 0);
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         // No code panics while it holds the lock, so a poisoned state is still whole.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -178,12 +186,14 @@ impl State {
     }
 
     fn store(&mut self, entry: Append) -> Result<u64, AppendError> {
-        if entry.expected_last_sequence != self.last_sequence {
+        if entry.expected_last_sequence != self.last_sequence && !planted::is(Bug::LogWithoutFence) {
             return Err(AppendError::WrongLastSequence { actual: Some(self.last_sequence) });
         }
         let chains_on = check_entry(&entry)?.previous_hash;
         if let Some(previous) = self.commits.get(&self.last_sequence)
             && hex::encode(hash(&previous.payload)) != chains_on
+            && !planted::is(Bug::LogWithoutFence)
+            && !planted::is(Bug::FenceBySequenceAlone)
         {
             return Err(AppendError::WrongLastSequence { actual: None });
         }
