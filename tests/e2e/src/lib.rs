@@ -20,6 +20,7 @@ pub mod nats;
 mod ports;
 pub mod processes;
 mod receiver;
+pub mod run_edgectl;
 mod site;
 mod spare;
 mod vms;

@@ -4,40 +4,15 @@
 use std::{
     fs,
     path::Path,
-    process::{Command, Output, Stdio},
+    process::{Command, Stdio},
     time::Duration,
 };
 
-use edgestack_e2e::{PATIENCE, Site, edgectl, eventually};
+use edgestack_e2e::{
+    PATIENCE, Site, edgectl, eventually,
+    run_edgectl::{fails, works},
+};
 use serde_json::{Value, json};
-
-fn run(site: &Site, words: &[&str]) -> Output {
-    Command::new(edgectl())
-        .args(words)
-        .env("EDGESTACK_URL", &site.api().url)
-        .env("EDGESTACK_TOKEN", &site.api().token)
-        .env("HOME", site.folder())
-        .env("NO_COLOR", "1")
-        .env_remove("XDG_CONFIG_HOME")
-        .output()
-        .expect("edgectl runs")
-}
-
-#[track_caller]
-fn works(site: &Site, words: &[&str]) -> String {
-    let output = run(site, words);
-    let told = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(output.status.success(), "edgectl {words:?}: {}: {told}", output.status);
-    String::from_utf8(output.stdout).expect("UTF-8")
-}
-
-#[track_caller]
-fn fails(site: &Site, words: &[&str], because: &str) {
-    let output = run(site, words);
-    let told = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert_eq!(output.status.code(), Some(1), "edgectl {words:?}: {told}");
-    assert!(told.contains(because), "edgectl {words:?} does not say {because:?}: {told}");
-}
 
 /// All lists but the nodes', whose heart-beats go on.
 async fn lists(site: &Site) -> Vec<Value> {

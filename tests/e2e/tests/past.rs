@@ -1,37 +1,16 @@
 //! The site as it was, and the whole log once more, on the real thing: through kills, and with broken snapshots.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test's own functions are tests, too")]
 
-use std::{
-    fs,
-    path::PathBuf,
-    process::{Command, Output},
-};
+use std::{fs, path::PathBuf};
 
-use edgestack_e2e::{PATIENCE, Site, edgectl, eventually};
+use edgestack_e2e::{
+    PATIENCE, Site, eventually,
+    run_edgectl::{run, works},
+};
 use futures::{StreamExt as _, stream};
 use serde_json::{Value, json};
 
 const KINDS: [&str; 6] = ["vms", "images", "flavors", "keypairs", "nodes", "volumes"];
-
-fn run(site: &Site, words: &[&str]) -> Output {
-    Command::new(edgectl())
-        .args(words)
-        .env("EDGESTACK_URL", &site.api().url)
-        .env("EDGESTACK_TOKEN", &site.api().token)
-        .env("HOME", site.folder())
-        .env("NO_COLOR", "1")
-        .env_remove("XDG_CONFIG_HOME")
-        .output()
-        .expect("edgectl runs")
-}
-
-#[track_caller]
-fn works(site: &Site, words: &[&str]) -> String {
-    let output = run(site, words);
-    let told = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(output.status.success(), "edgectl {words:?}: {}: {told}", output.status);
-    String::from_utf8(output.stdout).expect("UTF-8")
-}
 
 /// All lists of one moment; `None` when something happened in between.
 async fn lists(site: &Site, at: Option<u64>) -> Option<(u64, Vec<Value>)> {

@@ -1,41 +1,13 @@
 //! What a person does when the usual way doesn't end: look again now, forget by force, adopt what is left.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test's own functions are tests, too")]
 
-use std::{
-    fs,
-    path::Path,
-    process::{Command, Output},
+use std::{fs, path::Path, process::Command};
+
+use edgestack_e2e::{
+    PATIENCE, Site, eventually, processes,
+    run_edgectl::{fails, run, works},
 };
-
-use edgestack_e2e::{PATIENCE, Site, edgectl, eventually, processes};
 use serde_json::Value;
-
-fn run(site: &Site, words: &[&str]) -> Output {
-    Command::new(edgectl())
-        .args(words)
-        .env("EDGESTACK_URL", &site.api().url)
-        .env("EDGESTACK_TOKEN", &site.api().token)
-        .env("HOME", site.folder())
-        .env("NO_COLOR", "1")
-        .output()
-        .expect("edgectl runs")
-}
-
-#[track_caller]
-fn works(site: &Site, words: &[&str]) -> String {
-    let output = run(site, words);
-    let told = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(output.status.success(), "edgectl {words:?}: {}: {told}", output.status);
-    String::from_utf8(output.stdout).expect("UTF-8")
-}
-
-#[track_caller]
-fn refused(site: &Site, words: &[&str], because: &str) {
-    let output = run(site, words);
-    let told = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(1), "edgectl {words:?}: {told}");
-    assert!(told.contains(because), "edgectl {words:?} does not say {because:?}: {told}");
-}
 
 fn copy(from: &Path, to: &Path) {
     let copied = Command::new("cp").args(["--archive", "--no-target-directory"]).arg(from).arg(to).status();
@@ -88,9 +60,9 @@ async fn what_an_older_log_has_lost_is_adopted_and_goes_on_under_its_own_process
         words.into_iter().map(str::to_owned).collect::<Vec<_>>()
     };
     let with = |words: &[String], f: &dyn Fn(&[&str])| f(&words.iter().map(String::as_str).collect::<Vec<_>>());
-    with(&adopt(&id, &[]), &|words| refused(&site, words, &format!("adopt that first: edgectl adopt {image}")));
+    with(&adopt(&id, &[]), &|words| fails(&site, words, &format!("adopt that first: edgectl adopt {image}")));
     with(&adopt(&image, &[]), &|words| drop(works(&site, words)));
-    with(&adopt(&id, &[]), &|words| refused(&site, words, "--flavor"));
+    with(&adopt(&id, &[]), &|words| fails(&site, words, "--flavor"));
     works(&site, &["create-flavor", "any", "--vcpus", "1", "--memory-mib", "32", "--disk-gib", "1"]);
     with(&adopt(&id, &["--flavor", "any"]), &|words| drop(works(&site, words)));
     let after = site.await_vm("lost", "running").await;
@@ -117,7 +89,7 @@ async fn a_removal_that_cannot_end_is_forced_and_what_is_left_is_told() {
     site.add_tiny().await;
     site.create_tiny("stuck").await;
     let vm = site.await_vm("stuck", "running").await;
-    refused(&site, &["force-remove", "vm/stuck", "--reason", "in a hurry"], "edgectl remove-vm stuck");
+    fails(&site, &["force-remove", "vm/stuck", "--reason", "in a hurry"], "edgectl remove-vm stuck");
     assert_eq!(run(&site, &["force-remove", "vm/stuck"]).status.code(), Some(2), "a reason is needed");
     assert!(processes::is_running(Site::pid_of(&vm)), "a refusal does nothing");
 

@@ -1,30 +1,11 @@
 //! A change is taken back by commands like any others, on a real VM, and what cannot come back is said.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test's own functions are tests, too")]
 
-use std::process::{Command, Output};
-
-use edgestack_e2e::{Site, edgectl};
+use edgestack_e2e::{
+    Site,
+    run_edgectl::{run, works},
+};
 use serde_json::{Value, json};
-
-fn run(site: &Site, words: &[&str]) -> Output {
-    Command::new(edgectl())
-        .args(words)
-        .env("EDGESTACK_URL", &site.api().url)
-        .env("EDGESTACK_TOKEN", &site.api().token)
-        .env("HOME", site.folder())
-        .env("NO_COLOR", "1")
-        .env_remove("XDG_CONFIG_HOME")
-        .output()
-        .expect("edgectl runs")
-}
-
-#[track_caller]
-fn works(site: &Site, words: &[&str]) -> String {
-    let output = run(site, words);
-    let told = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(output.status.success(), "edgectl {words:?}: {}: {told}", output.status);
-    String::from_utf8(output.stdout).expect("UTF-8")
-}
 
 /// The commit of the VM's last event of a type.
 async fn commit_of(site: &Site, event_type: &str) -> String {

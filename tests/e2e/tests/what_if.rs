@@ -1,33 +1,10 @@
 //! What would happen is told, and nothing of it is done: with a real log, a real VM and its real process.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test's own functions are tests, too")]
 
-use std::{
-    fs,
-    process::{Command, Output},
-};
+use std::fs;
 
-use edgestack_e2e::{PATIENCE, Site, edgectl, eventually};
+use edgestack_e2e::{PATIENCE, Site, eventually, run_edgectl::works};
 use serde_json::{Value, json};
-
-fn run(site: &Site, words: &[&str]) -> Output {
-    Command::new(edgectl())
-        .args(words)
-        .env("EDGESTACK_URL", &site.api().url)
-        .env("EDGESTACK_TOKEN", &site.api().token)
-        .env("HOME", site.folder())
-        .env("NO_COLOR", "1")
-        .env_remove("XDG_CONFIG_HOME")
-        .output()
-        .expect("edgectl runs")
-}
-
-#[track_caller]
-fn works(site: &Site, words: &[&str]) -> String {
-    let output = run(site, words);
-    let told = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(output.status.success(), "edgectl {words:?}: {}: {told}", output.status);
-    String::from_utf8(output.stdout).expect("UTF-8")
-}
 
 /// What a change of the site would show in: the log's head, the disks, the VM's process, and what is counted.
 async fn traces(site: &Site) -> (Value, Vec<String>, Value, Vec<String>) {

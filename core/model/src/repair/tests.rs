@@ -64,6 +64,18 @@ fn a_vm_whose_node_answers_goes_its_usual_way_until_that_fails_or_takes_too_long
 }
 
 #[test]
+fn whoever_waits_for_what_never_comes_is_told_that_force_exists() {
+    let fix = |site: &Site| site.vm("web").waiting(&site.world).and_then(|waiting| waiting.fix).unwrap_or_default();
+    let mut site = a_vm_that_is(State::Deleting);
+    assert_eq!(fix(&site), "", "it is on its way");
+    site.has(site.told("web", VmReport::AttemptFailed(failed("remove"))));
+    assert_eq!(fix(&site), "try harder; if that can't be: edgectl force-remove vm/web --reason …");
+    site.has(lost("edge-1"));
+    assert!(fix(&site).contains("node edge-1") && fix(&site).contains("force-remove vm/web"), "{}", fix(&site));
+    assert_eq!(fix(&a_vm_that_is(State::BackOff)), "try harder", "what is not to go is not forced");
+}
+
+#[test]
 fn a_disk_that_cannot_be_removed_is_reason_enough() {
     let mut site = a_vm_that_is(State::Deleting).because("the disk is broken");
     site.has(site.told("web", VmReport::Released));

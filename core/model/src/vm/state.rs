@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Power, Target, Vm};
-use crate::{Waiting, World, volume::VolumeState};
+use crate::{Waiting, World, node::Node, volume::VolumeState, waiting::Failure};
 
 /// A VM's state as people see it. It follows from the facts and is never stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -151,8 +151,23 @@ impl Vm {
         Some(Waiting {
             owner,
             reason,
-            fix: failure.and_then(|failure| failure.fix.clone()),
+            fix: self.fix(state, lost.map(AsRef::as_ref), failure),
             next_attempt_at: failure.map(|failure| failure.next_attempt_at),
         })
+    }
+
+    /// What a person can do: also what no worker will ever do.
+    fn fix(&self, state: State, lost: Option<&Node>, failure: Option<&Failure>) -> Option<String> {
+        let force = || format!("edgectl force-remove vm/{} --reason …", self.meta.name);
+        if let Some(node) = lost {
+            let node = &node.meta.name;
+            return Some(format!("start the workers of node {node}; if it is lost for good: {}", force()));
+        }
+        let fix = failure?.fix.clone();
+        match (state, fix) {
+            (State::Deleting, Some(fix)) => Some(format!("{fix}; if that can't be: {}", force())),
+            (State::Deleting, None) => Some(format!("if it can't be removed: {}", force())),
+            (_, fix) => fix,
+        }
     }
 }
