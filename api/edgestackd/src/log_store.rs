@@ -2,7 +2,7 @@
 
 use std::{path::Path, sync::Arc, time::Duration};
 
-use edgestack_archive::Archive;
+use edgestack_archive::{Archive, Repairer, Unfit};
 use edgestack_backup::SigningKey;
 use edgestack_engine::{Replica, catch_up, error_chain, follow, follow_behind, mend_when_repaired, verify_on_a_timer};
 use edgestack_log::{
@@ -15,7 +15,7 @@ use edgestack_model::World;
 use edgestack_views::Views;
 
 use crate::{
-    archiving::{self, Repairer},
+    archiving::{self, JetStreamStore},
     failure::Failure,
     options::{Options, Role},
     signed_head, state_folder,
@@ -90,9 +90,16 @@ pub async fn open(options: &Options, root: &Path, signing: &SigningKey) -> Resul
     let mut unrepaired = None;
     let repairer = if options.has(Role::Engine) {
         let archive = archiving::open(&state_folder::archive(root)).await?;
-        let store = server.as_ref().map(NatsServer::store_keeper);
+        let store = server.as_ref().map(|server| -> Arc<dyn edgestack_archive::LogStore> {
+            Arc::new(JetStreamStore { log: log.clone(), keeper: server.store_keeper() })
+        });
         let repairer = Repairer { archive, log: log.clone(), store };
-        unrepaired = repairer.check_at_start().await?;
+        unrepaired = repairer.check_at_start().await.map_err(|unfit| match unfit {
+            Unfit::Incomparable(error) => Failure::Incomparable(error),
+            Unfit::ForeignLog { sequence } => {
+                Failure::ForeignLog { sequence, folder: repairer.archive.folder().to_owned() }
+            }
+        })?;
         if unrepaired.is_none() {
             signed_head::check(&repairer.archive, &*log, signing).await?;
             tokio::spawn(signed_head::keep(repairer.archive.clone(), options.site.to_string(), signing.clone()));
@@ -157,10 +164,10 @@ pub async fn open(options: &Options, root: &Path, signing: &SigningKey) -> Resul
         tokio::spawn(follow(shared.clone(), replica.clone()));
     }
     match &repairer {
-        Some(repairer) if repairer.store.is_some() => archiving::start(repairer, &replica),
-        Some(repairer) if for_a_person => archiving::start(repairer, &replica),
+        Some(repairer) if repairer.store.is_some() => repairer.start(&replica),
+        Some(repairer) if for_a_person => repairer.start(&replica),
         Some(repairer) => {
-            archiving::start(repairer, &replica);
+            repairer.start(&replica);
             tokio::spawn(mend_when_repaired(shared.clone(), replica.clone(), LOOK_FOR_REPAIR));
         }
         None => drop(tokio::spawn(mend_when_repaired(shared.clone(), replica.clone(), LOOK_FOR_REPAIR))),

@@ -29,7 +29,8 @@ use std::{
 use clap::Parser as _;
 use edgestack_backup::SigningKey;
 use edgestack_engine::{
-    Clock, CommandPort, Engine, EngineConfig, Heartbeats, SystemClock, error_chain, run_overseer, run_scheduler,
+    Clock, CommandPort, Engine, EngineConfig, Heartbeats, SystemClock, catch_up_for_sure, error_chain, run_overseer,
+    run_scheduler,
 };
 use edgestack_link::{RemotePort, hear_heartbeats, heartbeat_sender, serve_commands};
 use edgestack_log::Log;
@@ -45,6 +46,9 @@ use crate::{
     options::{Options, Role},
     signals::Signals,
 };
+
+/// No bug that the simulation plants is ever in a daemon (ADR 0027).
+const _: () = assert!(!edgestack_planted::COMPILED_IN, "build edgestackd without the feature edgestack-planted/bugs");
 
 /// sled frees in its own threads what others allocated, which glibc's arenas serialize (ADR 0019).
 #[global_allocator]
@@ -142,6 +146,8 @@ async fn run(options: Options) -> Result<(), Failure> {
         } else {
             Box::new(heartbeat_sender(store.log.clone(), node_name.as_str()))
         };
+        // On a damaged log the world stands still in the past, and would be acted upon.
+        catch_up_for_sure(&*store.log, &store.replica).await;
         let node = workers::Node {
             name: node_name.clone(),
             folders: folders.clone(),

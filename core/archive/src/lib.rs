@@ -20,11 +20,13 @@ mod line;
 mod mend;
 mod open_segment;
 mod refill;
+mod repair;
 mod segment;
 
 pub use compare::{CompareError, Standing, compare};
 pub use keeper::{KeepError, keep, salvage};
 pub use refill::{RefillError, refill};
+pub use repair::{LogStore, Repairer, Unfit};
 
 use std::{
     path::{Path, PathBuf},
@@ -151,8 +153,7 @@ impl Archive {
         let mut closed = list(&*store).await?;
         let head = loop {
             let Some(last) = closed.last_mut() else { break ChainHead::GENESIS };
-            match segment::read_index(&*store, last.first, last.last).await.and_then(|index| Ok((index.head()?, index)))
-            {
+            match last_head(&*store, last).await {
                 Ok((head, index)) => {
                     last.index = Some(Arc::new(index));
                     break head;
@@ -257,7 +258,7 @@ impl Archive {
         head: ChainHead,
     ) -> Result<Arc<SegmentIndex>, ArchiveError> {
         let (first, last) = (before.sequence + 1, head.sequence);
-        let packed = tokio::task::spawn_blocking(move || segment::pack(&lines, before))
+        let packed = beside_the_runtime(move || segment::pack(&lines, before))
             .await
             .map_err(|error| segment_error(first, last, format!("packing it broke off: {error}")))??;
         let name = name(first, last);
@@ -305,6 +306,13 @@ impl Archive {
     }
 }
 
+/// Work that blocks, in a thread of its own; in a simulation in its turn, since there a seed decides the order of things.
+pub(crate) async fn beside_the_runtime<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, tokio::task::JoinError> {
+    if edgestack_planted::is_simulation() { Ok(work()) } else { tokio::task::spawn_blocking(work).await }
+}
+
 fn lock(folder: &Path) -> Result<std::fs::File, ArchiveError> {
     let path = folder.join("lock");
     let failed = |source| ArchiveError::File { path: path.clone(), doing: "locking", source };
@@ -333,6 +341,9 @@ async fn list(store: &dyn ObjectStore) -> Result<Vec<Closed>, ArchiveError> {
     closed.sort_unstable_by_key(|segment| segment.first);
     // A segment that is missing is listed all the same: reading it is an error, and it can be mended.
     let mut missing = Vec::new();
+    if let Some(first) = closed.first().map(|segment| segment.first).filter(|first| *first > 1) {
+        missing.push(Closed { first: 1, last: first - 1, index: None });
+    }
     for (one, next) in closed.iter().zip(closed.iter().skip(1)) {
         if next.first <= one.last {
             return Err(segment_error(next.first, next.last, "another segment holds the same commits".to_owned()));
@@ -344,6 +355,20 @@ async fn list(store: &dyn ObjectStore) -> Result<Vec<Closed>, ArchiveError> {
     closed.extend(missing);
     closed.sort_unstable_by_key(|segment| segment.first);
     Ok(closed)
+}
+
+/// The head after the last segment, and its index. What comes next is chained on this head, so the commit itself is asked
+/// for its hash, not the index alone.
+async fn last_head(store: &dyn ObjectStore, last: &Closed) -> Result<(ChainHead, SegmentIndex), ArchiveError> {
+    let index = segment::read_index(store, last.first, last.last).await?;
+    let head = index.head()?;
+    let commit = segment::read(store, &index, last.last, 1).await?;
+    match commit.first().map(|commit| edgestack_log::chain::hash(&commit.payload)) {
+        Some(hash) if hash == head.hash => Ok((head, index)),
+        Some(_) | None => {
+            Err(segment_error(last.first, last.last, "its last commit has another hash than its index says".to_owned()))
+        }
+    }
 }
 
 /// Keeps a damaged segment for whoever wants to look, under a name that is no segment's.

@@ -9,10 +9,12 @@ use std::{
 };
 
 use bytes::Bytes;
+use edgestack_engine::crash_point;
 use edgestack_log::{ChainHead, Damage, StoredCommit};
+use edgestack_planted::{self as planted, Bug};
 
 use crate::{
-    ArchiveError,
+    ArchiveError, beside_the_runtime,
     line::{self, Seal},
 };
 
@@ -159,9 +161,15 @@ impl OpenSegment {
         Seal::write(&head, &mut lines);
         let end = begin + lines.len() as u64;
         let file = self.file.clone();
-        let written = tokio::task::spawn_blocking(move || {
+        let synced = !planted::is(Bug::ArchiveSyncSkipped);
+        let written = beside_the_runtime(move || {
             file.write_all_at(&lines, begin)?;
-            file.sync_data()
+            if synced {
+                crash_point::pass("archive.written");
+                file.sync_data()?;
+                crash_point::pass("archive.synced");
+            }
+            Ok(())
         })
         .await
         .map_err(io::Error::other)

@@ -334,3 +334,47 @@ async fn a_closed_segment_is_plain_zstandard_and_ndjson() {
     assert!(lines.len() > 50);
     assert!(lines.iter().zip(&commits).all(|(line, commit)| **line == commit.payload[..]));
 }
+
+#[tokio::test]
+async fn a_lost_segment_is_noticed_after_reopening_and_made_anew_also_the_first() {
+    let folder = tempfile::tempdir().unwrap();
+    let (archive, commits) = filled(folder.path(), 500).await;
+    let log = MemoryLog::new();
+    for commit in &commits {
+        let entry = line::to_append(commit.clone()).unwrap();
+        log.append_foreign(entry).unwrap();
+    }
+    drop(archive);
+    let count = segment_files(folder.path()).len();
+    for lost in [0, count - 1, 1] {
+        fs::remove_file(&segment_files(folder.path())[lost]).unwrap();
+        let archive = Archive::open_local(folder.path(), small()).await.unwrap();
+        if lost < count - 1 {
+            archive.verify(|_| ()).await.unwrap_err();
+        }
+        archive.mend(&log).await.unwrap();
+        // The end comes again as whatever the archive lacks does.
+        archive.append(&commits).await.unwrap();
+        assert_eq!(archive.verify(|_| ()).await.unwrap().sequence, 500);
+        assert!(read_all(&archive).await == commits, "segment {lost}");
+    }
+}
+
+#[tokio::test]
+async fn a_changed_hash_in_the_last_segments_index_is_noticed_at_the_opening() {
+    let folder = tempfile::tempdir().unwrap();
+    let (archive, commits) = filled(folder.path(), 500).await;
+    drop(archive);
+    let path = segment_files(folder.path()).pop().unwrap();
+    let mut bytes = fs::read(&path).unwrap();
+    let name = br#""hash":""#;
+    let at = bytes.windows(name.len()).rposition(|window| window == name).unwrap() + name.len();
+    bytes[at] = if bytes[at] == b'0' { b'1' } else { b'0' };
+    fs::write(&path, bytes).unwrap();
+    let archive = Archive::open_local(folder.path(), small()).await.unwrap();
+    // The segment is put aside with what hung on it, and comes again.
+    assert!(archive.head().await.sequence < 500);
+    archive.append(&commits).await.unwrap();
+    assert_eq!(archive.verify(|_| ()).await.unwrap().sequence, 500);
+    assert!(read_all(&archive).await == commits);
+}

@@ -3,7 +3,7 @@
 //! `EDGESTACK_CRASH_AT=name` (or `name:3` for the third pass) makes the process
 //! send itself SIGKILL there. The writer has one before each append, after it was
 //! sent and after its acknowledgement; each worker step before and after its
-//! driver call and its report. Tests walk through [`ALL`].
+//! driver call and its report; writing the views one before and one between the two. Tests walk through [`ALL`].
 
 use std::{
     cell::Cell,
@@ -12,7 +12,7 @@ use std::{
 };
 
 /// Every crash point, so that a test can visit each.
-pub const ALL: [&str; 20] = [
+pub const ALL: [&str; 24] = [
     "append.before",
     "append.sent",
     "append.after",
@@ -33,6 +33,10 @@ pub const ALL: [&str; 20] = [
     "webhook.deliver.before",
     "webhook.deliver.after",
     "report.after",
+    "archive.written",
+    "archive.synced",
+    "views.before",
+    "views.between",
 ];
 
 struct Wanted {
@@ -57,6 +61,7 @@ pub fn pass(name: &'static str) {
     if OFF.get() {
         return;
     }
+    edgestack_planted::pass_crash_point(name);
     let wanted = WANTED.get_or_init(|| {
         let text = std::env::var("EDGESTACK_CRASH_AT").ok()?;
         let (name, pass) = text.split_once(':').unwrap_or((&text, "1"));

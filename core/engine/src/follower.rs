@@ -2,8 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use edgestack_log::{ChainHead, Damage, Log, LogError};
-use futures::StreamExt;
+use edgestack_log::{ChainHead, Damage, Log, LogError, StoredCommit};
+use edgestack_model::Commit;
+use edgestack_planted::{self as planted, Bug};
+use futures::{FutureExt as _, StreamExt, stream::BoxStream};
 use tokio::time::Instant;
 
 use crate::{Replica, ReplicaError, error_chain, reconnect::Pause};
@@ -55,7 +57,7 @@ async fn check_extent(log: &dyn Log, replica: &Replica) -> Result<(), LogError> 
     let folded = replica.head().sequence;
     let head = log.head().await?;
     let expected = (head.last_sequence + 1).saturating_sub(head.first_sequence.max(1));
-    let damage = if head.last_sequence < folded {
+    let damage = if head.last_sequence < folded && !planted::is(Bug::RollbackNotNoticed) {
         Damage::CutTail { acknowledged: folded, last: head.last_sequence }
     } else if head.messages != expected {
         let (first_sequence, last_sequence, messages) = (head.first_sequence, head.last_sequence, head.messages);
@@ -80,16 +82,18 @@ pub async fn follow(log: Arc<dyn Log>, replica: Arc<Replica>) {
                 loop {
                     match commits.next().await {
                         Some(Ok(stored)) => {
-                            if replica.apply(vec![(stored, None)]).is_err() {
+                            let (batch, error) = with_those_behind(stored, &mut commits);
+                            let folded = replica.apply(batch);
+                            if let Some(error) = error {
+                                interrupted(&replica, error);
+                                break;
+                            }
+                            if folded.is_err() {
                                 break;
                             }
                         }
-                        Some(Err(LogError::Damaged(damage))) => {
-                            replica.fail(damage.into());
-                            break;
-                        }
                         Some(Err(error)) => {
-                            tracing::warn!(error = error_chain(&error), "following the log was interrupted");
+                            interrupted(&replica, error);
                             break;
                         }
                         None => break,
@@ -98,6 +102,51 @@ pub async fn follow(log: Arc<dyn Log>, replica: Arc<Replica>) {
             }
             Err(error) => tracing::warn!(error = error_chain(&error), "the log cannot be followed now"),
         }
+        pause.wait().await;
+    }
+}
+
+/// A commit as [`Replica::apply`] takes it: stored, and decoded if it came so.
+type Unfolded = (StoredCommit, Option<Arc<Commit>>);
+
+/// A commit with all that can be had behind it without waiting: each vouches for the one before it.
+fn with_those_behind(
+    first: StoredCommit,
+    commits: &mut BoxStream<'static, Result<StoredCommit, LogError>>,
+) -> (Vec<Unfolded>, Option<LogError>) {
+    let mut batch = vec![(first, None)];
+    while batch.len() < BATCH {
+        match commits.next().now_or_never().flatten() {
+            Some(Ok(stored)) => batch.push((stored, None)),
+            Some(Err(error)) => return (batch, Some(error)),
+            None => break,
+        }
+    }
+    (batch, None)
+}
+
+fn interrupted(replica: &Replica, error: LogError) {
+    match error {
+        LogError::Damaged(damage) => replica.fail(damage.into()),
+        error @ (LogError::Unavailable(_) | LogError::Refused(_)) => {
+            tracing::warn!(error = error_chain(&error), "following the log was interrupted");
+        }
+    }
+}
+
+/// Folds everything that is in the log now, however long it takes until that is possible. Who acts on the world waits for it
+/// at the start: on a damaged log the world stands still somewhere in the past, and what was wished then is not what is
+/// wished now.
+pub async fn catch_up_for_sure(log: &dyn Log, replica: &Replica) {
+    let mut pause = Pause::new();
+    loop {
+        if catch_up(log, replica).await.is_ok() && replica.failure().is_none() {
+            return;
+        }
+        if planted::is(Bug::PastActedUpon) && replica.failure().is_some() {
+            return;
+        }
+        replica.wait_until_whole().await;
         pause.wait().await;
     }
 }
@@ -157,6 +206,9 @@ async fn read_behind(log: &dyn Log, replica: &Replica, checked: &mut u64) -> Res
 /// between two rounds. The first round takes a tenth of a core at most, the later ones a hundredth; what is read slowly
 /// also stays out of nats-server's memory, which keeps what it has read for seconds.
 pub async fn verify_on_a_timer(log: Arc<dyn Log>, replica: Arc<Replica>, rest: Duration) {
+    if planted::is(Bug::VerifyTimerOff) {
+        return;
+    }
     let mut pace = FIRST_ROUND;
     let mut round: Option<Round> = None;
     loop {

@@ -13,6 +13,7 @@ use edgestack_model::{
     node::{Node, NodeCommand, NodeReport},
 };
 
+use edgestack_planted::{self as planted, Bug};
 use tokio::time::Instant;
 
 use crate::{Clock, CommandPort, Origin, Replica, Submission, error_chain};
@@ -83,6 +84,6 @@ fn lost(replica: &Replica, heartbeats: &Heartbeats) -> Vec<(Id<Node>, Duration)>
         .values()
         .filter(|node| node.readiness.ready)
         .map(|node| (node.id, heartbeats.silence(node.meta.name.as_str())))
-        .filter(|(_, silence)| *silence >= LOST_AFTER)
+        .filter(|(_, silence)| *silence >= LOST_AFTER && !planted::is(Bug::HeartbeatIgnored))
         .collect()
 }

@@ -24,7 +24,7 @@ mod writer;
 
 pub use clock::{Clock, SystemClock};
 pub use error_chain::error_chain;
-pub use follower::{catch_up, follow, follow_behind, mend_when_repaired, verify_on_a_timer};
+pub use follower::{catch_up, catch_up_for_sure, follow, follow_behind, mend_when_repaired, verify_on_a_timer};
 pub use heartbeat::{BEAT_EVERY, Heartbeats, LOST_AFTER, run_overseer};
 pub use port::CommandPort;
 pub use replica::{Applied, Change, Projection, Replica, ReplicaError};

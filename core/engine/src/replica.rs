@@ -13,7 +13,8 @@ use std::{
 use bytes::Bytes;
 use edgestack_log::{ChainHead, Damage, StoredCommit, chain};
 use edgestack_model::{Commit, DecodeError, Kind, Sequence, World, world::Impossible, world::Resource};
-use tokio::sync::{broadcast, watch};
+use edgestack_planted::{self as planted, Bug};
+use tokio::sync::{Notify, broadcast, watch};
 use uuid::Uuid;
 
 /// A commit folded into the world, with what it changed.
@@ -88,6 +89,9 @@ pub struct Replica {
     head: watch::Sender<ChainHead>,
     feed: broadcast::Sender<Arc<Applied>>,
     failed: watch::Sender<Option<ReplicaError>>,
+    /// For those who wait for the repair: woken in the order in which they came, which `failed` would not do, and a seed
+    /// of the simulation could not decide.
+    mended: Notify,
     /// Counts repairs of the log: what was read of it before one says nothing of it after.
     repairs: AtomicU64,
 }
@@ -97,6 +101,9 @@ struct Inner {
     recent: VecDeque<(ChainHead, Uuid)>,
     projection: Option<Box<dyn Projection>>,
 }
+
+/// A commit that chains on those before it, decoded if it came so, and the head after it.
+type Vouched = (StoredCommit, Option<Arc<Commit>>, ChainHead);
 
 impl Replica {
     /// A replica that goes on from a known place: a world and the chain's head there.
@@ -108,6 +115,7 @@ impl Replica {
             head: watch::Sender::new(head),
             feed,
             failed: watch::Sender::new(None),
+            mended: Notify::new(),
             repairs: AtomicU64::new(0),
         })
     }
@@ -170,6 +178,7 @@ impl Replica {
         self.repairs.fetch_add(1, Ordering::SeqCst);
         if self.failed.send_replace(None).is_some() {
             tracing::warn!(seq = self.head().sequence, "the log is whole again; writes go on");
+            self.mended.notify_waiters();
         }
     }
 
@@ -180,9 +189,16 @@ impl Replica {
 
     /// Waits until folding may go on.
     pub async fn wait_until_whole(&self) {
-        let mut failed = self.failed.subscribe();
-        // The sender lives in `self`, so this ends only with the condition.
-        let _ = failed.wait_for(Option::is_none).await;
+        loop {
+            let mended = self.mended.notified();
+            tokio::pin!(mended);
+            // From here on a mending is not missed.
+            mended.as_mut().enable();
+            if self.failure().is_none() {
+                return;
+            }
+            mended.await;
+        }
     }
 
     /// Where one of these commits is, if it was folded lately.
@@ -211,12 +227,11 @@ impl Replica {
 
     fn apply_checked(&self, batch: Vec<(StoredCommit, Option<Arc<Commit>>)>) -> Result<(), ReplicaError> {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut applied = Vec::with_capacity(batch.len());
-        let mut outcome = Ok(());
-        for (stored, decoded) in batch {
-            match self.fold_next(&mut inner, &stored, decoded) {
-                Ok(Some(commit)) => applied.push(Arc::new(commit)),
-                Ok(None) => {}
+        let (vouched, mut outcome) = self.vouched(&inner, batch);
+        let mut applied = Vec::with_capacity(vouched.len());
+        for (stored, decoded, head) in vouched {
+            match self.fold_next(&mut inner, &stored, decoded, head) {
+                Ok(commit) => applied.push(Arc::new(commit)),
                 Err(error) => {
                     outcome = Err(error);
                     break;
@@ -237,23 +252,40 @@ impl Replica {
         outcome
     }
 
+    /// The commits of a batch that are to be folded, each with the head after it, and what is wrong behind them. All of
+    /// them are checked before the first is folded: a changed commit is known by the hash that the next one carries, and
+    /// what is folded can't be taken back.
+    fn vouched(
+        &self,
+        inner: &Inner,
+        batch: Vec<(StoredCommit, Option<Arc<Commit>>)>,
+    ) -> (Vec<Vouched>, Result<(), ReplicaError>) {
+        let (mut head, mut vouched) = (inner.head, Vec::<Vouched>::with_capacity(batch.len()));
+        for (stored, decoded) in batch {
+            if stored.sequence <= inner.head.sequence {
+                if let Err(error) = compare(inner, &stored) {
+                    return (vouched, Err(error));
+                }
+                continue;
+            }
+            if let Err(damage) = head.check_next(&stored) {
+                if damage.first_wrong() < stored.sequence && !planted::is(Bug::FoldedBeforeVouched) {
+                    vouched.pop();
+                }
+                return (vouched, Err(damage.into()));
+            }
+            vouched.push((stored, decoded, head));
+        }
+        (vouched, Ok(()))
+    }
+
     fn fold_next(
         &self,
         inner: &mut Inner,
         stored: &StoredCommit,
         decoded: Option<Arc<Commit>>,
-    ) -> Result<Option<Applied>, ReplicaError> {
-        if stored.sequence <= inner.head.sequence {
-            let known = inner.recent.iter().rev().find(|(known, _)| known.sequence == stored.sequence);
-            return match known {
-                Some((known, _)) if known.hash != chain::hash(&stored.payload) => {
-                    Err(ReplicaError::Differs(stored.sequence))
-                }
-                Some(_) | None => Ok(None),
-            };
-        }
-        let mut head = inner.head;
-        head.check_next(stored)?;
+        head: ChainHead,
+    ) -> Result<Applied, ReplicaError> {
         let commit = match decoded {
             Some(commit) => commit,
             None => {
@@ -279,7 +311,15 @@ impl Replica {
             inner.recent.pop_front();
         }
         inner.recent.push_back((head, commit.id));
-        Ok(Some(Applied { commit, payload: stored.payload.clone(), changes, forgotten: touched.forgotten }))
+        Ok(Applied { commit, payload: stored.payload.clone(), changes, forgotten: touched.forgotten })
+    }
+}
+
+/// What comes again must be what was folded.
+fn compare(inner: &Inner, stored: &StoredCommit) -> Result<(), ReplicaError> {
+    match inner.recent.iter().rev().find(|(known, _)| known.sequence == stored.sequence) {
+        Some((known, _)) if known.hash != chain::hash(&stored.payload) => Err(ReplicaError::Differs(stored.sequence)),
+        Some(_) | None => Ok(()),
     }
 }
 

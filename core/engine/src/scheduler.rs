@@ -12,6 +12,8 @@ use crate::{Clock, CommandPort, Origin, Replica, Submission, error_chain};
 
 /// The longest time between two looks, for clocks that jump.
 const LOOK_AT_LEAST_EVERY: Duration = Duration::from_secs(60);
+/// The pause before a look that is due.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
 /// The pause after a round in which a command could not be submitted.
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(1);
 
@@ -85,7 +87,7 @@ fn until_next(replica: &Replica, now: DateTime<Utc>) -> Duration {
         .values()
         .filter(|vm| vm.placement.is_none())
         .filter_map(|vm| vm.failure.as_ref())
-        .map(|failure| (failure.next_attempt_at - now).to_std().unwrap_or(Duration::from_millis(50)))
+        .map(|failure| failure.still_to_come(now).and_then(|at| (at - now).to_std().ok()).unwrap_or(LOOK_AGAIN))
         .min()
         .unwrap_or(LOOK_AT_LEAST_EVERY)
         .min(LOOK_AT_LEAST_EVERY)

@@ -10,12 +10,17 @@
 //! A command that was sent once and is not appended again may still take
 //! effect, and is answered so (ADR 0002).
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use edgestack_log::{Append, AppendError, ChainHead, Log, LogError, PendingAck, StoredCommit};
-use edgestack_model::{Commit, Decision, Given, Sequence, World, decide};
+use edgestack_model::{Commit, Decision, Given, Sequence, World, decide, idempotency::IdempotencyKeys};
+use edgestack_planted::{self as planted, Bug};
 use futures::FutureExt;
 use tokio::{
     sync::{mpsc, oneshot},
@@ -52,6 +57,9 @@ impl EngineConfig {
 /// When trying again makes sense after a failure: nats-server is restarted within that time.
 const RETRY_AFTER: Duration = Duration::from_secs(2);
 
+/// What was sent and given up comes within this time or never: no server and no socket holds it longer.
+const COMES_WITHIN: Duration = Duration::from_secs(30);
+
 /// The handle of a running writer. Clones share it.
 #[derive(Clone)]
 pub struct Engine {
@@ -67,6 +75,8 @@ pub(crate) struct Waiting {
     span: tracing::Span,
     /// The commit ids under which it was sent so far.
     attempts: Vec<Uuid>,
+    /// The place for which it was sent last, if nobody knows whether it came there.
+    in_doubt: Option<u64>,
 }
 
 impl Waiting {
@@ -103,6 +113,9 @@ struct Writer {
     again: VecDeque<Waiting>,
     /// Why the last append failed, until one succeeds; and the pause before the next try.
     trouble: Option<(String, Pause)>,
+    /// Requests that were given up while nobody knew whether they were stored, by key, and the place that they may still
+    /// come to as long as nothing else is there.
+    in_doubt: BTreeMap<String, (u64, Instant)>,
     queues: Queues,
 }
 
@@ -123,6 +136,7 @@ impl Engine {
             in_flight: VecDeque::new(),
             again: VecDeque::new(),
             trouble: None,
+            in_doubt: BTreeMap::new(),
             queues,
         };
         tokio::spawn(writer.run());
@@ -135,7 +149,7 @@ impl CommandPort for Engine {
     async fn submit(&self, submission: Submission) -> Result<Outcome, SubmitError> {
         let (reply, answer) = oneshot::channel();
         let span = tracing::Span::current();
-        let waiting = Waiting { submission, reply, since: Instant::now(), span, attempts: vec![] };
+        let waiting = Waiting { submission, reply, since: Instant::now(), span, attempts: vec![], in_doubt: None };
         let queue = if waiting.submission.origin.actor.is_worker() { &self.workers } else { &self.people };
         queue.try_send(waiting).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => {
@@ -144,7 +158,8 @@ impl CommandPort for Engine {
             }
             mpsc::error::TrySendError::Closed(_) => stopped(),
         })?;
-        answer.await.unwrap_or_else(|_| Err(stopped()))
+        // Whether it was sent by then, nobody can say any more.
+        answer.await.unwrap_or(Err(SubmitError::OutcomeUnknown { retry_after: RETRY_AFTER }))
     }
 }
 
@@ -186,6 +201,8 @@ impl Writer {
             // Another writer was at work, and the follower has told the replica.
             self.rewind();
         }
+        let folded = self.replica.head().sequence;
+        self.in_doubt.retain(|_, (place, since)| folded < *place && since.elapsed() < COMES_WITHIN);
         let span = tracing::info_span!(
             parent: &waiting.span, "decide", command = waiting.submission.command.name(),
             correlation_id = %waiting.submission.origin.correlation_id
@@ -220,12 +237,19 @@ impl Writer {
                 let world = Arc::new(self.world.clone());
                 return waiting.answer(Ok(Outcome::DryRun { primary, world }));
             }
+            Ok(Decision::Nothing { .. }) | Err(_) if self.may_still_come(&waiting) => {
+                return waiting.answer(Err(SubmitError::OutcomeUnknown { retry_after: RETRY_AFTER }));
+            }
             Ok(Decision::Nothing { primary }) => {
                 return self.answer_when_durable(waiting, Ok(Outcome::Unchanged { primary }));
             }
             Ok(Decision::Before(first)) => {
                 let outcome = Outcome::Before { sequence: first.sequence, primary: first.primary };
                 return self.answer_when_durable(waiting, Ok(outcome));
+            }
+            Err(_) if planted::is(Bug::RefusalAcknowledged) => {
+                let primary = (edgestack_model::Kind::Vm, given.new_ids[0]);
+                return waiting.answer(Ok(Outcome::Before { sequence: Sequence(self.head.sequence), primary }));
             }
             Err(refusal) => return self.answer_when_durable(waiting, Err(refusal.into())),
         };
@@ -245,7 +269,7 @@ impl Writer {
             primary,
             events,
         };
-        if origin.dry_run {
+        if origin.dry_run && !planted::is(Bug::DryRunStored) {
             let mut world = self.world.clone();
             let outcome = match world.evolve(&commit) {
                 Ok(_) => Ok(Outcome::DryRun { primary, world: Arc::new(world) }),
@@ -277,17 +301,29 @@ impl Writer {
             Ok(ack) => ack,
             Err(error) => futures::future::ready(Err(error)).boxed(),
         };
+        let ack = match planted::is(Bug::AcknowledgedBeforeStored) {
+            true => futures::future::ready(Ok(commit.sequence.0)).boxed(),
+            false => ack,
+        };
         crash_point::pass("append.sent");
         self.head = ChainHead { sequence: commit.sequence.0, hash: edgestack_log::chain::hash(&payload) };
         let commit = Arc::new(commit);
         self.in_flight.push_back(InFlight { waiting, commit, payload, sent, ack, then: vec![] });
     }
 
+    /// Whether an earlier attempt of this request may still be stored: it was sent, nobody knows where it is, and its place
+    /// is free. No other answer than that is true then, whatever would be decided now.
+    fn may_still_come(&self, waiting: &Waiting) -> bool {
+        let earlier = doubted_key(waiting).and_then(|key| self.in_doubt.get(&key)).map(|(place, _)| *place);
+        let free = |place: u64| self.head.sequence < place;
+        waiting.in_doubt.max(earlier).is_some_and(free)
+    }
+
     /// What was decided against commits in flight holds only once they are durable; it waits for the last of them.
     fn answer_when_durable(&mut self, waiting: Waiting, outcome: Result<Outcome, SubmitError>) {
         match self.in_flight.back_mut() {
-            Some(last) => last.then.push((waiting, outcome)),
-            None => waiting.answer(outcome),
+            Some(last) if !planted::is(Bug::AnsweredAheadOfFlight) => last.then.push((waiting, outcome)),
+            Some(_) | None => waiting.answer(outcome),
         }
     }
 
@@ -336,7 +372,10 @@ impl Writer {
                 (stored, Some(one.commit.clone()))
             })
             .collect();
-        let folded = self.replica.apply(batch);
+        let folded = match planted::is(Bug::FoldLeftToFollower) {
+            true => Ok(()),
+            false => self.replica.apply(batch),
+        };
         for one in acked {
             metrics::counter!("edgestack_commits_total", "command" => one.waiting.submission.command.name())
                 .increment(1);
@@ -356,7 +395,7 @@ impl Writer {
     }
 
     /// Law 5. See the module's words.
-    async fn recover(&mut self, oldest: InFlight, error: AppendError) {
+    async fn recover(&mut self, mut oldest: InFlight, error: AppendError) {
         tracing::warn!(
             seq = oldest.commit.sequence.0,
             error = error_chain(&error),
@@ -366,18 +405,37 @@ impl Writer {
         metrics::counter!("edgestack_append_failures_total").increment(1);
         let why = error_chain(&error);
         let nothing_was_sent = matches!(error, AppendError::Unavailable(_));
-        let mut open: Vec<(Waiting, AppendError)> = vec![(oldest.waiting, error)];
+        let taken_for_stored = match &error {
+            AppendError::UnknownOutcome(_) => planted::is(Bug::OutcomeGuessed),
+            AppendError::WrongLastSequence { .. } => planted::is(Bug::ConflictAcknowledged),
+            AppendError::TooLarge { .. } | AppendError::Unavailable(_) | AppendError::Refused(_) => false,
+        };
+        let mut open: Vec<(Waiting, AppendError)> = Vec::new();
+        let doubt = |in_doubt: &mut BTreeMap<String, (u64, Instant)>, one: &mut InFlight, error: &AppendError| {
+            let place = one.commit.sequence.0;
+            one.waiting.in_doubt = matches!(error, AppendError::UnknownOutcome(_)).then_some(place);
+            if let (Some(place), Some(key)) = (one.waiting.in_doubt, doubted_key(&one.waiting)) {
+                in_doubt.insert(key, (place, Instant::now()));
+            }
+        };
+        doubt(&mut self.in_doubt, &mut oldest, &error);
+        if taken_for_stored {
+            oldest.waiting.answer(Ok(Outcome::Committed { commit: oldest.commit }));
+        } else {
+            open.push((oldest.waiting, error));
+        }
         // The ground has changed under what was decided behind it: decided again, in the old order.
         let decide_again = |then: Vec<(Waiting, Result<Outcome, SubmitError>)>| {
             then.into_iter().map(|(waiting, _)| (waiting, AppendError::WrongLastSequence { actual: None }))
         };
         open.extend(decide_again(oldest.then));
-        while let Some(one) = self.in_flight.pop_front() {
+        while let Some(mut one) = self.in_flight.pop_front() {
             // Those behind a failed append fail as well, by the log's promise; what they say decides how they are answered.
-            let error = match one.ack.await {
+            let error = match (&mut one.ack).await {
                 Ok(_) => AppendError::WrongLastSequence { actual: None },
                 Err(error) => error,
             };
+            doubt(&mut self.in_doubt, &mut one, &error);
             open.push((one.waiting, error));
             open.extend(decide_again(one.then));
         }
@@ -405,7 +463,11 @@ impl Writer {
             return;
         }
         for (waiting, error) in open {
-            match (self.replica.find_recent(&waiting.attempts), error) {
+            let stored = match planted::is(Bug::BlindRetry) {
+                true => None,
+                false => self.replica.find_recent(&waiting.attempts),
+            };
+            match (stored, error) {
                 (Some(sequence), _) => {
                     let outcome = read_back(&*self.log, sequence).await;
                     waiting.answer(outcome);
@@ -424,7 +486,11 @@ impl Writer {
                 ) => self.again.push_back(waiting),
             }
         }
-        self.rewind();
+        if planted::is(Bug::RewindForgotten) {
+            self.head = self.replica.head();
+        } else {
+            self.rewind();
+        }
         let (_, mut pause) = self.trouble.take().unwrap_or((String::new(), Pause::new()));
         if nothing_was_sent {
             // The log answers but takes nothing (its disk is full, say): not again at once.
@@ -472,6 +538,12 @@ impl Writer {
             waiting.answer(Err(SubmitError::Unavailable { why: error_chain(why), retry_after }));
         }
     }
+}
+
+/// The key under which a request that was given up may come again.
+fn doubted_key(waiting: &Waiting) -> Option<String> {
+    let origin = &waiting.submission.origin;
+    origin.idempotency.as_ref().map(|claim| IdempotencyKeys::scoped(&origin.actor.name, &claim.key))
 }
 
 /// A commit of ours that turned out to be stored.

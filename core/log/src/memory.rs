@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
+use edgestack_planted::{self as planted, Bug};
 use futures::stream::BoxStream;
 use tokio::sync::watch;
 
@@ -151,6 +152,13 @@ impl MemoryLog {
         state.commits.split_off(&(last + 1));
     }
 
+    /// Puts everything aside and begins an empty log in its place, as a repair does.
+    pub fn put_aside(&self) {
+        let mut state = self.state();
+        (state.commits, state.ids) = (BTreeMap::new(), HashSet::new());
+        (state.last_sequence, state.messages) = (0, 0);
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         // No code panics while it holds the lock, so a poisoned state is still whole.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -191,7 +199,7 @@ impl State {
     }
 
     fn store(&mut self, entry: Append) -> Result<u64, AppendError> {
-        if entry.expected_last_sequence != self.last_sequence {
+        if entry.expected_last_sequence != self.last_sequence && !planted::is(Bug::LogWithoutFence) {
             return Err(AppendError::WrongLastSequence { actual: Some(self.last_sequence) });
         }
         let chains_on = check_entry(&entry)?.previous_hash;
@@ -201,7 +209,8 @@ impl State {
             // Damage took it away, and with it what there was to chain on.
             None => None,
         };
-        if previous.is_some_and(|previous| hex::encode(previous) != chains_on) {
+        let other = previous.is_some_and(|previous| hex::encode(previous) != chains_on);
+        if other && !planted::is(Bug::LogWithoutFence) && !planted::is(Bug::FenceBySequenceAlone) {
             return Err(AppendError::WrongLastSequence { actual: None });
         }
         if self.ids.contains(&entry.commit_id) {

@@ -23,9 +23,10 @@ pub use open::{Opened, Restored, open};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use chrono::{DateTime, Utc};
-use edgestack_engine::{Applied, Projection};
+use edgestack_engine::{Applied, Projection, crash_point};
 use edgestack_log::ChainHead;
 use edgestack_model::{Kind, Sequence, World, command::Reference, world::Resource};
+use edgestack_planted::{self as planted, Bug};
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
@@ -277,7 +278,11 @@ impl Views {
         };
         let Some(head) = head.filter(|_| !*broken) else { return };
         let begun = std::time::Instant::now();
-        let written = self.history.project(&applied, &head).and_then(|()| self.state.project(&applied, &head));
+        crash_point::pass("views.before");
+        let written = self.history.project(&applied, &head).and_then(|()| {
+            crash_point::pass("views.between");
+            self.state.project(&applied, &head)
+        });
         if let Err(error) = written {
             // The log goes on; reads show their sequence, and a restart rebuilds the views.
             tracing::error!(
@@ -304,6 +309,9 @@ impl Projection for Keeper {
         let waiting = {
             let mut queue = lock(&self.0.pending.queue);
             queue.extend_from_slice(batch);
+            if planted::is(Bug::CommitProjectedTwice) {
+                queue.extend_from_slice(batch);
+            }
             *lock(&self.0.pending.head) = Some(*head);
             queue.len()
         };

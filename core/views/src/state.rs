@@ -15,6 +15,7 @@ use edgestack_model::{
     idempotency::{IdempotencyKeys, Remembered},
     world::Resource,
 };
+use edgestack_planted::{self as planted, Bug};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use sled::{Batch, Tree};
@@ -182,6 +183,9 @@ impl State {
             return Ok(None);
         }
         *self.lock() = digest;
+        if planted::is(Bug::KeysForgottenAtRestart) {
+            remembered.clear();
+        }
         let world = World::from_parts(Sequence(head.sequence), resources, IdempotencyKeys::from_rows(remembered));
         Ok(Some((world, head)))
     }

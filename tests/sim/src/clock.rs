@@ -1,9 +1,9 @@
-//! Simulated time, which goes on from one control plane to the next.
+//! Simulated time, which goes on from one control plane to the next, and a clock that jumps.
 
 use std::{
     sync::{
         Mutex,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicI64, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -18,6 +18,10 @@ use uuid::Uuid;
 pub struct SimClock {
     before: Mutex<Duration>,
     since: Mutex<Option<Instant>>,
+    /// How far the clock is ahead of the time that passed, by jumps.
+    ahead_seconds: AtomicI64,
+    /// By how much it was set back in all.
+    set_back_seconds: AtomicI64,
     ids: AtomicU64,
 }
 
@@ -34,16 +38,29 @@ impl SimClock {
         *self.since.lock().unwrap() = None;
     }
 
-    /// Since the beginning of the run.
+    /// Since the beginning of the run, whatever the clock says.
     pub fn passed(&self) -> Duration {
         let running = self.since.lock().unwrap().map_or(Duration::ZERO, |since| since.elapsed());
         *self.before.lock().unwrap() + running
+    }
+
+    /// The clock jumps, back where it is negative.
+    pub fn jump(&self, seconds: i64) {
+        self.ahead_seconds.fetch_add(seconds, Ordering::Relaxed);
+        self.set_back_seconds.fetch_sub(seconds.min(0), Ordering::Relaxed);
+    }
+
+    /// What was noted before the clock was set back may lie so far ahead of it.
+    pub fn slack(&self) -> TimeDelta {
+        TimeDelta::seconds(self.set_back_seconds.load(Ordering::Relaxed))
     }
 }
 
 impl Clock for SimClock {
     fn now(&self) -> DateTime<Utc> {
-        DateTime::from_timestamp(1_790_000_000, 0).unwrap() + TimeDelta::from_std(self.passed()).unwrap()
+        DateTime::from_timestamp(1_790_000_000, 0).unwrap()
+            + TimeDelta::from_std(self.passed()).unwrap()
+            + TimeDelta::seconds(self.ahead_seconds.load(Ordering::Relaxed))
     }
 
     fn new_id(&self) -> Uuid {

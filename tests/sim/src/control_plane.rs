@@ -6,9 +6,10 @@ use std::{
 };
 
 use async_trait::async_trait;
+use edgestack_archive::{Archive, LogStore, Options as ArchiveOptions, Repairer, Unfit};
 use edgestack_engine::{
-    CommandPort, Engine, EngineConfig, Heartbeats, Outcome, Replica, Submission, SubmitError, catch_up, follow,
-    run_overseer, run_scheduler, verify_on_a_timer,
+    CommandPort, Engine, EngineConfig, Heartbeats, Outcome, Replica, Submission, SubmitError, catch_up,
+    catch_up_for_sure, follow, follow_behind, mend_when_repaired, run_overseer, run_scheduler, verify_on_a_timer,
 };
 use edgestack_log::{ChainHead, Log, LogError};
 use edgestack_model::World;
@@ -19,10 +20,20 @@ use edgestack_worker_storage::{StoragePool, StoragePoolParts};
 use edgestack_worker_vm::{VmPool, VmPoolParts};
 
 use crate::{
+    checkers::reports,
+    fault::Fault,
+    log::SimLog,
     outside::{Node, Outside},
     storage_driver::SlowStorageDriver,
     vm_driver::SlowVmDriver,
 };
+
+/// Small, so that segments are closed in each run.
+const SEGMENT_BYTES: u64 = 48 << 10;
+/// As the daemon does.
+const FOLLOW_BEHIND: Duration = Duration::from_millis(250);
+const LOOK_FOR_REPAIR: Duration = Duration::from_secs(2);
+const VERIFY_EVERY: Duration = Duration::from_secs(60);
 
 /// The running parts that others talk to.
 #[derive(Clone)]
@@ -35,22 +46,37 @@ pub struct ControlPlane {
 
 /// A second process with an engine on the same log, for clients alone (law 2): it has no view and no worker.
 pub async fn start_second_engine(outside: &Arc<Outside>) -> ControlPlane {
+    outside.faults.fired(Fault::SecondWriter);
     let log: Arc<dyn Log> = Arc::new(outside.log.clone());
-    let replica = Replica::new(World::default(), ChainHead::GENESIS, None);
-    catch_up_for_sure(outside, &*log, &replica).await;
+    let replica = a_replica_of_another_process(log.clone()).await;
     let config = EngineConfig::for_site("sim");
-    let engine = Engine::start(config, log.clone(), replica.clone(), outside.clock.clone());
-    tokio::spawn(follow(log, replica.clone()));
+    let engine = Engine::start(config, log, replica.clone(), outside.clock.clone());
     ControlPlane { replica, port: Arc::new(engine), views: None }
 }
 
-async fn catch_up_for_sure(outside: &Outside, log: &dyn Log, replica: &Replica) {
+/// The world as a process without views and archive folds it.
+async fn a_replica_of_another_process(log: Arc<dyn Log>) -> Arc<Replica> {
+    let replica = Replica::new(World::default(), ChainHead::GENESIS, None);
+    tokio::spawn(mend_when_repaired(log.clone(), replica.clone(), LOOK_FOR_REPAIR));
+    catch_up_for_sure(&*log, &replica).await;
+    tokio::spawn(follow(log, replica.clone()));
+    replica
+}
+
+/// Opens the archive and compares the log with it, as the daemon does before it folds anything.
+async fn open_archive(outside: &Arc<Outside>) -> (Repairer, Option<edgestack_log::Damage>) {
+    let folder = outside.folder.join("archive");
+    let options = ArchiveOptions { segment_bytes: SEGMENT_BYTES };
+    let archive = Arc::new(Archive::open(&folder, outside.segments.clone(), options).await.unwrap());
+    *outside.archive.lock().unwrap() = Some(archive.clone());
+    let log = Arc::new(outside.log.steady());
+    let repairer = Repairer { archive, log: log.clone(), store: Some(log as Arc<dyn LogStore>) };
     loop {
-        match catch_up(log, replica).await {
-            Ok(()) => return,
-            Err(LogError::Unavailable(_)) => tokio::time::sleep(Duration::from_millis(100)).await,
-            Err(error) => {
-                outside.violations.add(format!("the log is not whole at start: {error:?}"));
+        match repairer.check_at_start().await {
+            Ok(unrepaired) => return (repairer, unrepaired),
+            Err(Unfit::Incomparable(_)) => tokio::time::sleep(Duration::from_millis(100)).await,
+            Err(error @ Unfit::ForeignLog { .. }) => {
+                outside.violations.add(format!("the site does not start: {error}"));
                 std::future::pending::<()>().await;
             }
         }
@@ -59,6 +85,8 @@ async fn catch_up_for_sure(outside: &Outside, log: &dyn Log, replica: &Replica) 
 
 /// Starts all of it from what is on the disk and in the log, as the daemon does.
 pub async fn start(outside: &Arc<Outside>) -> ControlPlane {
+    let log: Arc<dyn Log> = Arc::new(outside.log.clone());
+    let (repairer, unrepaired) = open_archive(outside).await;
     let opened = edgestack_views::open(&outside.folder.join("views")).unwrap();
     let (world, head) = match opened.restored {
         Some(restored) => (restored.world, restored.head),
@@ -66,31 +94,41 @@ pub async fn start(outside: &Arc<Outside>) -> ControlPlane {
     };
     let views = opened.views;
     let replica = Replica::new(world, head, Some(views.projection()));
-    let log: Arc<dyn Log> = Arc::new(outside.log.clone());
-    catch_up_for_sure(outside, &*log, &replica).await;
+    loop {
+        match catch_up(&*log, &replica).await {
+            Ok(()) => break,
+            Err(LogError::Unavailable(_)) => tokio::time::sleep(Duration::from_millis(100)).await,
+            Err(_) => {
+                repairer.try_to_mend(&replica).await;
+                break;
+            }
+        }
+    }
+    if let Some(damage) = unrepaired {
+        replica.fail(damage.into());
+    }
     let clock: Arc<dyn edgestack_engine::Clock> = outside.clock.clone();
     let config = EngineConfig::for_site("sim");
     let engine: Arc<dyn CommandPort> = Arc::new(Engine::start(config, log.clone(), replica.clone(), clock.clone()));
-    tokio::spawn(follow(log.clone(), replica.clone()));
-    tokio::spawn(verify_on_a_timer(log, replica.clone(), Duration::from_secs(120)));
+    tokio::spawn(follow_behind(log.clone(), replica.clone(), FOLLOW_BEHIND));
+    repairer.start(&replica);
+    tokio::spawn(verify_on_a_timer(log.clone(), replica.clone(), VERIFY_EVERY));
     tokio::spawn(settle_on_a_beat(views.clone()));
     tokio::spawn(run_scheduler(replica.clone(), engine.clone(), clock.clone()));
     let heartbeats = Heartbeats::new();
     tokio::spawn(run_overseer(replica.clone(), engine.clone(), clock, heartbeats.clone()));
     let plane = ControlPlane { replica, port: engine, views: Some(views) };
+    catch_up_for_sure(&*log, &plane.replica).await;
     // In half of the lives the workers are a process of their own, which hears of commits later.
-    let workers = match outside.random.per_mille(500) {
-        true => plane.replica.clone(),
+    let (workers, workers_log) = match outside.random.per_mille(500) {
+        true => (plane.replica.clone(), outside.log.clone()),
         false => {
-            let replica = Replica::new(World::default(), ChainHead::GENESIS, None);
-            let log: Arc<dyn Log> = Arc::new(outside.log.clone());
-            catch_up_for_sure(outside, &*log, &replica).await;
-            tokio::spawn(follow(log, replica.clone()));
-            replica
+            let log = outside.log.of_another_process(&outside.workers_cut);
+            (a_replica_of_another_process(Arc::new(log.clone())).await, log)
         }
     };
-    for node in &outside.nodes {
-        start_workers(outside, &plane, &workers, node, &heartbeats);
+    for node in outside.living() {
+        start_workers(outside, &plane, &workers, &workers_log, node, &heartbeats);
     }
     plane
 }
@@ -108,6 +146,7 @@ fn start_workers(
     outside: &Arc<Outside>,
     plane: &ControlPlane,
     replica: &Arc<Replica>,
+    log: &SimLog,
     node: &Node,
     heartbeats: &Heartbeats,
 ) {
@@ -124,7 +163,7 @@ fn start_workers(
     tokio::spawn(run_drift(Drift {
         node: node.name.parse().unwrap(),
         replica: replica.clone(),
-        log: Arc::new(outside.log.clone()),
+        log: Arc::new(log.clone()),
         reporter: reporter("monitoring"),
         finders: vec![machines.clone(), disks.clone()],
         clock: outside.clock.clone(),
@@ -178,8 +217,11 @@ impl CommandPort for NodePort {
             let why = "simulated: the node is cut off".to_owned();
             return Err(SubmitError::Unavailable { why, retry_after: Duration::from_secs(1) });
         }
+        reports::check_before(&self.outside, &self.node, &self.replica.world(), &submission.command);
+        let reported = submission.command.clone();
         let outcome = self.engine.submit(submission).await;
         self.outside.crash.pass().await;
+        reports::check_after(&self.outside, &reported, &outcome);
         let told = match &outcome {
             Ok(Outcome::Committed { commit }) => commit.sequence,
             Ok(Outcome::Before { sequence, .. }) => *sequence,

@@ -15,6 +15,8 @@ mod clients;
 mod clock;
 mod control_plane;
 mod crash;
+mod damage;
+mod fault;
 mod faults;
 mod log;
 mod outside;
@@ -24,4 +26,5 @@ mod run;
 mod storage_driver;
 mod vm_driver;
 
-pub use run::{Report, Violation, run};
+pub use fault::Fault;
+pub use run::{REPLAY, Report, Violation, run};

@@ -11,11 +11,15 @@ use edgestack_worker_storage::driver::{RootDisk, StorageDriver as _};
 use edgestack_worker_vm::driver::{StartSpec, VmDriver as _};
 use uuid::Uuid;
 
-use crate::outside::{Node, Outside};
+use crate::{
+    fault::Fault,
+    outside::{Node, Outside},
+};
 
 impl Outside {
     /// Leaves a VM or a disk with its image on a node.
     pub async fn plant(&self, node: &Node) {
+        self.faults.fired(Fault::OrphanLeft);
         let id = |part: u64| {
             Uuid::from_u128(0xfeed << 112 | u128::from(self.random.below(u64::MAX - 2)) << 8 | u128::from(part))
         };
@@ -69,7 +73,10 @@ impl Outside {
                     ArtifactKind::VmFolder | ArtifactKind::VmProcess => {
                         node.machines.release(Id::new(artifact.id)).await.unwrap();
                     }
-                    ArtifactKind::Volume => node.disks.remove_volume(Id::new(artifact.id)).await.unwrap(),
+                    ArtifactKind::Volume => {
+                        node.disks.remove_volume(Id::new(artifact.id)).await.unwrap();
+                        node.volumes.lock().unwrap().remove(&Id::new(artifact.id));
+                    }
                     ArtifactKind::Image => node.disks.remove_image(Id::new(artifact.id)).await.unwrap(),
                     ArtifactKind::Upload | ArtifactKind::UnfinishedUpload => {}
                 }

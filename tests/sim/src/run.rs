@@ -4,6 +4,7 @@ use std::{
     cell::RefCell,
     collections::BTreeMap,
     fmt,
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
@@ -11,14 +12,16 @@ use std::{
     time::Duration,
 };
 
-use edgestack_engine::Clock as _;
 use edgestack_log::{Log as _, LogError, StoredCommit, memory::MemoryLog};
 use edgestack_model::Commit;
 
 use crate::{
     checkers::{self, Evidence},
     clients::{CLIENTS, run_client, uncordon_all},
-    control_plane,
+    control_plane::{self, ControlPlane},
+    crash::Killed,
+    damage,
+    fault::Fault,
     faults::run_faults,
     outside::Outside,
 };
@@ -26,8 +29,13 @@ use crate::{
 /// How long everything may take to settle when nothing goes wrong any more, simulated. The longest back-off is five
 /// minutes, a guest's longest grace two.
 const SETTLED_WITHIN: Duration = Duration::from_secs(20 * 60);
-/// How long it must stay settled, simulated.
-const SETTLED_FOR: u32 = 30;
+/// How long it must stay settled, in seconds, simulated.
+const SETTLED_FOR: u32 = 12;
+/// How long nothing may stir once all is settled: longer than the beats and the readings of the log take.
+const QUIET_FOR: Duration = Duration::from_secs(75);
+/// Lives with faults of each run.
+const LIVES_MIN: u64 = 3;
+const LIVES_MORE: u64 = 6;
 
 /// What a run came to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,26 +50,30 @@ pub struct Report {
     pub simulated: Duration,
     /// How often clients got each kind of answer.
     pub answers: BTreeMap<&'static str, usize>,
+    /// What went wrong on purpose, and how often.
+    pub faults: BTreeMap<Fault, u64>,
 }
 
 /// A law that was broken, and how to see it again.
 #[derive(Debug)]
 pub struct Violation {
     seed: u64,
-    what: String,
+    /// What is wrong, for people.
+    pub what: String,
 }
 
 impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { seed, what } = self;
-        write!(
-            f,
-            "seed {seed}: {what}\nreplay: EDGESTACK_SIM_SEED={seed} cargo nextest run -p edgestack-sim --no-capture"
-        )
+        write!(f, "seed {seed}: {what}\nreplay, with a trace: RUST_LOG=debug EDGESTACK_SIM_SEED={seed} {REPLAY}")
     }
 }
 
 impl std::error::Error for Violation {}
+
+/// The command that runs seeds as CI does; the seeds stand before it, in `EDGESTACK_SIM_SEED`.
+pub const REPLAY: &str =
+    "cargo test --profile sim --features planted-bugs -p edgestack-sim --test seeds -- --nocapture";
 
 /// Runs one seed.
 ///
@@ -69,28 +81,82 @@ impl std::error::Error for Violation {}
 /// The first law that was broken.
 pub fn run(seed: u64) -> Result<Report, Violation> {
     watch_panics();
-    let folder = tempfile::tempdir().unwrap();
+    let outside = begin(seed);
+    let outcome = catch_unwind(AssertUnwindSafe(|| all_lives(&outside)));
+    let outcome = outcome.unwrap_or_else(|_| Err(PANICS.take().into_iter().next().unwrap_or_default()));
+    end();
+    outcome.map_err(|what| Violation { seed, what })
+}
+
+/// Where a run keeps what lies on disks: in memory where there is such a place, since nothing of it is to stay.
+fn folder() -> tempfile::TempDir {
+    let memory = std::path::Path::new("/dev/shm");
+    if memory.is_dir()
+        && let Ok(folder) = tempfile::tempdir_in(memory)
+    {
+        return folder;
+    }
+    tempfile::tempdir().unwrap()
+}
+
+fn begin(seed: u64) -> Arc<Outside> {
+    let folder = folder();
     let outside = Arc::new(Outside::new(seed, folder.path().to_owned()));
-    let violation = |what: String| Violation { seed, what };
-    let lives = 3 + outside.random.below(6);
+    FOLDER.set(Some(folder));
+    PANICS.take();
+    #[cfg(feature = "planted-bugs")]
+    {
+        let outside = outside.clone();
+        edgestack_planted::at_crash_points(Some(std::rc::Rc::new(move |name| {
+            if name == "archive.synced" {
+                outside.note_synced();
+            }
+            outside.crash.pass_between();
+        })));
+    }
+    outside
+}
+
+fn end() {
+    #[cfg(feature = "planted-bugs")]
+    edgestack_planted::at_crash_points(None);
+    FOLDER.set(None);
+}
+
+fn all_lives(outside: &Arc<Outside>) -> Result<Report, String> {
+    let lives = LIVES_MIN + outside.random.below(LIVES_MORE);
     let mut crashes = 0;
     for _ in 0..lives {
-        crashes += u64::from(live(&outside));
+        let killed = live(outside);
+        crashes += u64::from(killed);
+        after(outside, killed);
         if let Some(what) = outside.violations.first() {
-            return Err(violation(what));
+            return Err(what);
         }
     }
     outside.calm_down();
-    settle(&outside).map_err(violation)?;
+    if outside.random.per_mille(250) {
+        outside.lose_a_node();
+    }
+    settle(outside)?;
+    after(outside, false);
+    edgestack_planted::without(|| judge(outside, lives, crashes))
+}
+
+/// What was left is judged by those who don't share its mistakes.
+fn judge(outside: &Arc<Outside>, lives: u64, crashes: u64) -> Result<Report, String> {
     let evidence = read(&outside.log.inner);
-    let head = checkers::chain::check(&evidence).map_err(violation)?;
-    checkers::acknowledged::check(&outside, &evidence).map_err(violation)?;
-    checkers::generation::check(&evidence).map_err(violation)?;
-    checkers::orphans::check(&outside, &evidence).map_err(violation)?;
-    checkers::views::check(&outside, &evidence).map_err(violation)?;
+    let head = checkers::chain::check(&evidence)?;
+    checkers::acknowledged::check(outside, &evidence)?;
+    checkers::effects::check(outside, &evidence)?;
+    checkers::generation::check(&evidence)?;
+    checkers::placed::check(&evidence)?;
+    checkers::orphans::check(outside, &evidence)?;
+    checkers::archive::check(outside, &evidence, head)?;
+    checkers::views::check(outside, &evidence)?;
     let panics = PANICS.with_borrow_mut(|panics| panics.drain(..).next());
     if let Some(what) = outside.violations.first().or(panics) {
-        return Err(violation(what));
+        return Err(what);
     }
     Ok(Report {
         commits: head.sequence,
@@ -98,7 +164,25 @@ pub fn run(seed: u64) -> Result<Report, Violation> {
         lives: (lives + 1, crashes),
         simulated: outside.clock.passed(),
         answers: outside.ledger.answers(),
+        faults: outside.faults.counts(),
     })
+}
+
+/// Between two lives: what the disks make of the end, and what happens to them before the next.
+fn after(outside: &Outside, killed: bool) {
+    if killed && outside.random.per_mille(250) {
+        // Who dies suddenly may not have archived what is in the log.
+        outside.damage_log();
+    }
+    *outside.archive.lock().unwrap() = None;
+    outside.end_pauses();
+    if !outside.faulty() {
+        return;
+    }
+    if killed {
+        outside.cut_power();
+    }
+    outside.damage_views();
 }
 
 /// One life of the control plane; true when it was killed.
@@ -107,9 +191,8 @@ fn live(outside: &Arc<Outside>) -> bool {
     in_simulated_time(outside, async {
         let random = &outside.random;
         let until = tokio::time::Instant::now() + random.millis(10_000, 150_000);
-        let passes = if random.per_mille(800) { 1 + random.below(900) } else { 0 };
+        let passes = if random.per_mille(800) { 1 + random.below(2500) } else { 0 };
         outside.crash.arm(i64::try_from(passes).unwrap());
-        outside.log.away.store(false, Ordering::Relaxed);
         let life = async {
             let plane = control_plane::start(outside).await;
             // Half of the lives have a second engine, and half of the clients go there.
@@ -122,14 +205,22 @@ fn live(outside: &Arc<Outside>) -> bool {
                 tokio::spawn(run_client(client, outside.clone(), to.clone()));
             }
             tokio::spawn(run_faults(outside.clone()));
+            let mut heard = checkers::heard::Heard::default();
+            let mut noticed = checkers::noticed::Noticed::default();
             loop {
                 tokio::time::sleep(Duration::from_secs(1)).await;
-                let checked = checkers::sound::check(&plane.replica.world(), outside.clock.now());
+                outside.crash.or_never().await;
+                let world = plane.replica.world().clone();
+                let checked = edgestack_planted::without(|| {
+                    checkers::sound::check(outside, &world)?;
+                    noticed.check(outside, &world, plane.replica.failure().is_some())?;
+                    heard.check(outside, &world, plane.replica.failure().is_some())
+                });
                 if let Err(what) = checked {
                     outside.violations.add(what);
                 }
                 for plane in second.iter().chain([&plane]) {
-                    if let Some(failure) = plane.replica.failure() {
+                    if let Some(failure) = plane.replica.failure().filter(|failure| !failure.is_damage()) {
                         outside.violations.add(format!("a replica failed: {failure:?}"));
                     }
                 }
@@ -142,47 +233,73 @@ fn live(outside: &Arc<Outside>) -> bool {
             () = life => {}
         }
     });
-    killed.into_inner()
+    killed.into_inner() || outside.crash.is_dead()
 }
 
-/// A life without faults, until all is where it should be; then what was left on the nodes is cleared away.
+/// A life without faults, until all is where it should be; then what was left on the nodes is cleared away, and a VM is
+/// made and removed as quickly as nothing in the way allows.
 fn settle(outside: &Arc<Outside>) -> Result<(), String> {
-    let outcome = Mutex::new(Ok(()));
+    let outcome = Mutex::new(Err("the last life ended by itself".to_owned()));
     in_simulated_time(outside, async {
-        let plane = control_plane::start(outside).await;
-        uncordon_all(outside, &plane).await;
-        for node in &outside.nodes {
-            outside.plant(node).await;
-        }
-        let mut settled = until_settled(outside, &plane).await;
-        if settled.is_ok() {
-            for node in &outside.nodes {
-                outside.clear_away(node).await;
-            }
-            settled = until_settled(outside, &plane).await;
-        }
-        *outcome.lock().unwrap() = settled;
-        plane.views.as_ref().unwrap().flush().unwrap();
+        let settled = async {
+            "the site starts".clone_into(&mut outside.waits_for.lock().unwrap());
+            let plane = control_plane::start(outside).await;
+            "the site has started".clone_into(&mut outside.waits_for.lock().unwrap());
+            let settled = settled_life(outside, &plane).await;
+            plane.views.as_ref().unwrap().flush().unwrap();
+            settled
+        };
+        let in_time = tokio::time::timeout(SETTLED_WITHIN * 4, settled).await;
+        *outcome.lock().unwrap() = in_time.unwrap_or_else(|_| {
+            let waits_for = outside.waits_for.lock().unwrap();
+            Err(format!("without faults, and not settled in hours: {waits_for}"))
+        });
     });
     outcome.into_inner().unwrap()
 }
 
-async fn until_settled(outside: &Outside, plane: &control_plane::ControlPlane) -> Result<(), String> {
-    let deadline = tokio::time::Instant::now() + SETTLED_WITHIN;
+async fn settled_life(outside: &Arc<Outside>, plane: &ControlPlane) -> Result<(), String> {
+    uncordon_all(outside, plane).await?;
+    for node in outside.living() {
+        outside.plant(node).await;
+    }
+    until_settled(outside, plane, SETTLED_WITHIN).await?;
+    for node in outside.living() {
+        outside.clear_away(node).await;
+    }
+    until_settled(outside, plane, SETTLED_WITHIN).await?;
+    checkers::prompt::check(outside, plane).await?;
+    until_settled(outside, plane, SETTLED_WITHIN).await?;
+    checkers::quiet::check(outside, plane, QUIET_FOR).await?;
+    // What lies in the midst of the log and of the archive was read by their own checks by now.
+    if damage::whole(&outside.log.inner).is_none() {
+        return Err("the log is damaged, and nobody noticed".to_owned());
+    }
+    Ok(())
+}
+
+async fn until_settled(outside: &Outside, plane: &ControlPlane, within: Duration) -> Result<(), String> {
+    let deadline = tokio::time::Instant::now() + within;
     let mut settled_for = 0;
     while settled_for < SETTLED_FOR {
         tokio::time::sleep(Duration::from_secs(1)).await;
         let world = plane.replica.world().clone();
-        let settled = match checkers::sound::check(&world, outside.clock.now()) {
-            Ok(()) => checkers::settled::check(outside, &world).await,
-            unsound => unsound,
-        };
+        let mut settled = edgestack_planted::without(|| checkers::sound::check(outside, &world));
+        if let Some(failure) = plane.replica.failure() {
+            settled = Err(format!("the log is damaged: {failure:?}"));
+        }
+        if settled.is_ok() {
+            settled = checkers::settled::check(outside, &world).await;
+        }
         match settled {
             Ok(()) => settled_for += 1,
             Err(what) if tokio::time::Instant::now() > deadline => {
-                return Err(format!("not settled in {SETTLED_WITHIN:?}: {what}"));
+                return Err(format!("not settled in {within:?}: {what}"));
             }
-            Err(_) => settled_for = 0,
+            Err(what) => {
+                *outside.waits_for.lock().unwrap() = what;
+                settled_for = 0;
+            }
         }
     }
     Ok(())
@@ -190,12 +307,24 @@ async fn until_settled(outside: &Outside, plane: &control_plane::ControlPlane) -
 
 /// A runtime of its own for each life: what is dropped with it stops wherever it was.
 fn in_simulated_time(outside: &Outside, life: impl Future<Output = ()>) {
+    struct Ending<'a>(&'a Outside);
+    impl Drop for Ending<'_> {
+        fn drop(&mut self) {
+            self.0.clock.end();
+        }
+    }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
-    runtime.block_on(async {
-        outside.clock.begin();
-        life.await;
-        outside.clock.end();
-    });
+    let lived = catch_unwind(AssertUnwindSafe(|| {
+        runtime.block_on(async {
+            outside.clock.begin();
+            let _ending = Ending(outside);
+            life.await;
+        });
+    }));
+    match lived {
+        Err(payload) if !payload.is::<Killed>() => resume_unwind(payload),
+        Ok(()) | Err(_) => {}
+    }
 }
 
 fn read(log: &MemoryLog) -> Evidence {
@@ -217,6 +346,7 @@ fn read(log: &MemoryLog) -> Evidence {
 }
 
 thread_local! {
+    static FOLDER: RefCell<Option<tempfile::TempDir>> = const { RefCell::new(None) };
     /// A run is one thread.
     static PANICS: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
 }

@@ -1,6 +1,6 @@
 //! The simulated storage driver, with time, failures and crashes.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::Ordering};
 
 use async_trait::async_trait;
 use edgestack_model::{
@@ -13,7 +13,10 @@ use edgestack_pool::DriverError;
 use edgestack_worker_monitoring::Finder;
 use edgestack_worker_storage::driver::{RootDisk, StorageDriver};
 
-use crate::outside::{Node, Outside};
+use crate::{
+    fault::Fault,
+    outside::{Node, Outside},
+};
 
 /// A node's driver as one control plane sees it.
 pub struct SlowStorageDriver {
@@ -24,12 +27,33 @@ pub struct SlowStorageDriver {
 impl SlowStorageDriver {
     async fn begin(&self, doing: &str) -> Result<(), DriverError> {
         self.outside.crash.pass().await;
-        tokio::time::sleep(self.outside.random.millis(1, 200)).await;
+        let stuck = self.outside.goes_wrong(Fault::DriverStuck, 4);
+        let pause = if stuck { self.outside.random.millis(20_000, 90_000) } else { self.outside.random.millis(1, 200) };
+        tokio::time::sleep(pause).await;
         self.outside.crash.pass().await;
-        if self.outside.faulty() && self.outside.random.per_mille(60) {
+        if doing != "remove" && self.node.full.load(Ordering::Relaxed) {
+            self.outside.faults.fired(Fault::DiskFull);
+            return Err(DriverError::retry_with_fix(format!("simulated: the disk is full, to {doing}"), "free space"));
+        }
+        if self.outside.goes_wrong(Fault::DriverFailed, 60) {
             return Err(DriverError::retry_with_fix(format!("simulated: no space to {doing}"), "free space"));
         }
         Ok(())
+    }
+
+    /// After what was done, before the caller learns of it.
+    async fn done<T>(&self, outcome: Result<T, DriverError>) -> Result<T, DriverError> {
+        self.outside.crash.pass().await;
+        if outcome.is_ok() && self.outside.goes_wrong(Fault::DidButSaidError, 15) {
+            return Err(DriverError::retry("simulated: no answer came in time"));
+        }
+        outcome
+    }
+
+    /// Says that it is done, and nothing is. Only of removals: a disk that is said to be there and isn't is lost data, which
+    /// nothing can bring back.
+    fn lies(&self) -> bool {
+        self.outside.goes_wrong(Fault::SaidDoneButDidNot, 12)
     }
 }
 
@@ -46,35 +70,37 @@ impl StorageDriver for SlowStorageDriver {
         source: &ImageSource,
     ) -> Result<ImageContent, DriverError> {
         self.begin("import").await?;
-        if self.outside.faulty() && self.outside.random.per_mille(20) {
+        if self.outside.goes_wrong(Fault::DriverFailed, 20) {
             return Err(DriverError::never("simulated: it is no image", "give another"));
         }
         let outcome = self.node.disks.import_image(id, format, source).await;
-        self.outside.crash.pass().await;
-        outcome
+        self.done(outcome).await
     }
 
     async fn remove_image(&self, id: Id<Image>) -> Result<(), DriverError> {
         self.begin("remove").await?;
-        let outcome = self.node.disks.remove_image(id).await;
-        self.outside.crash.pass().await;
-        outcome
+        let outcome = if self.lies() { Ok(()) } else { self.node.disks.remove_image(id).await };
+        self.done(outcome).await
     }
 
     async fn create_root_disk(&self, disk: RootDisk) -> Result<(), DriverError> {
         self.begin("make a disk").await?;
         let outcome = self.node.disks.create_root_disk(disk).await;
         self.node.volumes.lock().unwrap().insert(disk.volume);
-        self.outside.crash.pass().await;
-        outcome
+        self.done(outcome).await
     }
 
     async fn remove_volume(&self, id: Id<Volume>) -> Result<(), DriverError> {
-        self.begin("remove a disk").await?;
-        let outcome = self.node.disks.remove_volume(id).await;
-        self.node.volumes.lock().unwrap().remove(&id);
-        self.outside.crash.pass().await;
-        outcome
+        self.begin("remove").await?;
+        let outcome = if self.lies() {
+            // Whatever is left is of no log from now on.
+            self.outside.planted.lock().unwrap().insert(id.uuid());
+            Ok(())
+        } else {
+            self.node.volumes.lock().unwrap().remove(&id);
+            self.node.disks.remove_volume(id).await
+        };
+        self.done(outcome).await
     }
 
     async fn keep_record(&self, id: Id<Image>, record: &ImageRecord) -> Result<(), DriverError> {
@@ -89,7 +115,7 @@ impl StorageDriver for SlowStorageDriver {
 
     async fn artifacts(&self) -> Result<Vec<Artifact>, DriverError> {
         self.outside.crash.pass().await;
-        if self.outside.faulty() && self.outside.random.per_mille(50) {
+        if self.outside.goes_wrong(Fault::Unseen, 50) {
             return Err(DriverError::retry("simulated: the folders cannot be read"));
         }
         let artifacts = self.node.disks.artifacts().await;

@@ -1,6 +1,9 @@
 //! The simulated vm driver, with time, failures, crashes, and a watch over its callers.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -14,7 +17,10 @@ use edgestack_worker_monitoring::Finder;
 use edgestack_worker_vm::driver::{GuestFacts, GuestLogin, Observed, Process, StartSpec, VmDriver};
 use futures::stream::BoxStream;
 
-use crate::outside::{Node, Outside};
+use crate::{
+    fault::Fault,
+    outside::{Node, Outside},
+};
 
 /// A node's driver as one control plane sees it.
 pub struct SlowVmDriver {
@@ -42,9 +48,11 @@ impl SlowVmDriver {
             self.outside.violations.add(format!("two workers at VM {id} at once: {other} and {doing}"));
         }
         let busy = Busy { driver: self, id };
-        tokio::time::sleep(self.outside.random.millis(1, 80)).await;
+        let stuck = self.outside.goes_wrong(Fault::DriverStuck, 4);
+        let pause = if stuck { self.outside.random.millis(20_000, 90_000) } else { self.outside.random.millis(1, 80) };
+        tokio::time::sleep(pause).await;
         self.outside.crash.pass().await;
-        if self.outside.faulty() && self.outside.random.per_mille(60) {
+        if self.outside.goes_wrong(Fault::DriverFailed, 60) {
             return Err(DriverError::retry_with_fix(format!("simulated: {doing} failed"), "wait"));
         }
         Ok(busy)
@@ -54,7 +62,15 @@ impl SlowVmDriver {
     async fn done<T>(&self, busy: Busy<'_>, outcome: Result<T, DriverError>) -> Result<T, DriverError> {
         self.outside.crash.pass().await;
         drop(busy);
+        if outcome.is_ok() && self.outside.goes_wrong(Fault::DidButSaidError, 15) {
+            return Err(DriverError::retry("simulated: no answer came in time"));
+        }
         outcome
+    }
+
+    /// Says that it is done, and nothing is.
+    fn lies(&self) -> bool {
+        self.outside.goes_wrong(Fault::SaidDoneButDidNot, 12)
     }
 
     /// Never two processes for one VM, wherever they are.
@@ -75,7 +91,8 @@ impl VmDriver for SlowVmDriver {
     }
 
     async fn observe(&self, id: Id<Vm>) -> Result<Observed, DriverError> {
-        if self.outside.faulty() && self.outside.random.per_mille(10) {
+        self.outside.looks.fetch_add(1, Ordering::Relaxed);
+        if self.outside.goes_wrong(Fault::Unseen, 10) {
             return Err(DriverError::retry("simulated: it cannot be seen"));
         }
         self.node.machines.observe(id).await
@@ -86,8 +103,13 @@ impl VmDriver for SlowVmDriver {
         if !self.node.volumes.lock().unwrap().contains(&spec.root_volume) {
             self.outside.violations.add(format!("VM {} was started without its disk", spec.id));
         }
-        if self.outside.faulty() && self.outside.random.per_mille(20) {
+        if self.outside.goes_wrong(Fault::PortTaken, 20) {
             return Err(DriverError::PortTaken(spec.ssh_port));
+        }
+        if self.lies() {
+            let (host_boot, said) = ("simulated".to_owned(), "nothing".to_owned());
+            let (accelerator, hypervisor) = (said.clone(), said);
+            return Ok(Process { pid: u32::MAX, start_time_ticks: 0, host_boot, accelerator, hypervisor });
         }
         let before = self.node.machines.observe(spec.id).await?;
         let started = self.node.machines.start(spec).await;
@@ -102,46 +124,52 @@ impl VmDriver for SlowVmDriver {
 
     async fn pause(&self, id: Id<Vm>) -> Result<(), DriverError> {
         let busy = self.begin(id, "pause").await?;
-        let outcome = self.node.machines.pause(id).await;
+        let outcome = if self.lies() { Ok(()) } else { self.node.machines.pause(id).await };
         self.done(busy, outcome).await
     }
 
     async fn resume(&self, id: Id<Vm>) -> Result<(), DriverError> {
         let busy = self.begin(id, "resume").await?;
-        let outcome = self.node.machines.resume(id).await;
+        let outcome = if self.lies() { Ok(()) } else { self.node.machines.resume(id).await };
         self.done(busy, outcome).await
     }
 
     async fn press_power_button(&self, id: Id<Vm>) -> Result<(), DriverError> {
         let busy = self.begin(id, "press").await?;
         // Some guests are deaf to it, for good or this time.
-        let deaf = self.outside.random.per_mille(400);
+        let deaf = self.outside.goes_wrong(Fault::GuestDeaf, 400);
         let outcome = if deaf { Ok(()) } else { self.node.machines.press_power_button(id).await };
         self.done(busy, outcome).await
     }
 
     async fn end(&self, id: Id<Vm>) -> Result<(), DriverError> {
         let busy = self.begin(id, "end").await?;
-        let outcome = self.node.machines.end(id).await;
+        let outcome = if self.lies() { Ok(()) } else { self.node.machines.end(id).await };
         self.done(busy, outcome).await
     }
 
     async fn release(&self, id: Id<Vm>) -> Result<(), DriverError> {
         let busy = self.begin(id, "release").await?;
-        let outcome = self.node.machines.release(id).await;
+        let outcome = if self.lies() {
+            // Whatever is left is of no log from now on.
+            self.outside.planted.lock().unwrap().insert(id.uuid());
+            Ok(())
+        } else {
+            self.node.machines.release(id).await
+        };
         self.done(busy, outcome).await
     }
 
     fn watch(&self, id: Id<Vm>, wake: Arc<dyn Fn(Id<Vm>) + Send + Sync>) {
         // Now and then the watch is missed, and the beat has to see it.
-        if !self.outside.faulty() || !self.outside.random.per_mille(200) {
+        if !self.outside.goes_wrong(Fault::WatchMissed, 200) {
             self.node.machines.watch(id, wake);
         }
     }
 
     async fn artifacts(&self) -> Result<Vec<Artifact>, DriverError> {
         self.outside.crash.pass().await;
-        if self.outside.faulty() && self.outside.random.per_mille(50) {
+        if self.outside.goes_wrong(Fault::Unseen, 50) {
             return Err(DriverError::retry("simulated: the processes cannot be listed"));
         }
         let artifacts = self.node.machines.artifacts().await;

@@ -28,6 +28,7 @@ use edgestack_model::{
     node::{Node, NodeCommand, NodeReport, OrphansSeen},
     orphan::{Artifact, ArtifactKind, ORPHANS_MAX, Orphan, Record},
 };
+use edgestack_planted::{self as planted, Bug};
 use edgestack_pool::{DriverError, Reported, Reporter};
 
 use uuid::Uuid;
@@ -132,7 +133,10 @@ fn report_of(
 ) -> Option<OrphansSeen> {
     let listed: BTreeSet<&Artifact> = node.orphans.iter().map(|orphan| &orphan.artifact).collect();
     let (still, others): (Vec<_>, Vec<_>) = orphans.into_iter().partition(|orphan| listed.contains(orphan));
-    let new: Vec<_> = others.into_iter().filter(|orphan| confirmed.contains(orphan)).collect();
+    let new: Vec<_> = others
+        .into_iter()
+        .filter(|orphan| confirmed.contains(orphan) || planted::is(Bug::OrphanNotConfirmed))
+        .collect();
     let all = still.len() + new.len();
     let found: BTreeSet<Artifact> = still.into_iter().chain(new).take(ORPHANS_MAX).collect();
     let unlisted = (all - found.len()) as u64;

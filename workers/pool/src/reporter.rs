@@ -28,10 +28,12 @@ pub enum Reported {
 impl Reporter {
     /// The reporter of a pool on a node.
     pub fn new(port: Arc<dyn CommandPort>, pool: &str, node: &str) -> Self {
+        // A seed must lead to the same bytes in whichever process it runs.
+        let pid = if edgestack_planted::is_simulation() { 0 } else { std::process::id() };
         let actor = Actor {
             name: format!("worker.{pool}@{node}"),
             credential: "internal".to_owned(),
-            from: format!("{node} pid {}", std::process::id()),
+            from: format!("{node} pid {pid}"),
         };
         Self { port, actor }
     }

@@ -14,6 +14,7 @@ use std::{
 use async_trait::async_trait;
 use edgestack_engine::{Change, Replica};
 use edgestack_model::World;
+use edgestack_planted::{self as planted, Bug};
 use tokio::{
     sync::{broadcast::error::RecvError, mpsc},
     task::JoinSet,
@@ -92,7 +93,7 @@ struct Queue {
 impl Queue {
     fn wake(&mut self, id: Uuid) {
         self.timers.remove(&id);
-        if self.running.contains(&id) {
+        if self.running.contains(&id) && !planted::is(Bug::TwoTasksAtOnce) {
             self.again.insert(id);
         } else if self.queued.insert(id) {
             self.ready.push_back(id);
@@ -146,7 +147,8 @@ async fn run(
             for id in reconciler.all(&replica.world()) {
                 queue.wake(id);
             }
-            next_beat = now + config.beat;
+            let never = planted::is(Bug::BeatOff);
+            next_beat = now + if never { Duration::from_secs(86_400) } else { config.beat };
         }
         queue.wake_due(now);
         while tasks.len() < config.tasks_max {

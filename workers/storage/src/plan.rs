@@ -58,7 +58,7 @@ pub fn plan_volume(volume: &Volume, now: DateTime<Utc>) -> VolumeStep {
 
 /// A failed step is not repeated before its time.
 fn still_to_come(failure: Option<&Failure>, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
-    failure.map(|failure| failure.next_attempt_at).filter(|at| *at > now)
+    failure?.still_to_come(now)
 }
 
 #[cfg(test)]

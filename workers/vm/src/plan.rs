@@ -8,6 +8,8 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use edgestack_model::vm::{Instance, Power, StoppedHow, Target, Vm, VmReport};
 
+use edgestack_planted::{self as planted, Bug};
+
 use crate::driver::{Observed, Process};
 
 /// How long a guest may take to shut down for a restart.
@@ -73,7 +75,11 @@ pub fn plan(vm: &Vm, observed: &Observed, around: Circumstances) -> Step {
         // A paused guest cannot hear the power button.
         (Target::Stopped { grace_seconds: 0 }, Observed::Paused(_)) => Step::EndForced,
         (Target::Stopped { .. }, Observed::Paused(_)) => Step::Resume,
-        (Target::Running | Target::Paused, Observed::Absent { .. }) if !around.disk_available => Step::AwaitDisk,
+        (Target::Running | Target::Paused, Observed::Absent { .. })
+            if !around.disk_available && !planted::is(Bug::StartedWithoutDisk) =>
+        {
+            Step::AwaitDisk
+        }
         (Target::Running | Target::Paused, Observed::Absent { .. }) => Step::Start,
         (Target::Running | Target::Paused, Observed::Running(_)) if vm.is_outdated() => {
             shut_down(vm, around, RESTART_GRACE)
@@ -134,8 +140,7 @@ fn news(vm: &Vm, observed: &Observed, now: DateTime<Utc>) -> Option<VmReport> {
 
 /// A failed step is not repeated before its time.
 fn still_to_come(vm: &Vm, around: Circumstances) -> Option<Step> {
-    let failure = vm.failure.as_ref()?;
-    (failure.next_attempt_at > around.now).then_some(Step::WaitUntil(failure.next_attempt_at))
+    vm.failure.as_ref()?.still_to_come(around.now).map(Step::WaitUntil)
 }
 
 fn unless_backing_off(vm: &Vm, around: Circumstances, step: Step) -> Step {

@@ -14,6 +14,7 @@ use edgestack_model::{
     volume::VolumeState,
     world::Resource,
 };
+use edgestack_planted::{self as planted, Bug};
 use edgestack_pool::{DriverError, Next, Pool, PoolConfig, Reconciler, Reported, Reporter, crash_point};
 use edgestack_seal::SealingKey;
 use tracing::Instrument;
@@ -107,6 +108,10 @@ impl VmPool {
         let driver = &self.parts.driver;
         let observed = match driver.observe(id).await {
             Ok(observed) => observed,
+            Err(_) if planted::is(Bug::UnseenTakenForGone) => {
+                let host_boot = vm.power.instance().map(|known| known.host_boot.clone()).unwrap_or_default();
+                Observed::Absent { host_boot, last_words: None }
+            }
             Err(error) => {
                 tracing::warn!(%id, name = %vm.meta.name, %error, "cannot see whether the VM runs; nothing is done until that is known");
                 return Some(Next::After(LOOK_AGAIN));
@@ -127,6 +132,7 @@ impl VmPool {
     async fn do_step(&self, vm: &Vm, step: Step) -> Option<Next> {
         let driver = &self.parts.driver;
         match step {
+            Step::Rest if planted::is(Bug::BusyAtRest) => Some(Next::After(Duration::from_millis(10))),
             Step::Rest => Some(self.rest(vm).await),
             Step::AwaitDisk => Some(Next::Beat),
             Step::WaitUntil(at) => Some(Next::After(self.until(at))),
@@ -286,11 +292,14 @@ impl Reconciler for VmPool {
     }
 
     fn all(&self, world: &World) -> Vec<Uuid> {
-        world.vms.values().filter(|vm| self.is_here(world, vm)).map(|vm| vm.id.uuid()).collect()
+        let forgotten = |vm: &Vm| vm.target == Target::Deleted && planted::is(Bug::DeletionForgottenAtRestart);
+        let here = world.vms.values().filter(|vm| self.is_here(world, vm) && !forgotten(vm));
+        here.map(|vm| vm.id.uuid()).collect()
     }
 
     fn woken_by(&self, change: &Change) -> Vec<Uuid> {
         match change.after.as_ref().or(change.before.as_ref()) {
+            _ if planted::is(Bug::WakeLost) => vec![],
             Some(Resource::Vm(vm)) if vm.placement.is_some() => vec![vm.id.uuid()],
             Some(Resource::Volume(volume)) => vec![volume.spec.vm.uuid()],
             Some(

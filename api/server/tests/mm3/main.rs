@@ -7,11 +7,14 @@ mod backup;
 mod changes;
 mod contract;
 mod events;
+mod fuzz_bodies;
 mod history;
 mod history_search;
 mod keypairs;
 mod lists;
 mod manifest;
+#[path = "../../../../core/model/tests/fuzz/mutation.rs"]
+mod mutation;
 mod openapi;
 mod past;
 mod reads;

@@ -2,7 +2,9 @@
 
 use std::{sync::Arc, time::Duration};
 
-use edgestack_engine::{Replica, ReplicaError, SubmitError, catch_up, follow_behind, verify_on_a_timer};
+use edgestack_engine::{
+    Replica, ReplicaError, SubmitError, catch_up, catch_up_for_sure, follow, follow_behind, verify_on_a_timer,
+};
 use edgestack_log::{ChainHead, Damage, LogError};
 use edgestack_model::World;
 
@@ -110,4 +112,46 @@ async fn a_repaired_log_takes_writes_again_and_both_followers_go_on() {
     tokio::time::sleep(2 * beat).await;
     site.log.inner.cut_tail(1);
     tokio::time::timeout(3 * beat, failed.wait_for(Option::is_some)).await.unwrap().unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_changed_commit_is_not_folded_where_the_next_one_tells() {
+    let site = a_site_of_three().await;
+    let stored = edgestack_log::Log::get(&site.log, 2).await.unwrap().unwrap();
+    let text = String::from_utf8(stored.payload.to_vec()).unwrap();
+    // The flavor's name becomes another, and one of the envelope's fields unknown: either is JSON, and chains on the first.
+    for place in [text.find(r#""name":"b""#).unwrap() + 8, text.find(r#""command""#).unwrap() + 2] {
+        assert!(site.log.inner.flip_bit(2, place * 8));
+        let log: Arc<dyn edgestack_log::Log> = Arc::new(site.log.clone());
+        let caught_up = Replica::new(World::default(), ChainHead::GENESIS, None);
+        assert!(catch_up(&*log, &caught_up).await.is_err() || caught_up.failure().is_some());
+        let follows = Replica::new(World::default(), ChainHead::GENESIS, None);
+        tokio::spawn(follow(log, follows.clone()));
+        let mut failed = follows.watch_failure();
+        tokio::time::timeout(Duration::from_secs(5), failed.wait_for(Option::is_some)).await.unwrap().unwrap();
+        for replica in [caught_up, follows] {
+            assert!(replica.failure().unwrap().is_damage(), "{:?}", replica.failure());
+            assert_eq!(replica.head().sequence, 1, "what was changed was folded");
+            assert_eq!(replica.world().flavors.len(), 1);
+        }
+        assert!(site.log.inner.flip_bit(2, place * 8));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_acts_on_the_world_waits_for_a_damaged_log_to_be_repaired() {
+    let site = a_site_of_three().await;
+    assert!(site.log.inner.flip_bit(2, 700));
+    let log: Arc<dyn edgestack_log::Log> = Arc::new(site.log.clone());
+    let replica = Replica::new(World::default(), ChainHead::GENESIS, None);
+    tokio::spawn(edgestack_engine::mend_when_repaired(log.clone(), replica.clone(), Duration::from_secs(1)));
+    let waiting = tokio::spawn({
+        let (log, replica) = (log.clone(), replica.clone());
+        async move { catch_up_for_sure(&*log, &replica).await }
+    });
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert!(!waiting.is_finished(), "the world of commit {} is of the past", replica.head().sequence);
+    assert!(site.log.inner.flip_bit(2, 700));
+    tokio::time::timeout(Duration::from_secs(5), waiting).await.unwrap().unwrap();
+    assert_eq!(replica.head().sequence, 3);
 }

@@ -7,7 +7,7 @@ use edgestack_log::{
     Log as _,
     memory::{Fault, FaultRates, MemoryLog},
 };
-use edgestack_model::Commit;
+use edgestack_model::{Command, Commit, flavor::FlavorCommand};
 use futures::future::join_all;
 
 use crate::site::{Site, Valve, a_flavor, a_site, a_writer, committed, refused, settle, with_key};
@@ -166,4 +166,37 @@ async fn a_foreign_commit_that_came_first_is_folded_and_ours_is_decided_again() 
         }
         assert!(site.commits().await[0].events[0].name.as_str() == "theirs");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_command_that_may_still_come_is_not_refused_for_good() {
+    let site = a_site().await;
+    site.log.inner.inject(Fault::LostBeforeStoring);
+    site.log.inner.inject(Fault::LostBeforeStoring);
+    site.log.hold_answers();
+    let away = async {
+        settle().await;
+        site.log.set_away(true);
+        site.log.release_answers();
+    };
+    let delete = || Command::Flavor(FlavorCommand::Delete { flavor: "a".into() });
+    let (created, deleted, ()) = tokio::join!(
+        site.submit_as(with_key("1", "f"), a_flavor("a")),
+        site.submit_as(with_key("2", "f"), delete()),
+        away
+    );
+    for outcome in [created, deleted] {
+        assert!(matches!(outcome, Err(SubmitError::OutcomeUnknown { .. })), "{outcome:?}");
+    }
+    site.log.set_away(false);
+    // Both may lie in some socket, to be stored one after the other.
+    let again = site.submit_as(with_key("2", "f"), delete()).await;
+    assert!(matches!(again, Err(SubmitError::OutcomeUnknown { .. })), "{again:?}");
+    // Once its place is taken it is known that it never will be; here by two others.
+    committed(&site.submit(a_flavor("x")).await);
+    let again = site.submit_as(with_key("2", "f"), delete()).await;
+    assert!(matches!(again, Err(SubmitError::OutcomeUnknown { .. })), "{again:?}");
+    committed(&site.submit(a_flavor("y")).await);
+    assert_eq!(refused(&site.submit_as(with_key("2", "f"), delete()).await), "not-found");
+    site.holds(&["x", "y"]).await;
 }

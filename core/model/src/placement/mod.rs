@@ -7,6 +7,7 @@ mod tests;
 
 use std::collections::BTreeSet;
 
+use edgestack_planted::{self as planted, Bug};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -68,11 +69,15 @@ pub fn choose<'w>(world: &'w World, spec: &VmSpec) -> Result<&'w Node, Vec<Passe
 /// given a place can start there.
 pub fn used(world: &World, node: Id<Node>) -> Capacity {
     let mut used = Capacity::default();
+    if planted::is(Bug::CapacityNotCounted) {
+        return used;
+    }
+    let times = if planted::is(Bug::CapacityCountedTwice) { 2 } else { 1 };
     for vm in world.vms.values() {
         if vm.placement.as_ref().is_some_and(|placement| placement.node == node) {
-            used.vcpus += u64::from(vm.spec.shape.vcpus);
-            used.memory_mib += vm.spec.shape.memory_mib;
-            used.disk_gib += vm.spec.shape.disk_gib;
+            used.vcpus += times * u64::from(vm.spec.shape.vcpus);
+            used.memory_mib += times * vm.spec.shape.memory_mib;
+            used.disk_gib += times * vm.spec.shape.disk_gib;
         }
     }
     used
@@ -93,7 +98,7 @@ fn free_if_taken(world: &World, node: &Node, spec: &VmSpec) -> Result<u64, Strin
     {
         return Err(format!("it lacks the label {key}={value} of the VM's node selector"));
     }
-    if node.cordoned {
+    if node.cordoned && !planted::is(Bug::CordonIgnored) {
         return Err(format!("it is cordoned; edgectl uncordon-node {}", node.meta.name));
     }
     if !node.readiness.ready {
@@ -202,7 +207,7 @@ fn free_ssh_port(world: &World, node: &Node, after: Option<u16>) -> Option<u16> 
         .collect();
     let (first, last) = node.facts.ssh_ports;
     let from = after.and_then(|port| port.checked_add(1)).filter(|port| *port <= last).unwrap_or(first);
-    (from..=last).chain(first..from).find(|port| !taken.contains(port))
+    (from..=last).chain(first..from).find(|port| !taken.contains(port) || planted::is(Bug::PortGivenTwice))
 }
 
 /// A MAC in QEMU's own range (52:54:00), from the VM's id; the next free one if two ids agree.

@@ -181,7 +181,7 @@ fn schedule_again(world: &World, given: &Given, vm: &Vm) -> Vec<Event> {
     };
     let events = placement::events(world, given, &request, given.new_ids[0]);
     let still_without = events.iter().any(|event| matches!(event.fact, Fact::Vm(VmEvent::VmUnschedulable { .. })));
-    let due = vm.failure.as_ref().is_none_or(|failure| failure.next_attempt_at <= given.time);
+    let due = vm.failure.as_ref().is_none_or(|failure| failure.still_to_come(given.time).is_none());
     if still_without && !due { vec![] } else { events }
 }
 

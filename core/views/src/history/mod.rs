@@ -16,9 +16,10 @@ mod write;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use chrono::{DateTime, Utc};
-use edgestack_engine::Applied;
+use edgestack_engine::{Applied, crash_point};
 use edgestack_log::ChainHead;
 use edgestack_model::{Actor, Commit, Kind, Sequence, event::EventRecord};
+use edgestack_planted::{self as planted, Bug};
 use sha2::{Digest as _, Sha256};
 use sled::Tree;
 use uuid::Uuid;
@@ -136,6 +137,10 @@ impl History {
     pub(crate) fn project(&self, applied: &[Arc<Applied>], head: &ChainHead) -> Result<(), ViewError> {
         let batch = write::batch(&self.tree, self.position(), applied, head)?;
         let mut position = self.position.write().unwrap_or_else(PoisonError::into_inner);
+        if planted::is(Bug::ViewBatchSplit) {
+            self.tree.insert(POSITION, serde_json::to_vec(&head.sequence)?)?;
+            crash_point::pass("views.between");
+        }
         self.tree.apply_batch(batch)?;
         *position = head.sequence.max(*position);
         Ok(())

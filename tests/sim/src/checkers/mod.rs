@@ -1,9 +1,17 @@
 //! What must hold, one law a file. Some are asked while the site lives, the others of what it left.
 
 pub mod acknowledged;
+pub mod archive;
 pub mod chain;
+pub mod effects;
 pub mod generation;
+pub mod heard;
+pub mod noticed;
 pub mod orphans;
+pub mod placed;
+pub mod prompt;
+pub mod quiet;
+pub mod reports;
 pub mod settled;
 pub mod sound;
 pub mod views;

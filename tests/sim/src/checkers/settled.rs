@@ -1,10 +1,10 @@
 //! Law 7 to 9: once nothing goes wrong any more, everything comes to where it is wished, in the log and outside, and
 //! nothing lies about that the log does not know but what was left there, and that each node lists.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::atomic::Ordering};
 
 use edgestack_model::{
-    World,
+    Id, World,
     image::ImageState,
     orphan::{Artifact, Standing, standing},
     vm::{Power, State, Vm},
@@ -12,6 +12,7 @@ use edgestack_model::{
 };
 use edgestack_worker_vm::driver::{Observed, VmDriver as _};
 
+use super::sound::{free, wanted};
 use crate::{
     outside::{Node, Outside},
     planting::on,
@@ -27,6 +28,9 @@ pub async fn check(outside: &Outside, world: &World) -> Result<(), String> {
     }
     for volume in world.volumes.values() {
         let name = &volume.meta.name;
+        if is_lost(outside, world, volume.spec.node) {
+            continue;
+        }
         if volume.state != VolumeState::Available {
             // The disk of a VM that waits for nothing else.
             return Err(format!("volume {name} is {}: {:?}", volume.state.as_str(), volume.failure));
@@ -37,13 +41,20 @@ pub async fn check(outside: &Outside, world: &World) -> Result<(), String> {
             return Err(format!("image {} is {}: {:?}", image.meta.name, image.state.as_str(), image.waiting()));
         }
     }
-    for node in world.nodes.values() {
-        if !node.readiness.ready {
-            return Err(format!("node {} is not ready: {:?}", node.meta.name, node.readiness.reason));
+    for node in &outside.nodes {
+        let lost = node.lost.load(Ordering::Relaxed);
+        match world.node(&node.name.as_str().into()) {
+            Ok(known) if known.readiness.ready == lost => {
+                return Err(format!("node {} is ready: {}, and lost: {lost}", node.name, known.readiness.ready));
+            }
+            // One that never reached the engine before it was lost.
+            Err(_) if lost => {}
+            Err(refusal) => return Err(refusal.to_string()),
+            Ok(_) => {}
         }
     }
     check_nothing_else(outside, world)?;
-    for node in &outside.nodes {
+    for node in outside.living() {
         check_orphans(world, node).await?;
     }
     Ok(())
@@ -65,7 +76,11 @@ async fn check_orphans(world: &World, node: &Node) -> Result<(), String> {
 async fn check_vm(outside: &Outside, world: &World, vm: &Vm) -> Result<(), String> {
     let (name, state) = (&vm.meta.name, vm.state_in(world));
     let home = vm.placement.as_ref().and_then(|placement| world.nodes.get(&placement.node));
-    for node in &outside.nodes {
+    if home.is_some_and(|home| is_lost(outside, world, home.id)) {
+        // It waits for its node, or is what it was when the node was heard last; the node says that it is lost.
+        return Ok(());
+    }
+    for node in outside.living() {
         let observed = node.machines.observe(vm.id).await.map_err(|error| error.to_string())?;
         let is_home = home.is_some_and(|home| home.meta.name.as_str() == node.name);
         let as_wished = match (state, &vm.power, &observed) {
@@ -81,27 +96,35 @@ async fn check_vm(outside: &Outside, world: &World, vm: &Vm) -> Result<(), Strin
             return Err(format!("vm {name} is {}, on {node} {observed:?}, waiting {waiting:?}", state.as_str()));
         }
     }
-    if home.is_none() && state != State::Stopped && !waits_for_room(vm) {
-        return Err(format!("vm {name} has no place: {:?}", vm.waiting(world)));
+    if home.is_none() && state != State::Stopped && has_room(outside, world, vm) {
+        return Err(format!("vm {name} has no place, though there is room: {:?}", vm.waiting(world)));
     }
     Ok(())
 }
 
-/// No node that it may have has room, which is no fault: it is told, and tried again at a known time.
-fn waits_for_room(vm: &Vm) -> bool {
-    let for_room = |reason: &str| reason.contains(" wanted, ") || reason == "the VM asks for another node";
-    vm.failure.is_some() && vm.passed_over.iter().all(|node| for_room(&node.reason))
+/// Whether a node that it may have has room for it; where none has, it waits, which is told, and is no fault.
+fn has_room(outside: &Outside, world: &World, vm: &Vm) -> bool {
+    world
+        .nodes
+        .values()
+        .filter(|node| vm.spec.node.is_none_or(|wanted| wanted == node.id) && !is_lost(outside, world, node.id))
+        .any(|node| free(world, node).iter().zip(wanted(&vm.spec.shape)).all(|(free, wanted)| *free >= wanted))
+}
+
+fn is_lost(outside: &Outside, world: &World, node: Id<edgestack_model::node::Node>) -> bool {
+    let name = world.nodes.get(&node).map(|node| node.meta.name.as_str());
+    outside.nodes.iter().any(|node| Some(node.name.as_str()) == name && node.lost.load(Ordering::Relaxed))
 }
 
 fn check_nothing_else(outside: &Outside, world: &World) -> Result<(), String> {
-    for node in &outside.nodes {
+    for node in outside.living() {
         for id in node.machines.list() {
             if !world.vms.contains_key(&id) && !outside.planted.lock().unwrap().contains(&id.uuid()) {
                 return Err(format!("something of VM {id} is left on {}", node.name));
             }
         }
         for id in node.volumes.lock().unwrap().iter() {
-            if !world.volumes.contains_key(id) {
+            if !world.volumes.contains_key(id) && !outside.planted.lock().unwrap().contains(&id.uuid()) {
                 return Err(format!("something of volume {id} is left on {}", node.name));
             }
         }

@@ -4,16 +4,22 @@
 use std::collections::BTreeSet;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use edgestack_engine::Clock as _;
 use edgestack_model::{
     World,
+    flavor::Shape,
+    node::Node,
     vm::{State, Vm},
 };
+
+use crate::outside::Outside;
 
 /// One world, at one moment.
 ///
 /// # Errors
 /// What is wrong, for people.
-pub fn check(world: &World, now: DateTime<Utc>) -> Result<(), String> {
+pub fn check(outside: &Outside, world: &World) -> Result<(), String> {
+    let now = outside.clock.now() + outside.clock.slack();
     let mut macs = BTreeSet::new();
     let mut ports = BTreeSet::new();
     for vm in world.vms.values() {
@@ -36,7 +42,35 @@ pub fn check(world: &World, now: DateTime<Utc>) -> Result<(), String> {
             }
         }
     }
+    check_room(world)
+}
+
+/// What VMs have taken of a node is no more than it has; counted here once more.
+fn check_room(world: &World) -> Result<(), String> {
+    for node in world.nodes.values() {
+        let free = free(world, node);
+        if free.iter().any(|free| *free < 0) {
+            return Err(format!("node {} is overbooked: {free:?} are free", node.meta.name));
+        }
+    }
     Ok(())
+}
+
+/// vCPUs, MiB of memory and GiB of disk that nobody has taken of a node.
+pub fn free(world: &World, node: &Node) -> [i128; 3] {
+    let has = &node.facts.allocatable;
+    let mut free = [has.vcpus, has.memory_mib, has.disk_gib].map(i128::from);
+    for vm in world.vms.values().filter(|vm| vm.placement.as_ref().is_some_and(|place| place.node == node.id)) {
+        for (free, taken) in free.iter_mut().zip(wanted(&vm.spec.shape)) {
+            *free -= taken;
+        }
+    }
+    free
+}
+
+/// What a shape takes, in the same order.
+pub fn wanted(shape: &Shape) -> [i128; 3] {
+    [u64::from(shape.vcpus), shape.memory_mib, shape.disk_gib].map(i128::from)
 }
 
 /// A failure sets a time, at most five minutes ahead.

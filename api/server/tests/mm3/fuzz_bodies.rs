@@ -1,0 +1,95 @@
+//! A fuzz target for each HTTP body: the examples of the OpenAPI document, changed at random, in a bounded time.
+//!
+//! No body leads to a 5xx, and every refusal is a problem with a code. `EDGESTACK_FUZZ_SECONDS=600 cargo nextest run -p
+//! edgestack-server fuzz` looks longer, `EDGESTACK_FUZZ_SEED=7` elsewhere; a failure prints request and body.
+
+use std::time::{Duration, Instant};
+
+use axum::{body::Body, http::header};
+use serde_json::{Value, json};
+
+use crate::{
+    mutation::Mutator,
+    site::{Site, request},
+};
+
+/// An operation with a JSON body: method, path, and what the document gives as examples of the body.
+struct Target {
+    method: String,
+    path: String,
+    examples: Vec<Value>,
+}
+
+fn targets(document: &Value) -> Vec<Target> {
+    let mut targets = Vec::new();
+    for (path, item) in document["paths"].as_object().unwrap() {
+        for (method, operation) in item.as_object().unwrap() {
+            let body = &operation["requestBody"]["content"]["application/json"];
+            if body.is_null() || path.contains("/kubvirt/") {
+                continue;
+            }
+            let path = path
+                .replace("/vms/{name}", "/vms/pg-1")
+                .replace("/flavors/{name}", "/flavors/small")
+                .replace("/images/{name}", "/images/debian")
+                .replace("/nodes/{name}", "/nodes/edge-1")
+                .replace("{name}", "thing");
+            targets.push(Target { method: method.to_uppercase(), path, examples: examples(document, &body["schema"]) });
+        }
+    }
+    targets
+}
+
+/// The examples of a schema, and one made of those of its properties.
+fn examples(document: &Value, schema: &Value) -> Vec<Value> {
+    let schema = match schema["$ref"].as_str() {
+        Some(reference) => document.pointer(reference.trim_start_matches('#')).unwrap(),
+        None => schema,
+    };
+    let mut examples: Vec<Value> = schema["examples"].as_array().cloned().unwrap_or_default();
+    examples.extend(schema.get("example").cloned());
+    let mut all = serde_json::Map::new();
+    for (name, property) in schema["properties"].as_object().into_iter().flatten() {
+        let example =
+            property.get("example").or_else(|| property["examples"].get(0)).or_else(|| property.get("default"));
+        all.insert(name.clone(), example.cloned().unwrap_or(json!("web")));
+    }
+    examples.push(Value::Object(all));
+    examples
+}
+
+#[tokio::test]
+async fn no_body_leads_to_an_error_of_ours() {
+    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse().ok());
+    let (seconds, seed) = (number("EDGESTACK_FUZZ_SECONDS").unwrap_or(8), number("EDGESTACK_FUZZ_SEED").unwrap_or(1));
+    let site = Site::new().await;
+    site.play_workers();
+    site.with_flavor_and_image().await;
+    site.with_vm("pg-1").await;
+    let targets = targets(&site.get("//openapi.json").await.expect(200).json());
+    assert!(targets.len() >= 10, "only {} operations with a body", targets.len());
+    let each = Duration::from_secs(seconds) / u32::try_from(targets.len()).unwrap();
+    for Target { method, path, examples } in targets {
+        let corpus = examples.iter().map(|example| serde_json::to_vec(example).unwrap()).collect();
+        let (mut mutator, begun) = (Mutator::new(seed, corpus), Instant::now());
+        let (mut taken, mut refused) = (0, 0);
+        while begun.elapsed() < each {
+            let body = mutator.next();
+            let shown = String::from_utf8_lossy(&body).into_owned();
+            let mut request = request(&method, &format!("/{path}"), &[]);
+            request.headers_mut().insert(header::CONTENT_TYPE, "application/json".parse().unwrap());
+            *request.body_mut() = Body::from(body);
+            let reply = site.send(request).await;
+            let status = reply.status.as_u16();
+            assert!(status < 500, "{method} {path} answers {status}: {}\n{shown}", reply.text());
+            if status < 400 {
+                taken += 1;
+            } else {
+                refused += 1;
+                assert!(reply.json()["code"].is_string(), "{method} {path} answers {status} without a code\n{shown}");
+            }
+        }
+        println!("{method} {path}: {taken} bodies taken, {refused} refused");
+        assert!(taken + refused > 20, "{method} {path}: hardly any body was tried");
+    }
+}

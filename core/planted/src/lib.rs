@@ -1,0 +1,252 @@
+//! Bugs that are planted on purpose, so that the simulation can prove that it would find them (ADR 0027).
+//!
+//! A place that could be wrong asks [`is`] whether it shall be. In a product build the answer is a constant `false`.
+//! With the feature `bugs` it is a thread's own: a run of the simulation is one thread, so runs beside it stay clean.
+
+/// A mistake that somebody could make, and one of the simulation's checkers has to notice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Bug {
+    /// A worker's report on a wish that has changed since is taken.
+    StaleReportAccepted,
+    /// A name that another object has is given again.
+    NameGivenTwice,
+    /// An idempotency key that came with another request is answered with that one's outcome.
+    KeyOfAnotherRequestAccepted,
+    /// `If-Match` is not compared.
+    PreconditionIgnored,
+    /// What VMs have taken of a node is not counted.
+    CapacityNotCounted,
+    /// What VMs have taken of a node is counted twice.
+    CapacityCountedTwice,
+    /// An SSH port that another VM of the node has is given again.
+    PortGivenTwice,
+    /// A cordoned node takes VMs.
+    CordonIgnored,
+    /// The pauses between attempts grow without a bound.
+    BackOffWithoutEnd,
+    /// A time of a next attempt that a clock set back has moved far ahead is waited for.
+    ClockSetBackBelieved,
+    /// Idempotency keys are not among what a world is restored from.
+    KeysForgottenAtRestart,
+    /// A client is told of success before the log has answered.
+    AcknowledgedBeforeStored,
+    /// An append whose outcome is unknown is taken for stored.
+    OutcomeGuessed,
+    /// After an unknown outcome the command is decided again, without a look at what is stored.
+    BlindRetry,
+    /// An append that lost its race is told as a success.
+    ConflictAcknowledged,
+    /// A refused command is answered as one that had come before.
+    RefusalAcknowledged,
+    /// What rests on commits in flight is answered before they are durable.
+    AnsweredAheadOfFlight,
+    /// After a failed append the writer goes on with the world that had it.
+    RewindForgotten,
+    /// The writer leaves it to the follower to fold what it acknowledges.
+    FoldLeftToFollower,
+    /// A view is given a commit twice.
+    CommitProjectedTwice,
+    /// A commit is folded before the next one's hash has told whether it is the one that was stored.
+    FoldedBeforeVouched,
+    /// Workers begin on the world of the past that a damaged log leads to.
+    PastActedUpon,
+    /// A dry run is appended.
+    DryRunStored,
+    /// The chain of hashes is not compared.
+    HashNotChecked,
+    /// A log that ends before what was folded is taken for whole.
+    RollbackNotNoticed,
+    /// The reading of the whole log on a timer is off.
+    VerifyTimerOff,
+    /// Nodes that are not heard stay ready.
+    HeartbeatIgnored,
+    /// The log takes an entry whatever last sequence it expects.
+    LogWithoutFence,
+    /// The log compares the sequence, and not the commit before.
+    FenceBySequenceAlone,
+    /// A view writes its position, and the rows with the next batch.
+    ViewBatchSplit,
+    /// A change of a VM wakes nobody: only the beat sees it.
+    WakeLost,
+    /// A pool looks at everything once, and never again.
+    BeatOff,
+    /// Two tasks of a pool work at one resource.
+    TwoTasksAtOnce,
+    /// A VM is started before its disk is there.
+    StartedWithoutDisk,
+    /// What cannot be seen is taken for gone.
+    UnseenTakenForGone,
+    /// A pool looks again at once at what rests.
+    BusyAtRest,
+    /// A thing is told as an orphan at its first sight.
+    OrphanNotConfirmed,
+    /// After a start nobody looks at VMs that are to be removed.
+    DeletionForgottenAtRestart,
+    /// The archive does not sync what it confirms.
+    ArchiveSyncSkipped,
+    /// At a start the log is not compared with the archive.
+    ArchiveNotConsulted,
+    /// A damaged log is replaced before the archive has taken what it lacks.
+    SalvageSkipped,
+}
+
+impl Bug {
+    /// All of them.
+    pub const ALL: [Self; 41] = [
+        Self::StaleReportAccepted,
+        Self::NameGivenTwice,
+        Self::KeyOfAnotherRequestAccepted,
+        Self::PreconditionIgnored,
+        Self::CapacityNotCounted,
+        Self::CapacityCountedTwice,
+        Self::PortGivenTwice,
+        Self::CordonIgnored,
+        Self::BackOffWithoutEnd,
+        Self::ClockSetBackBelieved,
+        Self::KeysForgottenAtRestart,
+        Self::AcknowledgedBeforeStored,
+        Self::OutcomeGuessed,
+        Self::BlindRetry,
+        Self::ConflictAcknowledged,
+        Self::RefusalAcknowledged,
+        Self::AnsweredAheadOfFlight,
+        Self::RewindForgotten,
+        Self::FoldLeftToFollower,
+        Self::CommitProjectedTwice,
+        Self::FoldedBeforeVouched,
+        Self::PastActedUpon,
+        Self::DryRunStored,
+        Self::HashNotChecked,
+        Self::RollbackNotNoticed,
+        Self::VerifyTimerOff,
+        Self::HeartbeatIgnored,
+        Self::LogWithoutFence,
+        Self::FenceBySequenceAlone,
+        Self::ViewBatchSplit,
+        Self::WakeLost,
+        Self::BeatOff,
+        Self::TwoTasksAtOnce,
+        Self::StartedWithoutDisk,
+        Self::UnseenTakenForGone,
+        Self::BusyAtRest,
+        Self::OrphanNotConfirmed,
+        Self::DeletionForgottenAtRestart,
+        Self::ArchiveSyncSkipped,
+        Self::ArchiveNotConsulted,
+        Self::SalvageSkipped,
+    ];
+}
+
+/// Whether this program could hold a planted bug.
+pub const COMPILED_IN: bool = cfg!(feature = "bugs");
+
+#[cfg(feature = "bugs")]
+thread_local! {
+    static PLANTED: std::cell::Cell<Option<Bug>> = const { std::cell::Cell::new(None) };
+}
+
+/// Whether this bug is planted in this thread.
+#[cfg(feature = "bugs")]
+#[must_use]
+pub fn is(bug: Bug) -> bool {
+    PLANTED.get() == Some(bug)
+}
+
+/// Whether this bug is planted in this thread: never, in a program without the feature `bugs`.
+#[cfg(not(feature = "bugs"))]
+#[must_use]
+#[inline(always)]
+pub const fn is(_bug: Bug) -> bool {
+    false
+}
+
+/// Plants a bug in this thread, or pulls it out.
+#[cfg(feature = "bugs")]
+pub fn plant(bug: Option<Bug>) {
+    PLANTED.set(bug);
+}
+
+/// What is done at a crash point, which is named.
+#[cfg(feature = "bugs")]
+pub type AtCrashPoint = std::rc::Rc<dyn Fn(&'static str)>;
+
+#[cfg(feature = "bugs")]
+thread_local! {
+    static AT_CRASH_POINT: std::cell::RefCell<Option<AtCrashPoint>> =
+        const { std::cell::RefCell::new(None) };
+}
+
+/// What this thread does at each crash point of the product: a simulated process is killed there by unwinding.
+#[cfg(feature = "bugs")]
+pub fn at_crash_points(act: Option<AtCrashPoint>) {
+    AT_CRASH_POINT.set(act);
+}
+
+/// Whether this thread is a simulation.
+#[must_use]
+pub fn is_simulation() -> bool {
+    #[cfg(feature = "bugs")]
+    {
+        AT_CRASH_POINT.with_borrow(Option::is_some)
+    }
+    #[cfg(not(feature = "bugs"))]
+    false
+}
+
+/// Passes a crash point: nothing, in a program without the feature `bugs`.
+#[inline]
+pub fn pass_crash_point(name: &'static str) {
+    #[cfg(feature = "bugs")]
+    {
+        // Cloned, so that what unwinds through here leaves nothing borrowed.
+        let act = AT_CRASH_POINT.with_borrow(Clone::clone);
+        if let Some(act) = act {
+            act(name);
+        }
+    }
+    #[cfg(not(feature = "bugs"))]
+    let _ = name;
+}
+
+/// Does something without the planted bug: a checker must not share the mistakes of what it checks.
+pub fn without<T>(check: impl FnOnce() -> T) -> T {
+    #[cfg(feature = "bugs")]
+    {
+        let planted = PLANTED.replace(None);
+        let checked = check();
+        PLANTED.set(planted);
+        checked
+    }
+    #[cfg(not(feature = "bugs"))]
+    check()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_bug_is_listed_once_and_in_order() {
+        assert!(Bug::ALL.windows(2).all(|pair| pair[0] < pair[1]));
+        // The last variant's number tells how many there are.
+        assert_eq!(Bug::ALL.len(), Bug::SalvageSkipped as usize + 1);
+    }
+
+    #[cfg(not(feature = "bugs"))]
+    #[test]
+    fn without_the_feature_no_bug_is_ever_there() {
+        const { assert!(!COMPILED_IN) };
+        assert!(Bug::ALL.iter().all(|bug| !is(*bug)));
+    }
+
+    #[cfg(feature = "bugs")]
+    #[test]
+    fn a_planted_bug_is_its_threads_own_and_unknown_to_checkers() {
+        plant(Some(Bug::WakeLost));
+        assert!(is(Bug::WakeLost) && !is(Bug::BeatOff));
+        assert!(!without(|| is(Bug::WakeLost)) && is(Bug::WakeLost));
+        std::thread::spawn(|| assert!(!is(Bug::WakeLost))).join().unwrap();
+        plant(None);
+        assert!(!is(Bug::WakeLost));
+    }
+}
