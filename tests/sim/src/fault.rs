@@ -76,6 +76,8 @@ pub enum Fault {
     GuestDeaf,
     /// A guest dies.
     GuestCrashed,
+    /// A guest dies while all is at rest, and no watch tells of it.
+    DiedUnseen,
     /// A guest shuts itself down.
     GuestShutDown,
     /// All of a node's guests die.
@@ -96,7 +98,7 @@ pub enum Fault {
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Self; 42] = [
+    pub const ALL: [Self; 43] = [
         Self::AnswerLost,
         Self::AnswerLate,
         Self::LostBeforeStoring,
@@ -131,6 +133,7 @@ impl Fault {
         Self::DiskFull,
         Self::GuestDeaf,
         Self::GuestCrashed,
+        Self::DiedUnseen,
         Self::GuestShutDown,
         Self::NodeDown,
         Self::NodeCutOff,

@@ -271,6 +271,8 @@ async fn settled_life(outside: &Arc<Outside>, plane: &ControlPlane) -> Result<()
     checkers::prompt::check(outside, plane).await?;
     until_settled(outside, plane, SETTLED_WITHIN).await?;
     checkers::quiet::check(outside, plane, QUIET_FOR).await?;
+    checkers::noticed::check_at_rest(outside, plane).await?;
+    until_settled(outside, plane, SETTLED_WITHIN).await?;
     // What lies in the midst of the log and of the archive was read by their own checks by now.
     if damage::whole(&outside.log.inner).is_none() {
         return Err("the log is damaged, and nobody noticed".to_owned());

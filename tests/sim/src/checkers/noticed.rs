@@ -9,10 +9,51 @@ use edgestack_model::{
 use edgestack_worker_vm::driver::{Observed, VmDriver as _};
 use futures::FutureExt as _;
 
-use crate::outside::Outside;
+use crate::{
+    control_plane::ControlPlane,
+    fault::Fault,
+    outside::{Node, Outside},
+};
 
 /// The pools look at everything each 10 s; a report takes as long as the log needs.
 const NOTICED_WITHIN: Duration = Duration::from_secs(40);
+
+/// A running VM dies while all is at rest and no watch tells of it: only the beat can see that.
+///
+/// # Errors
+/// That nobody noticed.
+pub async fn check_at_rest(outside: &Outside, plane: &ControlPlane) -> Result<(), String> {
+    let world = plane.replica.world().clone();
+    let running = |node: &&Node, id: &Id<Vm>| {
+        let vm = world.vms.get(id);
+        vm.is_some_and(|vm| {
+            matches!(vm.power, Power::Running(_))
+                && vm.placement.as_ref().is_some_and(|place| {
+                    world.nodes.get(&place.node).is_some_and(|place| place.meta.name.as_str() == node.name)
+                })
+        })
+    };
+    let candidates: Vec<_> = outside
+        .living()
+        .flat_map(|node| node.machines.list().into_iter().map(move |id| (node, id)))
+        .filter(|(node, id)| running(node, id))
+        .collect();
+    if candidates.is_empty() {
+        return Ok(());
+    }
+    let (node, id) = outside.random.one_of(&candidates);
+    let before = world.vms.get(id).map(|vm| vm.power.clone());
+    outside.faults.fired(Fault::DiedUnseen);
+    node.machines.crash_unseen(*id);
+    let died = tokio::time::Instant::now();
+    while plane.replica.world().vms.get(id).map(|vm| vm.power.clone()) == before {
+        if died.elapsed() > NOTICED_WITHIN {
+            return Err(format!("VM {id} has died at rest on {}, and nobody noticed", node.name));
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    Ok(())
+}
 
 /// What one life has seen of it: since when the log has a VM as running that has no process.
 #[derive(Default)]
