@@ -16,6 +16,7 @@ use crate::{
     flavor::FlavorCommand,
     image::ImageCommand,
     keypair::KeypairCommand,
+    lease::LeaseCommand,
     node::NodeCommand,
     output::Format,
     repair::{AdoptArgs, ForceRemoveArgs, ReconcileArgs},
@@ -73,6 +74,9 @@ pub enum Command {
     /// On webhooks.
     #[command(flatten)]
     Webhook(WebhookCommand),
+    /// On leases.
+    #[command(flatten)]
+    Lease(LeaseCommand),
     /// Makes a raw, authenticated call of the API.
     #[command(
         after_help = "Example:\n  edgectl api GET vms?state=running\n  edgectl api POST vms/hello/action -d '{\"action\":\"stop\",\"grace_seconds\":30}'"
@@ -441,9 +445,9 @@ mod tests {
         let mut expected: Vec<&str> = "create-vm list-vms show-vm update-vm remove-vm start-vm stop-vm restart-vm \
             pause-vm unpause-vm show-vm-events show-vm-logs show-vm-manifest show-guest-info show-login-users \
             create-image list-images show-image update-image upload-image remove-image create-flavor list-flavors \
-            show-flavor update-flavor remove-flavor create-keypair list-keypairs show-keypair update-keypair \
+            show-flavor update-flavor remove-flavor create-keypair list-keypairs list-leases show-keypair update-keypair \
             remove-keypair list-nodes show-node update-node cordon-node uncordon-node list-vols show-vol \
-            show-image-events show-flavor-events show-keypair-events show-node-events watch-vms api config completion \
+            show-image-events show-flavor-events show-keypair-events show-lease show-lease-events show-node-events watch-vms api config completion \
             create-webhook list-webhooks show-webhook update-webhook rotate-webhook-secret remove-webhook \
             show-webhook-events version diff explain history replay verify-log watch backup verify-backup restore \
             reconcile force-remove adopt what-if undo"

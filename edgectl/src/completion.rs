@@ -89,6 +89,7 @@ fn kind_of(command: &str) -> Option<Kind> {
         "node" | "nodes" => Some(Kind::Node),
         "vol" | "vols" => Some(Kind::Volume),
         "webhook" | "webhooks" => Some(Kind::Webhook),
+        "lease" | "leases" => Some(Kind::Lease),
         _ => None,
     }
 }

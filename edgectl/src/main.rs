@@ -21,6 +21,7 @@ mod image;
 mod image_file;
 mod json;
 mod keypair;
+mod lease;
 mod live;
 mod node;
 mod output;
@@ -122,6 +123,7 @@ async fn on_site(command: Command, client: &Client) -> Result<(), Failure> {
         Command::Node(command) => node::run(command, client).await,
         Command::Volume(command) => volume::run(command, client).await,
         Command::Webhook(command) => webhook::run(command, client).await,
+        Command::Lease(command) => lease::run(command, client).await,
         Command::Api(args) => api::run(args, client).await,
         Command::Watch(args) => events::run(&args, client).await,
         Command::History(args) => search::run(&args, client).await,

@@ -199,6 +199,9 @@ fn kind_and_name(object: &str) -> Result<(Kind, &str), Failure> {
         Ok(kind @ (Kind::Flavor | Kind::Keypair | Kind::Webhook)) => {
             Err(Failure::Usage(format!("a {kind} is never stuck: edgectl remove-{kind} {name} removes it at once")))
         }
+        Ok(Kind::Lease) => Err(Failure::Usage(format!(
+            "a lease is never stuck: another process takes it over when its holder is silent (edgectl show-lease {name})"
+        ))),
         Err(_) => Err(Failure::Usage(format!("there is no kind {kind:?}; name a vm, volume, image or node"))),
     }
 }

@@ -113,6 +113,7 @@ fn list_command(kind: Kind) -> &'static str {
         Kind::Node => "list-nodes",
         Kind::Volume => "list-vols",
         Kind::Webhook => "list-webhooks",
+        Kind::Lease => "list-leases",
     }
 }
 

@@ -52,6 +52,8 @@ pub struct Parts {
     pub driver: Arc<dyn VmDriver>,
     /// The node whose upload folder it keeps.
     pub node: Name,
+    /// Whether images and VMs are on it.
+    pub workers_here: bool,
 }
 
 /// Listens, tells clients where (`client.json`), and serves until the token is cancelled.
@@ -66,7 +68,7 @@ pub async fn serve(
     metrics: PrometheusHandle,
     shutdown: CancellationToken,
 ) -> Result<JoinHandle<()>, Failure> {
-    let Parts { port, views, timeline, webhooks, signing, seal, token, driver, node } = parts;
+    let Parts { port, views, timeline, webhooks, signing, seal, token, driver, node, workers_here } = parts;
     let tls = options.tls_cert.clone().zip(options.tls_key.clone());
     let tls = tls.map(|(certificates, key)| TlsFiles { certificates, key });
     let listener = Listener::bind(options.listen, tls.as_ref()).await?;
@@ -89,6 +91,7 @@ pub async fn serve(
         guests: Arc::new(DriverGuests(driver)),
         uploads: folders.uploads(),
         running_uploads: RunningUploads::default(),
+        workers_here,
         upload_bytes_max: edgestack_server::UPLOAD_BYTES_MAX,
         readiness: readiness(store),
         metrics: {

@@ -113,6 +113,12 @@ pub enum Failure {
         /// Why.
         why: String,
     },
+    /// A daemon can't join a site, or not in this way.
+    #[error("not joined: {why}")]
+    Join {
+        /// Why, with the fix.
+        why: String,
+    },
     /// The machine has no name that could be the node's.
     #[error("this node needs a name: --node NAME")]
     NoNodeName,

@@ -7,6 +7,7 @@ mod certificate;
 mod client_file;
 mod failure;
 mod guest_access;
+mod join;
 mod log_store;
 mod options;
 mod restore;
@@ -29,15 +30,17 @@ use std::{
 use clap::Parser as _;
 use edgestack_backup::SigningKey;
 use edgestack_engine::{
-    Clock, CommandPort, Engine, EngineConfig, Heartbeats, SystemClock, catch_up_for_sure, error_chain, run_overseer,
-    run_scheduler,
+    Clock, CommandPort, Engine, EngineConfig, Heartbeats, Leases, SystemClock, catch_up_for_sure, error_chain,
+    run_overseer, run_scheduler,
 };
-use edgestack_link::{RemotePort, hear_heartbeats, heartbeat_sender, serve_commands};
+use edgestack_link::{RemotePort, hear_heartbeats, hear_others, heartbeat_sender, serve_commands};
 use edgestack_log::Log;
 use edgestack_pool::NodeLock;
 use edgestack_qemu::Accelerator;
 use edgestack_seal::SealingKey;
 use edgestack_worker_webhook::ProgressFolder;
+use futures::FutureExt as _;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -56,6 +59,8 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 /// How long requests in flight, and then nats-server, may take when the daemon stops.
 const STOP_PATIENCE: Duration = Duration::from_secs(10);
+/// How long it may take to give back the leases before that.
+const GIVE_BACK_PATIENCE: Duration = Duration::from_secs(2);
 
 fn main() -> ExitCode {
     let options = Options::parse();
@@ -77,7 +82,7 @@ fn main() -> ExitCode {
 }
 
 /// Starts what the roles ask for, waits for the signal to stop, and ends it in order.
-async fn run(options: Options) -> Result<(), Failure> {
+async fn run(mut options: Options) -> Result<(), Failure> {
     // First of all: a signal that comes while we start must end what was started by then.
     let mut signals = Signals::listen()?;
     signals::raise_descriptor_limit();
@@ -87,6 +92,17 @@ async fn run(options: Options) -> Result<(), Failure> {
     let folders =
         state_folder::prepare(&options.state_dir).map_err(|(path, source)| Failure::Folder { path, source })?;
     let root = folders.root().to_owned();
+    if options.print_join {
+        return join::print(&options, &root);
+    }
+    if let Some(file) = &options.join {
+        join::join(&root, file)?;
+    }
+    let joined = join::site_of(&root)?;
+    join::settle_roles(&mut options, joined.is_some())?;
+    if let Some(site) = &joined {
+        options.site = site.clone();
+    }
     let _roles = take_roles(&options, &root).await?;
     if let Some(file) = &options.restore {
         return restore::run(&root, file, options.restore_signed_by).await;
@@ -100,7 +116,23 @@ async fn run(options: Options) -> Result<(), Failure> {
 
     let store = log_store::open(&options, &root, &signing).await?;
     let heartbeats = Heartbeats::new();
-    let port = command_port(&options, &store, &clock, &heartbeats);
+    let port = command_port(&options, &store, &clock);
+    let leases = Leases {
+        node: node_name.clone(),
+        process: clock.new_id(),
+        replica: store.replica.clone(),
+        port: port.clone(),
+        clock: clock.clone(),
+        heartbeats: heartbeats.clone(),
+        beat: Arc::new(heartbeat_sender(store.log.clone())),
+        stopping: CancellationToken::new(),
+    };
+    let mut singletons = JoinSet::new();
+    if options.has(Role::Engine) {
+        hold_engine_work(&leases, &mut singletons);
+        tokio::spawn(hear_others(store.log.clone(), store.replica.clone()));
+    }
+    tokio::spawn(hear_heartbeats(store.log.clone(), heartbeats.clone()));
     let accelerator: Arc<OnceLock<Accelerator>> = Arc::default();
     let driver = workers::vm_driver(&options, &folders, &accelerator);
     let webhook_driver = webhooks::driver(&options)?;
@@ -121,6 +153,7 @@ async fn run(options: Options) -> Result<(), Failure> {
                 token,
                 driver: driver.clone(),
                 node: node_name.clone(),
+                workers_here: joined.is_none(),
             };
             Some(api::serve(&options, parts, &store, &folders, metrics, shutdown.clone()).await?)
         }
@@ -135,16 +168,24 @@ async fn run(options: Options) -> Result<(), Failure> {
         timeline,
         node: node_name.clone(),
     };
-    webhooks::start(&options, parts, &store, &root);
+    if options.has(Role::WorkerWebhook) {
+        let work = webhooks::work(&options, parts, &store, &root);
+        singletons.spawn(leases.clone().hold("webhook", work));
+    }
     let working = async {
         // The probe runs a guest and may take seconds; nothing waits for it but the workers.
         let found = accelerator::find(&options, &root).await;
         let found = accelerator.get_or_init(|| found).clone();
         let beat: Box<dyn Fn() + Send + Sync> = if options.has(Role::Engine) {
-            let name = node_name.to_string();
-            Box::new(move || heartbeats.beat(&name))
+            // The site's other engines hear it over NATS.
+            let (name, tell) = (node_name.to_string(), leases.beat.clone());
+            Box::new(move || {
+                heartbeats.beat(&name);
+                tell(&name);
+            })
         } else {
-            Box::new(heartbeat_sender(store.log.clone(), node_name.as_str()))
+            let (name, tell) = (node_name.to_string(), leases.beat.clone());
+            Box::new(move || tell(&name))
         };
         // On a damaged log the world stands still in the past, and would be acted upon.
         catch_up_for_sure(&*store.log, &store.replica).await;
@@ -166,6 +207,11 @@ async fn run(options: Options) -> Result<(), Failure> {
         () = working => signals.stop().await,
     }
     tracing::info!("stopping; VMs go on without us");
+    leases.stopping.cancel();
+    let given_back = async { while singletons.join_next().await.is_some() {} };
+    if tokio::time::timeout(GIVE_BACK_PATIENCE, given_back).await.is_err() {
+        tracing::warn!("some leases were not given back; others wait for our silence");
+    }
     shutdown.cancel();
     if let Some(serving) = serving
         && tokio::time::timeout(STOP_PATIENCE, serving).await.is_err()
@@ -187,12 +233,7 @@ async fn take_roles(options: &Options, root: &Path) -> Result<Vec<NodeLock>, Fai
 }
 
 /// Where commands go: our own engine, or another process's.
-fn command_port(
-    options: &Options,
-    store: &LogStore,
-    clock: &Arc<dyn Clock>,
-    heartbeats: &Heartbeats,
-) -> Arc<dyn CommandPort> {
+fn command_port(options: &Options, store: &LogStore, clock: &Arc<dyn Clock>) -> Arc<dyn CommandPort> {
     let (log, replica, clock) = (store.log.clone(), store.replica.clone(), clock.clone());
     if !options.has(Role::Engine) {
         return Arc::new(RemotePort::new(log, replica, clock));
@@ -203,11 +244,22 @@ fn command_port(
         None => log.clone(),
     };
     let engine: Arc<dyn CommandPort> = Arc::new(Engine::start(config, appended, replica.clone(), clock.clone()));
-    tokio::spawn(run_scheduler(replica.clone(), engine.clone(), clock.clone()));
-    tokio::spawn(run_overseer(replica, engine.clone(), clock, heartbeats.clone()));
-    tokio::spawn(serve_commands(log.clone(), engine.clone()));
-    tokio::spawn(hear_heartbeats(log, heartbeats.clone()));
+    tokio::spawn(serve_commands(log, engine.clone()));
     engine
+}
+
+/// What only one engine of a site does.
+fn hold_engine_work(leases: &Leases, singletons: &mut JoinSet<()>) {
+    let Leases { replica, port, clock, heartbeats, .. } = leases.clone();
+    singletons.spawn(
+        leases
+            .clone()
+            .hold("scheduler", move |duty| run_scheduler(replica.clone(), port.clone(), clock.clone(), duty).boxed()),
+    );
+    let Leases { replica, port, clock, .. } = leases.clone();
+    singletons.spawn(leases.clone().hold("overseer", move |duty| {
+        run_overseer(replica.clone(), port.clone(), clock.clone(), heartbeats.clone(), duty).boxed()
+    }));
 }
 
 async fn stop(store: LogStore) {

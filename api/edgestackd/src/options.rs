@@ -50,9 +50,18 @@ pub struct Options {
     #[arg(long, requires = "tls_cert")]
     pub tls_ca: Option<PathBuf>,
 
-    /// What this process does.
-    #[arg(long, value_delimiter = ',', default_values_t = Role::ALL)]
+    /// What this process does: all by default; of nats, engine, api, worker.vm, worker.storage, worker.monitoring,
+    /// worker.webhook. A daemon that has joined a site does engine, api and worker.webhook.
+    #[arg(long, value_delimiter = ',')]
     pub roles: Vec<Role>,
+
+    /// Prints what another daemon needs to join this site (--join), secrets included, and ends.
+    #[arg(long)]
+    pub print_join: bool,
+
+    /// Joins the site of another daemon, on its NATS server: the file that its --print-join printed. Needed once.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["restore", "print_join"])]
+    pub join: Option<PathBuf>,
 
     /// The site's name, in every commit.
     #[arg(long, default_value = "local")]
@@ -143,6 +152,9 @@ impl Role {
         Self::WorkerMonitoring,
         Self::WorkerWebhook,
     ];
+
+    /// What a daemon does that has joined a site: nothing that is tied to its node.
+    pub const OF_JOINED: [Self; 3] = [Self::Engine, Self::Api, Self::WorkerWebhook];
 }
 
 impl fmt::Display for Role {

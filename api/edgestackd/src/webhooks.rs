@@ -2,7 +2,7 @@
 
 use std::{path::Path, sync::Arc, time::Duration};
 
-use edgestack_engine::{Clock, CommandPort};
+use edgestack_engine::{Clock, CommandPort, Duty};
 use edgestack_model::{
     Id, Name,
     webhook::{AllowList, NotAllowed, TargetUrl, Webhook},
@@ -16,6 +16,9 @@ use edgestack_worker_webhook::{
     Patience, Progress, ProgressFolder, WebhookPool, WebhookPoolParts,
     driver::{HttpDriver, SystemResolver},
 };
+
+use futures::future::BoxFuture;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::{
     certificate,
@@ -41,6 +44,7 @@ pub fn driver(options: &Options) -> Result<Arc<HttpDriver>, Failure> {
 }
 
 /// What the worker is given besides the log.
+#[derive(Clone)]
 pub struct Parts {
     /// Where commands go.
     pub port: Arc<dyn CommandPort>,
@@ -56,24 +60,37 @@ pub struct Parts {
     pub node: Name,
 }
 
-/// Starts the worker, if this process has its role.
-pub fn start(options: &Options, parts: Parts, store: &LogStore, root: &Path) {
-    if !options.has(Role::WorkerWebhook) {
-        return;
+/// The worker, as the work of a lease: of several processes with its role one delivers.
+pub fn work(
+    options: &Options,
+    parts: Parts,
+    store: &LogStore,
+    root: &Path,
+) -> impl Fn(Duty) -> BoxFuture<'static, ()> + use<> {
+    let (replica, log) = (store.replica.clone(), store.log.clone());
+    let (folder, beat) = (state_folder::webhooks(root), Duration::from_secs(options.beat_seconds));
+    move |duty| {
+        let Parts { port, seal, clock, driver, timeline, node } = parts.clone();
+        let pool = WebhookPool::start(WebhookPoolParts {
+            replica: replica.clone(),
+            log: log.clone(),
+            timeline,
+            reporter: Reporter::new(port, "webhook", node.as_str()).under(duty.fence),
+            seal,
+            driver,
+            progress: ProgressFolder::new(folder.clone()),
+            clock,
+            patience: Patience::default(),
+            beat,
+        });
+        // Who loses the lease drops this, and that ends the deliveries.
+        let pool = AbortOnDropHandle::new(pool);
+        Box::pin(async move {
+            if let Err(error) = pool.await {
+                tracing::error!(%error, "the webhook worker ended");
+            }
+        })
     }
-    let Parts { port, seal, clock, driver, timeline, node } = parts;
-    WebhookPool::start(WebhookPoolParts {
-        replica: store.replica.clone(),
-        log: store.log.clone(),
-        timeline,
-        reporter: Reporter::new(port, "webhook", node.as_str()),
-        seal,
-        driver,
-        progress: ProgressFolder::new(state_folder::webhooks(root)),
-        clock,
-        patience: Patience::default(),
-        beat: Duration::from_secs(options.beat_seconds),
-    });
 }
 
 /// The past, for those of our roles that look into it. The folder of snapshots is the API's where this process has that

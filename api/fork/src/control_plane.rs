@@ -2,7 +2,9 @@
 
 use std::{sync::Arc, time::Duration};
 
-use edgestack_engine::{Clock, CommandPort, Engine, EngineConfig, Heartbeats, Replica, run_overseer, run_scheduler};
+use edgestack_engine::{
+    Clock, CommandPort, Duty, Engine, EngineConfig, Heartbeats, Replica, run_overseer, run_scheduler,
+};
 use edgestack_log::{Log, memory::MemoryLog};
 use edgestack_pool::{PoolConfig, Reporter};
 use edgestack_server::fork::{Fork, ForkSeed};
@@ -28,9 +30,10 @@ pub fn start(seed: ForkSeed) -> Fork {
     // Only this engine writes to the log, and it tells the replica: nobody has to follow.
     let engine = Engine::start(EngineConfig::for_site(site), log.clone(), replica.clone(), clock.clone());
     let engine: Arc<dyn CommandPort> = Arc::new(engine);
-    tokio::spawn(run_scheduler(replica.clone(), engine.clone(), clock.clone()));
+    let duty = Duty::alone("a fork");
+    tokio::spawn(run_scheduler(replica.clone(), engine.clone(), clock.clone(), duty.clone()));
     let heartbeats = Heartbeats::new();
-    tokio::spawn(run_overseer(replica.clone(), engine.clone(), clock.clone(), heartbeats.clone()));
+    tokio::spawn(run_overseer(replica.clone(), engine.clone(), clock.clone(), heartbeats.clone(), duty));
     for node in nodes.all() {
         let port: Arc<dyn CommandPort> = Arc::new(NodePort { power: node.power.subscribe(), engine: engine.clone() });
         let workers = Workers { node, port, replica: &replica, clock: &clock, heartbeats: &heartbeats };

@@ -89,6 +89,7 @@ impl Change {
                 idempotency: None,
                 precondition,
                 dry_run,
+                fence: None,
             },
             body: Bytes::new(),
             reference,

@@ -119,6 +119,18 @@ pub(crate) static STALE_REPORT: Code = code(
     "A worker reported on a wish that has changed since. Only workers see this.",
     "Nothing: the worker looks again.",
 );
+pub(crate) static LEASE_MOVED: Code = code(
+    "lease-moved",
+    409,
+    "A process did work of the site that another process does by now. Only processes of the site see this.",
+    "Nothing: the process has stepped back.",
+);
+pub(crate) static MISDIRECTED: Code = code(
+    "misdirected",
+    421,
+    "The daemon that was asked has no images and VMs of its own: it has joined the site of one that has.",
+    "Send it to the API of the daemon that the node's workers run with; all else can go to any daemon.",
+);
 pub(crate) static UNAUTHORIZED: Code = code(
     "unauthorized",
     401,
@@ -307,6 +319,8 @@ pub static ALL: &[&Code] = &[
     &TOO_MANY,
     &WEBHOOK_TARGET_NOT_ALLOWED,
     &STALE_REPORT,
+    &LEASE_MOVED,
+    &MISDIRECTED,
     &UNAUTHORIZED,
     &NO_SUCH_PATH,
     &METHOD_NOT_ALLOWED,
@@ -365,6 +379,7 @@ pub(crate) fn of_refusal(refusal: &Refusal) -> &'static Code {
         Refusal::NotAdoptable { .. } => &NOT_ADOPTABLE,
         Refusal::TooMany { .. } => &TOO_MANY,
         Refusal::StaleReport { .. } => &STALE_REPORT,
+        Refusal::LeaseMoved { .. } => &LEASE_MOVED,
     }
 }
 
@@ -445,6 +460,7 @@ mod tests {
             Refusal::NotAdoptable { id: uuid::Uuid::nil(), why: String::new(), fix: String::new() },
             Refusal::TooMany { kind: Kind::Webhook, most: 64 },
             Refusal::StaleReport { kind: Kind::Vm, name: name(), reported: Generation(1), actual: Generation(2) },
+            Refusal::LeaseMoved { lease: name(), expected: 1, actual: 2 },
         ];
         for refusal in refusals {
             // `of_refusal` has no `_` arm, so that a new refusal is not forgotten there.

@@ -54,7 +54,7 @@ async fn show_vm_logs(State(site): State<Arc<Site>>, Named(reference): Named, mu
     let follow = parameters.flag("follow")?;
     parameters.finish()?;
     let vm = vm_id(&site, &reference)?;
-    let log = site.app.guests.console(vm, tail_bytes, follow).await?;
+    let log = site.app.guests()?.console(vm, tail_bytes, follow).await?;
     let ended = site.app.shutdown.clone().cancelled_owned();
     let mut response = Response::new(Body::from_stream(log.take_until(ended)));
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
@@ -71,7 +71,7 @@ async fn show_vm_logs(State(site): State<Arc<Site>>, Named(reference): Named, mu
 async fn show_guest_info(State(site): State<Arc<Site>>, Named(reference): Named, parameters: Parameters) -> Answer {
     parameters.finish()?;
     let vm = running_vm(&site, &reference)?;
-    Ok(Json(site.app.guests.guest_info(vm).await?).into_response())
+    Ok(Json(site.app.guests()?.guest_info(vm).await?).into_response())
 }
 
 #[utoipa::path(
@@ -83,7 +83,7 @@ async fn show_guest_info(State(site): State<Arc<Site>>, Named(reference): Named,
 async fn show_login_users(State(site): State<Arc<Site>>, Named(reference): Named, parameters: Parameters) -> Answer {
     parameters.finish()?;
     let vm = running_vm(&site, &reference)?;
-    let items = site.app.guests.login_users(vm).await?;
+    let items = site.app.guests()?.login_users(vm).await?;
     Ok(Json(LoginUsers { items }).into_response())
 }
 

@@ -29,6 +29,7 @@ mod history;
 mod history_search;
 mod images;
 mod keypairs;
+mod leases;
 mod list;
 mod manifest;
 mod moment;

@@ -127,6 +127,7 @@ fn tags() -> Value {
         {"name": "nodes", "description": "Hosts that run VMs"},
         {"name": "volumes", "description": "Disks; today the root disks of VMs"},
         {"name": "webhooks", "description": "Addresses outside to which events are delivered"},
+        {"name": "leases", "description": "Which process does the work that only one of the site may do"},
         {"name": "log", "description": "The log itself: what changed, and whether it is whole"},
         {"name": "site", "description": "The site itself; open paths"},
     ])
@@ -454,13 +455,14 @@ fn has_states(path: &str) -> bool {
 
 fn state_pattern(path: &str) -> String {
     use crate::shown::Shown;
-    use edgestack_wire::{image::Image, node::Node, vm::Vm, volume::Volume, webhook::Webhook};
+    use edgestack_wire::{image::Image, lease::Lease, node::Node, vm::Vm, volume::Volume, webhook::Webhook};
     let words = match path.rsplit('/').next() {
         Some("vms") => Vm::states(),
         Some("images") => Image::states(),
         Some("nodes") => Node::states(),
         Some("volumes") => Volume::states(),
         Some("webhooks") => Webhook::states(),
+        Some("leases") => Lease::states(),
         _ => &[],
     };
     let one = words.join("|");

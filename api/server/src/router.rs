@@ -7,8 +7,8 @@ use edgestack_model::Kind;
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::{
-    AppState, backup, codes, diff, docs, events, explain, flavors, health, history_search, images, keypairs, nodes,
-    observe, openapi, problem::Failure, replay, schemas, state::Site, undo, vms, volumes, webhooks, what_if,
+    AppState, backup, codes, diff, docs, events, explain, flavors, health, history_search, images, keypairs, leases,
+    nodes, observe, openapi, problem::Failure, replay, schemas, state::Site, undo, vms, volumes, webhooks, what_if,
 };
 
 /// The prefixes, both in the field. Links that the API hands out use the first.
@@ -60,6 +60,7 @@ fn resources() -> OpenApiRouter<Arc<Site>> {
         .merge(nodes::routes())
         .merge(volumes::routes())
         .merge(webhooks::routes())
+        .merge(leases::routes())
 }
 
 /// The link to a resource.

@@ -14,7 +14,8 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    GuestAccess, Refusals, RunningUploads, Tokens, WebhookAccess, events::Hub, fork::Forks, schemas::asyncapi,
+    GuestAccess, Refusals, RunningUploads, Tokens, WebhookAccess, codes, events::Hub, fork::Forks, problem::Failure,
+    schemas::asyncapi,
 };
 
 /// The longest upload of an image unless set otherwise: 64 GiB.
@@ -61,6 +62,8 @@ pub struct AppState {
     pub uploads: PathBuf,
     /// The uploads that run in this process.
     pub running_uploads: RunningUploads,
+    /// Whether images and VMs are on this process's node; a daemon that has joined a site has none.
+    pub workers_here: bool,
     /// The longest upload, bytes; [`UPLOAD_BYTES_MAX`] is the usual bound.
     pub upload_bytes_max: u64,
     /// Whether commands are taken now, besides what the replica knows itself.
@@ -71,6 +74,22 @@ pub struct AppState {
     pub site: SiteInfo,
     /// Cancelled when the process ends: streams end then, so that connections can.
     pub shutdown: CancellationToken,
+}
+
+impl AppState {
+    /// Refuses what can only be done where images and VMs are.
+    pub(crate) fn has_workers_here(&self) -> Result<(), Failure> {
+        if self.workers_here {
+            return Ok(());
+        }
+        let text = "this daemon has joined the site and has no images and VMs of its own; send this to the API of the daemon that has";
+        Err(Failure::new(&codes::MISDIRECTED, text))
+    }
+
+    /// The way into guests, where there is one.
+    pub(crate) fn guests(&self) -> Result<&dyn GuestAccess, Failure> {
+        self.has_workers_here().map(|()| &*self.guests)
+    }
 }
 
 /// Which site this is.

@@ -64,6 +64,7 @@ pub(crate) async fn upload_image(State(site): State<Arc<Site>>, request: Request
     if let Some(outcome) = came_before(&site, &change)? {
         return answer::<wire::image::Image>(&site, outcome, Success::WorkFollows);
     }
+    site.app.has_workers_here()?;
     let Resource::Image(image) = list::find(&site, Kind::Image, &change.reference()?)? else {
         return Err(Failure::internal("a view's row is of another kind than its key"));
     };

@@ -206,5 +206,6 @@ fn resources(world: &edgestack_model::World, kind: edgestack_model::Kind) -> Box
         Kind::Node => Box::new(world.nodes.values().cloned().map(Resource::Node)),
         Kind::Volume => Box::new(world.volumes.values().cloned().map(Resource::Volume)),
         Kind::Webhook => Box::new(world.webhooks.values().cloned().map(Resource::Webhook)),
+        Kind::Lease => Box::new(world.leases.values().cloned().map(Resource::Lease)),
     }
 }

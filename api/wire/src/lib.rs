@@ -13,6 +13,7 @@ pub mod history;
 pub mod image;
 pub mod invalid;
 pub mod keypair;
+pub mod lease;
 pub mod list;
 pub mod log;
 pub mod meta;

@@ -45,6 +45,7 @@ fn a_log(site: &str, commits: u64) -> Vec<Vec<u8>> {
             idempotency: None,
             precondition: None,
             reason: None,
+            fence: None,
         };
         let Decision::Commit { primary, events } = decide(&world, &given, &command).unwrap() else { panic!("nothing") };
         let commit = Commit {

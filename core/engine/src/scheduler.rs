@@ -5,10 +5,10 @@
 use std::{sync::Arc, time::Duration};
 
 use chrono::{DateTime, Utc};
-use edgestack_model::{Actor, Command, Id, Kind, vm::Target, vm::Vm, vm::VmCommand, world::Resource};
+use edgestack_model::{Command, Id, Kind, vm::Target, vm::Vm, vm::VmCommand, world::Resource};
 use uuid::Uuid;
 
-use crate::{Clock, CommandPort, Origin, Replica, Submission, error_chain};
+use crate::{Clock, CommandPort, Duty, Origin, Replica, Submission, error_chain};
 
 /// The longest time between two looks, for clocks that jump.
 const LOOK_AT_LEAST_EVERY: Duration = Duration::from_secs(60);
@@ -17,15 +17,15 @@ const LOOK_AGAIN: Duration = Duration::from_millis(50);
 /// The pause after a round in which a command could not be submitted.
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(1);
 
-/// Runs for ever.
-pub async fn run_scheduler(replica: Arc<Replica>, port: Arc<dyn CommandPort>, clock: Arc<dyn Clock>) {
-    let actor =
-        Actor { name: "scheduler".to_owned(), credential: "internal".to_owned(), from: "edgestackd".to_owned() };
+/// Runs for ever; under a lease where there can be several.
+pub async fn run_scheduler(replica: Arc<Replica>, port: Arc<dyn CommandPort>, clock: Arc<dyn Clock>, duty: Duty) {
+    let actor = duty.actor("scheduler");
     let mut feed = replica.subscribe();
     loop {
         let mut failed = false;
         for pending in pending(&replica) {
-            let origin = Origin::of(actor.clone(), pending.correlation_id, Some(pending.cause));
+            let origin =
+                Origin::of(actor.clone(), pending.correlation_id, Some(pending.cause)).under(duty.fence.clone());
             let command = Command::Vm(VmCommand::Schedule { vm: pending.vm });
             if let Err(error) = port.submit(Submission { command, origin }).await {
                 tracing::warn!(id = %pending.vm, error = error_chain(&error), "scheduling was not possible now");
@@ -60,7 +60,7 @@ fn calls_for_a_look(change: &crate::Change) -> bool {
             Some(Resource::Vm(vm)) => vm.placement.is_none() && vm.failure.is_none(),
             Some(_) | None => true,
         },
-        Kind::Image | Kind::Flavor | Kind::Keypair | Kind::Volume | Kind::Webhook => false,
+        Kind::Image | Kind::Flavor | Kind::Keypair | Kind::Volume | Kind::Webhook | Kind::Lease => false,
     }
 }
 

@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use edgestack_model::{
     Actor, Command, Commit, Kind, Refusal, Sequence, World, given::Precondition, idempotency::IdempotencyClaim,
+    lease::Fence,
 };
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -27,6 +28,9 @@ pub struct Origin {
     pub precondition: Option<Precondition>,
     /// Decide, but append nothing.
     pub dry_run: bool,
+    /// The lease under which it is sent, by work that only one process may do.
+    #[serde(default)]
+    pub fence: Option<Fence>,
 }
 
 impl Origin {
@@ -41,7 +45,13 @@ impl Origin {
             idempotency: None,
             precondition: None,
             dry_run: false,
+            fence: None,
         }
+    }
+
+    /// The same, of work that is done under a lease.
+    pub fn under(self, fence: Option<Fence>) -> Self {
+        Self { fence, ..self }
     }
 }
 

@@ -230,8 +230,24 @@ impl Writer {
             idempotency: origin.idempotency.clone().filter(|_| !origin.dry_run),
             precondition: origin.precondition,
             reason: origin.reason.clone(),
+            fence: origin.fence.clone(),
         };
-        let (primary, events) = match decide(&self.world, &given, &waiting.submission.command) {
+        let mut decided = decide(&self.world, &given, &waiting.submission.command);
+        // Appends prove that nobody else has written meanwhile. What leads to none has to look.
+        while matches!(decided, Ok(Decision::Nothing { .. }) | Err(_)) {
+            match self.take_over_from_others().await {
+                Ok(false) => break,
+                Ok(true) => decided = decide(&self.world, &given, &waiting.submission.command),
+                Err(error) => {
+                    let why = error_chain(&error);
+                    return waiting.answer(Err(match self.replica.failure() {
+                        Some(_) => SubmitError::Damaged { why },
+                        None => SubmitError::Unavailable { why, retry_after: RETRY_AFTER },
+                    }));
+                }
+            }
+        }
+        let (primary, events) = match decided {
             Ok(Decision::Commit { primary, events }) => (primary, events),
             Ok(Decision::Nothing { primary }) if origin.dry_run => {
                 let world = Arc::new(self.world.clone());
@@ -309,6 +325,21 @@ impl Writer {
         self.head = ChainHead { sequence: commit.sequence.0, hash: edgestack_log::chain::hash(&payload) };
         let commit = Arc::new(commit);
         self.in_flight.push_back(InFlight { waiting, commit, payload, sent, ack, then: vec![] });
+    }
+
+    /// Takes over what other engines of the site have appended; true if they have. With commits in flight nothing is asked:
+    /// what is decided on them holds once they are stored, and they are stored behind nothing that this engine doesn't know.
+    async fn take_over_from_others(&mut self) -> Result<bool, LogError> {
+        if !self.in_flight.is_empty() || planted::is(Bug::RefusedOnOldWorld) {
+            return Ok(false);
+        }
+        if self.log.head().await?.last_sequence <= self.head.sequence {
+            return Ok(false);
+        }
+        catch_up(&*self.log, &self.replica).await?;
+        let before = self.head;
+        self.rewind();
+        Ok(self.head != before)
     }
 
     /// Whether an earlier attempt of this request may still be stored: it was sent, nobody knows where it is, and its place

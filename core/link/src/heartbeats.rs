@@ -3,16 +3,20 @@
 use std::sync::Arc;
 
 use edgestack_engine::{Heartbeats, error_chain};
-use edgestack_log::jetstream::JetStreamLog;
+use edgestack_log::jetstream::{JetStreamLog, Role};
 use futures::StreamExt as _;
 
-use crate::{HEARTBEAT, connection};
+use crate::{HEARD, HEARTBEAT, connection};
 
-/// Hears all nodes of the site for ever, over whichever connection there is.
+/// Hears all nodes of the site, and all who hold a lease, for ever, over whichever connection there is.
 pub async fn hear_heartbeats(log: Arc<JetStreamLog>, heartbeats: Heartbeats) {
     loop {
         let client = connection::next(&log).await;
-        match client.subscribe(format!("{HEARTBEAT}.>")).await {
+        let heartbeats_of_all = match log.role() {
+            Role::Engine => format!("{HEARTBEAT}.>"),
+            Role::Reader | Role::Auditor | Role::Monitor => format!("{HEARD}.{HEARTBEAT}.>"),
+        };
+        match client.subscribe(heartbeats_of_all).await {
             Ok(mut beats) => {
                 while let Some(beat) = beats.next().await {
                     // The payload is the name: names may hold dots, which divide a subject.
@@ -26,13 +30,12 @@ pub async fn hear_heartbeats(log: Arc<JetStreamLog>, heartbeats: Heartbeats) {
     }
 }
 
-/// Gives a sign of life of a node each time it is called. A lost one is nothing: the next follows in seconds.
-pub fn heartbeat_sender(log: Arc<JetStreamLog>, node: &str) -> impl Fn() + Send + Sync + 'static {
-    let subject = format!("{HEARTBEAT}.{}", node.replace('.', "_"));
-    let node = node.to_owned();
-    move || {
+/// Gives a sign of life of a node, or of who holds a lease, each time it is called. A lost one is nothing: the next follows
+/// in seconds.
+pub fn heartbeat_sender(log: Arc<JetStreamLog>) -> impl Fn(&str) + Send + Sync + 'static {
+    move |node| {
         let Ok(client) = log.client() else { return };
-        let (subject, node) = (subject.clone(), node.clone());
+        let (subject, node) = (format!("{HEARTBEAT}.{}", node.replace(['.', '/'], "_")), node.to_owned());
         tokio::spawn(async move {
             if let Err(error) = client.publish(subject, node.into()).await {
                 tracing::debug!(%error, "a heart-beat was not sent");

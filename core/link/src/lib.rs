@@ -10,10 +10,12 @@
 
 mod connection;
 mod heartbeats;
+mod others;
 mod port;
 mod service;
 
 pub use heartbeats::{hear_heartbeats, heartbeat_sender};
+pub use others::hear_others;
 pub use port::RemotePort;
 pub use service::serve_commands;
 
@@ -29,6 +31,8 @@ pub(crate) const SUBMIT: &str = "mm3.command.submit";
 pub(crate) const ENGINES: &str = "engines";
 /// Before the node's name.
 pub(crate) const HEARTBEAT: &str = "mm3.heartbeat";
+/// Before that, where readers hear them.
+pub(crate) const HEARD: &str = "heard";
 
 /// The answer to a command, as it travels.
 #[derive(Debug, Serialize, Deserialize)]

@@ -56,6 +56,7 @@ impl RemotePort {
             idempotency: None,
             precondition: origin.precondition,
             reason: origin.reason.clone(),
+            fence: origin.fence.clone(),
         };
         let mut world = self.replica.world().clone();
         let (primary, events) = match decide(&world, &given, &submission.command)? {

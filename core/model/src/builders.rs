@@ -11,6 +11,7 @@ use crate::{
     idempotency::IdempotencyClaim,
     image::{DiskFormat, Image, ImageCommand, ImageContent, ImageReport, ImageSource, ImageSpec, Visibility},
     keypair::{KeypairCommand, PublicKey},
+    lease::LeaseCommand,
     meta::MetaChange,
     node::{Capacity, Hypervisor, Node, NodeCommand, NodeFacts, NodeReport},
     sealed::SealedText,
@@ -95,6 +96,7 @@ impl Site {
             idempotency: self.key.clone(),
             precondition: self.seen,
             reason: self.reason.clone(),
+            fence: None,
         }
     }
 
@@ -288,6 +290,12 @@ impl From<VolumeCommand> for Command {
 impl From<WebhookCommand> for Command {
     fn from(command: WebhookCommand) -> Self {
         Self::Webhook(command)
+    }
+}
+
+impl From<LeaseCommand> for Command {
+    fn from(command: LeaseCommand) -> Self {
+        Self::Lease(command)
     }
 }
 

@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 pub use crate::{
-    flavor::FlavorCommand, image::ImageCommand, keypair::KeypairCommand, node::NodeCommand, vm::VmCommand,
-    volume::VolumeCommand, webhook::WebhookCommand,
+    flavor::FlavorCommand, image::ImageCommand, keypair::KeypairCommand, lease::LeaseCommand, node::NodeCommand,
+    vm::VmCommand, volume::VolumeCommand, webhook::WebhookCommand,
 };
 
 /// A command; the kind's own module documents each.
@@ -25,6 +25,8 @@ pub enum Command {
     Volume(VolumeCommand),
     /// On a webhook.
     Webhook(WebhookCommand),
+    /// On a lease.
+    Lease(LeaseCommand),
 }
 
 /// How a command names the resource it is about: a path segment is a name or an id.
@@ -56,6 +58,7 @@ impl Command {
             Self::Node(command) => command.name(),
             Self::Volume(command) => command.name(),
             Self::Webhook(command) => command.name(),
+            Self::Lease(command) => command.name(),
         }
     }
 }

@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::{
-    Command, Event, Given, Kind, Meta, Refusal, Sequence, World, flavor, image, keypair, node, vm, volume, webhook,
+    Command, Event, Given, Kind, Meta, Refusal, Sequence, World, flavor, image, keypair, lease, node, vm, volume,
+    webhook,
 };
 
 /// What a command leads to.
@@ -49,6 +50,9 @@ impl Decision {
 /// # Errors
 /// A [`Refusal`] when the command is not legal; nothing has changed then.
 pub fn decide(world: &World, given: &Given, command: &Command) -> Result<Decision, Refusal> {
+    if let Some(fence) = &given.fence {
+        lease::check_fence(world, fence)?;
+    }
     if let Some(claim) = &given.idempotency
         && let Some(first) = world.idempotency.get(&given.actor.name, &claim.key, given.time)
     {
@@ -68,6 +72,7 @@ pub fn decide(world: &World, given: &Given, command: &Command) -> Result<Decisio
         Command::Node(command) => node::decide(world, given, command),
         Command::Volume(command) => volume::decide(world, given, command),
         Command::Webhook(command) => webhook::decide(world, given, command),
+        Command::Lease(command) => lease::decide(world, given, command),
     }
 }
 

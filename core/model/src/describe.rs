@@ -6,6 +6,7 @@ use crate::{
     flavor::FlavorEvent,
     image::{ImageEvent, ImageSource},
     keypair::KeypairEvent,
+    lease::LeaseEvent,
     meta::MetaChange,
     node::NodeEvent,
     vm::{AfterStop, Target, VmEvent},
@@ -27,6 +28,7 @@ impl Event {
             Fact::Node(event) => node(event),
             Fact::Volume(event) => volume(event),
             Fact::Webhook(event) => webhook(event),
+            Fact::Lease(event) => lease(event),
         }
     }
 }
@@ -141,6 +143,18 @@ fn keypair(event: &KeypairEvent) -> String {
             format!("changed: {}", changed(change).join(", "))
         }
         KeypairEvent::KeypairDeleted {} => "gone".to_owned(),
+    }
+}
+
+fn lease(event: &LeaseEvent) -> String {
+    match event {
+        LeaseEvent::LeaseTaken { node, epoch, taken_from: None, .. } => {
+            format!("taken by a process on node {node} (epoch {epoch})")
+        }
+        LeaseEvent::LeaseTaken { node, epoch, taken_from: Some(before), .. } => {
+            format!("taken over by a process on node {node} from one on node {before} (epoch {epoch})")
+        }
+        LeaseEvent::LeaseReleased { epoch } => format!("given back (epoch {epoch})"),
     }
 }
 

@@ -15,8 +15,8 @@ use uuid::Uuid;
 
 use crate::{Generation, Kind, Name};
 pub use crate::{
-    flavor::FlavorEvent, image::ImageEvent, keypair::KeypairEvent, node::NodeEvent, vm::VmEvent, volume::VolumeEvent,
-    webhook::WebhookEvent,
+    flavor::FlavorEvent, image::ImageEvent, keypair::KeypairEvent, lease::LeaseEvent, node::NodeEvent, vm::VmEvent,
+    volume::VolumeEvent, webhook::WebhookEvent,
 };
 
 /// One fact about one resource.
@@ -49,6 +49,8 @@ pub enum Fact {
     Volume(VolumeEvent),
     /// To a webhook.
     Webhook(WebhookEvent),
+    /// To a lease.
+    Lease(LeaseEvent),
 }
 
 impl Fact {
@@ -62,6 +64,7 @@ impl Fact {
             Self::Node(_) => Kind::Node,
             Self::Volume(_) => Kind::Volume,
             Self::Webhook(_) => Kind::Webhook,
+            Self::Lease(_) => Kind::Lease,
         }
     }
 
@@ -75,6 +78,7 @@ impl Fact {
             Self::Node(event) => event.into(),
             Self::Volume(event) => event.into(),
             Self::Webhook(event) => event.into(),
+            Self::Lease(event) => event.into(),
         }
     }
 }
@@ -147,6 +151,7 @@ impl Event {
             Fact::Node(event) => serde_json::to_value(event)?,
             Fact::Volume(event) => serde_json::to_value(event)?,
             Fact::Webhook(event) => serde_json::to_value(event)?,
+            Fact::Lease(event) => serde_json::to_value(event)?,
         };
         let Tagged { event_type, data } = serde_json::from_value(tagged)?;
         Ok(EventRecord {
@@ -210,6 +215,7 @@ where
         Kind::Node => NodeEvent::deserialize(tagged).map(Fact::Node),
         Kind::Volume => VolumeEvent::deserialize(tagged).map(Fact::Volume),
         Kind::Webhook => WebhookEvent::deserialize(tagged).map(Fact::Webhook),
+        Kind::Lease => LeaseEvent::deserialize(tagged).map(Fact::Lease),
     }
     .map_err(|source| EventError::Unreadable { event_type: event_type.to_owned(), version, source })
 }

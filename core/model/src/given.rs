@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::{Actor, Generation, Sequence, idempotency::IdempotencyClaim};
+use crate::{Actor, Generation, Sequence, idempotency::IdempotencyClaim, lease::Fence};
 
 /// All that `decide` may know besides the world and the command.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -26,6 +26,9 @@ pub struct Given {
     /// Why, in the caller's words.
     #[serde(default)]
     pub reason: Option<String>,
+    /// The lease under which it is sent, by work that only one process may do.
+    #[serde(default)]
+    pub fence: Option<Fence>,
 }
 
 /// What the client believes of the primary resource; a command on another state is refused.

@@ -36,7 +36,8 @@ impl World {
             | Resource::Flavor(_)
             | Resource::Keypair(_)
             | Resource::Node(_)
-            | Resource::Webhook(_) => None,
+            | Resource::Webhook(_)
+            | Resource::Lease(_) => None,
         }
     }
 

@@ -24,12 +24,14 @@ pub enum Kind {
     Volume,
     /// An address outside to which events are delivered.
     Webhook,
+    /// Who does a piece of work that only one process of the site may do.
+    Lease,
 }
 
 impl Kind {
     /// All kinds, in the order in which a site is rebuilt.
-    pub const ALL: [Self; 7] =
-        [Self::Node, Self::Flavor, Self::Keypair, Self::Image, Self::Volume, Self::Vm, Self::Webhook];
+    pub const ALL: [Self; 8] =
+        [Self::Node, Self::Flavor, Self::Keypair, Self::Image, Self::Volume, Self::Vm, Self::Webhook, Self::Lease];
 
     /// The singular word, as in subjects, events and file names.
     pub const fn as_str(self) -> &'static str {
@@ -41,6 +43,7 @@ impl Kind {
             Self::Node => "node",
             Self::Volume => "volume",
             Self::Webhook => "webhook",
+            Self::Lease => "lease",
         }
     }
 
@@ -54,6 +57,7 @@ impl Kind {
             Self::Node => "nodes",
             Self::Volume => "volumes",
             Self::Webhook => "webhooks",
+            Self::Lease => "leases",
         }
     }
 }

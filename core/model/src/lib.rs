@@ -30,6 +30,7 @@ mod invariants;
 pub mod keypair;
 pub mod kind;
 pub mod labels;
+pub mod lease;
 pub mod meta;
 pub mod name;
 pub mod node;

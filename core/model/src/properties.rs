@@ -14,6 +14,7 @@ use crate::{
     idempotency::IdempotencyKeys,
     image::{ImageCommand, ImageReport, ImageSource},
     keypair::KeypairCommand,
+    lease::LeaseCommand,
     meta::MetaChange,
     node::{Node, NodeCommand, NodeFacts, NodeReport, OrphansSeen},
     orphan::{Artifact, ArtifactKind, Record, VmRecord},
@@ -102,6 +103,12 @@ enum Move {
         report: u8,
         stale: bool,
     },
+    Lease {
+        lease: u8,
+        process: u8,
+        epoch: u64,
+        give_back: bool,
+    },
     TimePasses {
         seconds: i64,
     },
@@ -133,6 +140,8 @@ fn moves() -> impl Strategy<Value = Vec<Move>> {
         1 => (0..2_u8, 0..6_u8).prop_map(|(webhook, wish)| Move::Webhook { webhook, wish }),
         2 => (small.clone(), 0..3_u8, prop::bool::weighted(0.1))
             .prop_map(|(nth, report, stale)| Move::WebhookTold { nth, report, stale }),
+        2 => (0..2_u8, 0..3_u8, 0..4_u64, any::<bool>())
+            .prop_map(|(lease, process, epoch, give_back)| Move::Lease { lease, process, epoch, give_back }),
         2 => (0..700_i64).prop_map(|seconds| Move::TimePasses { seconds }),
     ];
     vec(one, 0..80)
@@ -350,6 +359,15 @@ impl Move {
                 let generation = generation(webhook.meta.generation, *stale);
                 WebhookCommand::Report { webhook: webhook.id, generation, report }.into()
             }
+            Self::Lease { lease, process, epoch, give_back } => {
+                let lease = format!("lease-{lease}").parse().unwrap();
+                let (node, process) =
+                    (format!("node-{process}").parse().unwrap(), uuid::Uuid::from_u128(u128::from(*process)));
+                match give_back {
+                    true => LeaseCommand::Release { lease, epoch: *epoch }.into(),
+                    false => LeaseCommand::Take { lease, node, process, replaces: *epoch }.into(),
+                }
+            }
             Self::TimePasses { .. } => return None,
         })
     }
@@ -406,6 +424,7 @@ fn resources(world: &World) -> Vec<Resource> {
     all.extend(world.volumes.values().cloned().map(Resource::Volume));
     all.extend(world.vms.values().cloned().map(Resource::Vm));
     all.extend(world.webhooks.values().cloned().map(Resource::Webhook));
+    all.extend(world.leases.values().cloned().map(Resource::Lease));
     all
 }
 
@@ -517,8 +536,9 @@ proptest! {
         for webhook in site.world.webhooks.values().map(|one| one.meta.name.to_string()).collect::<Vec<_>>() {
             site.has(WebhookCommand::Delete { webhook: webhook.into() });
         }
-        // Nodes are told by their workers, and nobody removes them.
-        let left: Vec<Kind> = resources(&site.world).iter().map(Resource::kind).filter(|kind| *kind != Kind::Node).collect();
+        // Nodes and leases are the site's own processes' doing, and nobody removes them.
+        let stays = |kind: &Kind| matches!(kind, Kind::Node | Kind::Lease);
+        let left: Vec<Kind> = resources(&site.world).iter().map(Resource::kind).filter(|kind| !stays(kind)).collect();
         prop_assert_eq!(left, vec![]);
         let nodes = World::from_parts(site.world.sequence, resources(&site.world), site.world.idempotency.clone());
         prop_assert_eq!(nodes, site.world, "no name is left behind either");

@@ -177,6 +177,16 @@ pub enum Refusal {
         /// What is.
         actual: Generation,
     },
+    /// Another process does this work of the site by now. Only processes of the site see it.
+    #[error("lease \"{lease}\" is at epoch {actual}, not {expected}: another process does this work now")]
+    LeaseMoved {
+        /// The lease.
+        lease: Name,
+        /// Under which taking the command was sent.
+        expected: u64,
+        /// The present one; 0: it was never taken.
+        actual: u64,
+    },
 }
 
 /// What kind of answer a refusal is; each has its HTTP status.
@@ -212,6 +222,7 @@ impl Refusal {
             Self::NotAdoptable { .. } => "not-adoptable",
             Self::TooMany { .. } => "too-many",
             Self::StaleReport { .. } => "stale-report",
+            Self::LeaseMoved { .. } => "lease-moved",
         }
     }
 
@@ -230,7 +241,8 @@ impl Refusal {
             | Self::ForceNotNeeded { .. }
             | Self::NotAdoptable { .. }
             | Self::TooMany { .. }
-            | Self::StaleReport { .. } => Category::Conflict,
+            | Self::StaleReport { .. }
+            | Self::LeaseMoved { .. } => Category::Conflict,
             Self::PreconditionFailed { .. } => Category::Precondition,
             Self::Invalid { .. } | Self::IdempotencyKeyReused { .. } => Category::Invalid,
         }
@@ -254,7 +266,8 @@ impl Refusal {
             | Self::ForceNotNeeded { .. }
             | Self::NotAdoptable { .. }
             | Self::TooMany { .. }
-            | Self::StaleReport { .. } => None,
+            | Self::StaleReport { .. }
+            | Self::LeaseMoved { .. } => None,
         }
     }
 }

@@ -13,7 +13,8 @@ use crate::{
     Kind,
     commit::{ENVELOPE_VERSION, Envelope},
     event::{
-        EventRecord, FlavorEvent, ImageEvent, KeypairEvent, NodeEvent, VERSION, VmEvent, VolumeEvent, WebhookEvent,
+        EventRecord, FlavorEvent, ImageEvent, KeypairEvent, LeaseEvent, NodeEvent, VERSION, VmEvent, VolumeEvent,
+        WebhookEvent,
     },
 };
 
@@ -72,6 +73,7 @@ impl Schemas {
                 Kind::Node => events_of::<NodeEvent>(&mut generator, kind, VERSION),
                 Kind::Volume => events_of::<VolumeEvent>(&mut generator, kind, VERSION),
                 Kind::Webhook => events_of::<WebhookEvent>(&mut generator, kind, VERSION),
+                Kind::Lease => events_of::<LeaseEvent>(&mut generator, kind, VERSION),
             });
         }
         let mut commit = finished(&mut generator, Envelope::json_schema);

@@ -13,6 +13,7 @@ use crate::{
     idempotency::{IdempotencyKeys, Remembered},
     image::{self, Image},
     keypair::{self, Keypair},
+    lease::{self, Lease},
     node::{self, Node},
     vm::{self, Vm},
     volume::{self, Volume},
@@ -39,6 +40,8 @@ pub struct World {
     pub volumes: BTreeMap<Id<Volume>, Arc<Volume>>,
     /// Webhooks.
     pub webhooks: BTreeMap<Id<Webhook>, Arc<Webhook>>,
+    /// Leases.
+    pub leases: BTreeMap<Id<Lease>, Arc<Lease>>,
     /// Requests seen before.
     pub idempotency: IdempotencyKeys,
     names: BTreeMap<(Kind, Name), Uuid>,
@@ -138,6 +141,7 @@ impl World {
                 Fact::Node(event) => node::evolve(self, &at, event)?,
                 Fact::Volume(event) => volume::evolve(self, &at, event)?,
                 Fact::Webhook(event) => webhook::evolve(self, &at, event)?,
+                Fact::Lease(event) => lease::evolve(self, &at, event)?,
             }
             touched.add(event.fact.kind(), event.resource_id);
             self.touch_owner(commit, event, &mut touched);
@@ -187,6 +191,7 @@ impl World {
             Kind::Node => self.nodes.get(&Id::new(id)).map(|r| &r.meta),
             Kind::Volume => self.volumes.get(&Id::new(id)).map(|r| &r.meta),
             Kind::Webhook => self.webhooks.get(&Id::new(id)).map(|r| &r.meta),
+            Kind::Lease => self.leases.get(&Id::new(id)).map(|r| &r.meta),
         }
     }
 
@@ -253,6 +258,11 @@ impl World {
         id.and_then(|id| self.webhooks.get(&Id::new(id))).ok_or_else(|| not_found(Kind::Webhook, reference))
     }
 
+    /// The lease of that name, if it was ever taken.
+    pub fn lease(&self, name: &Name) -> Option<&Arc<Lease>> {
+        self.leases.get(&Id::new(self.id_of(Kind::Lease, name)?))
+    }
+
     pub(crate) fn claim_name(&mut self, kind: Kind, at: &At<'_>) -> Result<(), Impossible> {
         match self.names.insert((kind, at.name.clone()), at.resource_id) {
             None => Ok(()),
@@ -277,6 +287,7 @@ impl World {
                 Resource::Node(r) => drop(world.nodes.insert(r.id, r)),
                 Resource::Volume(r) => drop(world.volumes.insert(r.id, r)),
                 Resource::Webhook(r) => drop(world.webhooks.insert(r.id, r)),
+                Resource::Lease(r) => drop(world.leases.insert(r.id, r)),
             }
         }
         world
@@ -291,7 +302,8 @@ impl World {
         let volumes = self.volumes.values().cloned().map(Resource::Volume);
         let vms = self.vms.values().cloned().map(Resource::Vm);
         let webhooks = self.webhooks.values().cloned().map(Resource::Webhook);
-        nodes.chain(flavors).chain(keypairs).chain(images).chain(volumes).chain(vms).chain(webhooks)
+        let leases = self.leases.values().cloned().map(Resource::Lease);
+        nodes.chain(flavors).chain(keypairs).chain(images).chain(volumes).chain(vms).chain(webhooks).chain(leases)
     }
 
     /// Living resources of a kind in order of name, beginning after `after`.
@@ -315,6 +327,7 @@ impl World {
             Kind::Node => self.nodes.get(&Id::new(id)).cloned().map(Resource::Node),
             Kind::Volume => self.volumes.get(&Id::new(id)).cloned().map(Resource::Volume),
             Kind::Webhook => self.webhooks.get(&Id::new(id)).cloned().map(Resource::Webhook),
+            Kind::Lease => self.leases.get(&Id::new(id)).cloned().map(Resource::Lease),
         }
     }
 }
@@ -337,6 +350,8 @@ pub enum Resource {
     Volume(Arc<Volume>),
     /// A webhook.
     Webhook(Arc<Webhook>),
+    /// A lease.
+    Lease(Arc<Lease>),
 }
 
 impl Resource {
@@ -350,6 +365,7 @@ impl Resource {
             Self::Node(_) => Kind::Node,
             Self::Volume(_) => Kind::Volume,
             Self::Webhook(_) => Kind::Webhook,
+            Self::Lease(_) => Kind::Lease,
         }
     }
 
@@ -363,6 +379,7 @@ impl Resource {
             Self::Node(r) => r.id.uuid(),
             Self::Volume(r) => r.id.uuid(),
             Self::Webhook(r) => r.id.uuid(),
+            Self::Lease(r) => r.id.uuid(),
         }
     }
 
@@ -376,6 +393,7 @@ impl Resource {
             Self::Node(r) => &r.meta,
             Self::Volume(r) => &r.meta,
             Self::Webhook(r) => &r.meta,
+            Self::Lease(r) => &r.meta,
         }
     }
 }

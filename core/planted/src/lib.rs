@@ -68,6 +68,10 @@ pub enum Bug {
     ViewBatchSplit,
     /// A change of a VM wakes nobody: only the beat sees it.
     WakeLost,
+    /// A command is refused without a look whether another engine has made it possible.
+    RefusedOnOldWorld,
+    /// Work that another process has taken over goes on writing.
+    LeaseWithoutFence,
     /// A pool looks at everything once, and never again.
     BeatOff,
     /// Two tasks of a pool work at one resource.
@@ -92,7 +96,7 @@ pub enum Bug {
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 41] = [
+    pub const ALL: [Self; 43] = [
         Self::StaleReportAccepted,
         Self::NameGivenTwice,
         Self::KeyOfAnotherRequestAccepted,
@@ -124,6 +128,8 @@ impl Bug {
         Self::FenceBySequenceAlone,
         Self::ViewBatchSplit,
         Self::WakeLost,
+        Self::RefusedOnOldWorld,
+        Self::LeaseWithoutFence,
         Self::BeatOff,
         Self::TwoTasksAtOnce,
         Self::StartedWithoutDisk,

@@ -74,6 +74,7 @@ fn next(world: &World, head: ChainHead, number: u64) -> Commit {
         idempotency: Some(IdempotencyClaim { key: format!("k{number}"), fingerprint: "f".into() }),
         precondition: None,
         reason: None,
+        fence: None,
     };
     let command = Command::Flavor(command);
     let Decision::Commit { primary, events } = decide(world, &given, &command).unwrap() else {

@@ -130,6 +130,7 @@ pub fn commit_of(world: &World, head: &ChainHead, n: usize, command: Command) ->
         idempotency: None,
         precondition: None,
         reason: None,
+        fence: None,
     };
     let (primary, events) = match edgestack_model::decide(world, &given, &command) {
         Ok(Decision::Commit { primary, events }) => (primary, events),

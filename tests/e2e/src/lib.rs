@@ -4,6 +4,7 @@
 //! * [`Api`]: MM3 over HTTP as any client would speak it.
 //! * [`processes`]: what the kernel says runs, which no report of ours can embellish.
 //! * [`eventually`]: awaits a condition with a deadline, and says what was seen last.
+//! * [`Joined`]: a second daemon on a site.
 //! * [`Guest`]: a Debian guest over SSH.
 //! * [`nats`]: the log as a plain NATS client reads it.
 //!
@@ -15,6 +16,7 @@ mod daemon;
 mod deadline;
 mod disks;
 mod guest;
+mod joined;
 mod machine;
 pub mod nats;
 mod ports;
@@ -30,6 +32,7 @@ pub use daemon::Daemon;
 pub use deadline::{PATIENCE, eventually};
 pub use disks::{POWERS_OFF, SPEAKS, TINY, write_boot_disk};
 pub use guest::Guest;
+pub use joined::Joined;
 pub use machine::{edgectl, edgestackd, guest_image, nats_server, python, qemu};
 pub use receiver::{Delivered, Receiver};
 pub use site::{Site, SiteOptions};

@@ -7,6 +7,7 @@ use std::{
 };
 
 use edgestack_engine::{Origin, Outcome, Submission, SubmitError};
+use edgestack_log::Log as _;
 use edgestack_model::{
     Actor, Command, Generation, Labels, Sequence,
     flavor::{FlavorCommand, Shape},
@@ -17,6 +18,7 @@ use edgestack_model::{
     node::NodeCommand,
     vm::{CreateVm, RunStrategy, VmCommand},
 };
+use futures::FutureExt as _;
 use uuid::Uuid;
 
 use crate::{control_plane::ControlPlane, outside::Outside, random::Random};
@@ -76,6 +78,11 @@ impl Ledger {
         self.0.lock().unwrap().acknowledged.clone()
     }
 
+    /// The last commit that any client was told.
+    fn told_up_to(&self) -> u64 {
+        self.0.lock().unwrap().acknowledged.iter().map(|(_, sequence)| *sequence).max().unwrap_or(0)
+    }
+
     pub fn by_key(&self) -> BTreeMap<String, u64> {
         self.0.lock().unwrap().by_key.clone()
     }
@@ -107,6 +114,7 @@ pub async fn run_client(number: usize, outside: Arc<Outside>, plane: ControlPlan
                 chosen
             }
         };
+        let told_before = outside.ledger.told_up_to();
         // An impatient client does not wait for its first answer.
         let outcome = if submission.origin.idempotency.is_some() && random.per_mille(150) {
             let twice = (plane.port.submit(submission.clone()), plane.port.submit(submission.clone()));
@@ -119,11 +127,32 @@ pub async fn run_client(number: usize, outside: Arc<Outside>, plane: ControlPlan
         };
         // What the process has not said when it dies, nobody hears.
         outside.crash.or_never().await;
+        check_world(&outside, &plane, &submission, &outcome, told_before);
         if take_answer(number, &outside, &plane, &submission, outcome) {
             outside.ledger.0.lock().unwrap().open.remove(&number);
         } else {
             tokio::time::sleep(random.millis(100, 3000)).await;
         }
+    }
+}
+
+/// Whoever says that nothing is to be done, or can be, knows all that clients were told before they asked.
+fn check_world(
+    outside: &Outside,
+    plane: &ControlPlane,
+    submission: &Submission,
+    outcome: &Result<Outcome, SubmitError>,
+    told_before: u64,
+) {
+    let knows = plane.replica.head().sequence;
+    // A log that has lost its end doesn't say so, until it is noticed and repaired.
+    let whole = outside.log.inner.head().now_or_never();
+    let whole = whole.is_some_and(|head| head.is_ok_and(|head| head.last_sequence >= told_before));
+    if matches!(outcome, Ok(Outcome::Unchanged { .. }) | Err(SubmitError::Refused(_))) && knows < told_before && whole {
+        outside.violations.add(format!(
+            "{} was answered {outcome:?} by one who knows {knows} commits, after {told_before} were acknowledged",
+            submission.command.name()
+        ));
     }
 }
 

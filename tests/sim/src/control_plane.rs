@@ -8,8 +8,9 @@ use std::{
 use async_trait::async_trait;
 use edgestack_archive::{Archive, LogStore, Options as ArchiveOptions, Repairer, Unfit};
 use edgestack_engine::{
-    CommandPort, Engine, EngineConfig, Heartbeats, Outcome, Replica, Submission, SubmitError, catch_up,
-    catch_up_for_sure, follow, follow_behind, mend_when_repaired, run_overseer, run_scheduler, verify_on_a_timer,
+    Clock as _, CommandPort, Engine, EngineConfig, Heartbeats, Leases, Outcome, Replica, Submission, SubmitError,
+    catch_up, catch_up_for_sure, follow, follow_behind, mend_when_repaired, run_overseer, run_scheduler,
+    verify_on_a_timer,
 };
 use edgestack_log::{ChainHead, Log, LogError};
 use edgestack_model::World;
@@ -18,6 +19,9 @@ use edgestack_views::Views;
 use edgestack_worker_monitoring::{Drift, Heart, driver::SimDriver, run_drift, run_heart};
 use edgestack_worker_storage::{StoragePool, StoragePoolParts};
 use edgestack_worker_vm::{VmPool, VmPoolParts};
+
+use futures::FutureExt as _;
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     checkers::reports,
@@ -42,16 +46,54 @@ pub struct ControlPlane {
     pub port: Arc<dyn CommandPort>,
     /// Those of the first process; the second has none.
     pub views: Option<Views>,
+    /// Who is heard, by all processes alike.
+    pub heartbeats: Heartbeats,
 }
 
-/// A second process with an engine on the same log, for clients alone (law 2): it has no view and no worker.
-pub async fn start_second_engine(outside: &Arc<Outside>) -> ControlPlane {
+/// A second process with an engine on the same log, for clients and to stand by (law 2): it has no view and no worker.
+pub async fn start_second_engine(outside: &Arc<Outside>, heartbeats: &Heartbeats) -> ControlPlane {
     outside.faults.fired(Fault::SecondWriter);
     let log: Arc<dyn Log> = Arc::new(outside.log.clone());
     let replica = a_replica_of_another_process(log.clone()).await;
     let config = EngineConfig::for_site("sim");
-    let engine = Engine::start(config, log, replica.clone(), outside.clock.clone());
-    ControlPlane { replica, port: Arc::new(engine), views: None }
+    let engine: Arc<dyn CommandPort> = Arc::new(Engine::start(config, log, replica.clone(), outside.clock.clone()));
+    hold_leases(outside, "second", &replica, &engine, heartbeats);
+    ControlPlane { replica, port: engine, views: None, heartbeats: heartbeats.clone() }
+}
+
+/// What only one engine does, as the daemon does it.
+fn hold_leases(
+    outside: &Arc<Outside>,
+    node: &str,
+    replica: &Arc<Replica>,
+    engine: &Arc<dyn CommandPort>,
+    heartbeats: &Heartbeats,
+) {
+    let (heard, silent) = (heartbeats.clone(), outside.holders_silent.clone());
+    let leases = Leases {
+        node: node.parse().unwrap(),
+        process: outside.clock.new_id(),
+        replica: replica.clone(),
+        port: engine.clone(),
+        clock: outside.clock.clone(),
+        heartbeats: heartbeats.clone(),
+        beat: Arc::new(move |name| {
+            if !silent.load(Ordering::Relaxed) {
+                heard.beat(name);
+            }
+        }),
+        stopping: CancellationToken::new(),
+    };
+    let Leases { replica, port, clock, .. } = leases.clone();
+    tokio::spawn(
+        leases
+            .clone()
+            .hold("scheduler", move |duty| run_scheduler(replica.clone(), port.clone(), clock.clone(), duty).boxed()),
+    );
+    let Leases { replica, port, clock, heartbeats, .. } = leases.clone();
+    tokio::spawn(leases.hold("overseer", move |duty| {
+        run_overseer(replica.clone(), port.clone(), clock.clone(), heartbeats.clone(), duty).boxed()
+    }));
 }
 
 /// The world as a process without views and archive folds it.
@@ -114,10 +156,9 @@ pub async fn start(outside: &Arc<Outside>) -> ControlPlane {
     repairer.start(&replica);
     tokio::spawn(verify_on_a_timer(log.clone(), replica.clone(), VERIFY_EVERY));
     tokio::spawn(settle_on_a_beat(views.clone()));
-    tokio::spawn(run_scheduler(replica.clone(), engine.clone(), clock.clone()));
     let heartbeats = Heartbeats::new();
-    tokio::spawn(run_overseer(replica.clone(), engine.clone(), clock, heartbeats.clone()));
-    let plane = ControlPlane { replica, port: engine, views: Some(views) };
+    hold_leases(outside, "first", &replica, &engine, &heartbeats);
+    let plane = ControlPlane { replica, port: engine, views: Some(views), heartbeats: heartbeats.clone() };
     catch_up_for_sure(&*log, &plane.replica).await;
     // In half of the lives the workers are a process of their own, which hears of commits later.
     let (workers, workers_log) = match outside.random.per_mille(500) {

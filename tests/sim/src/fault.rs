@@ -94,11 +94,13 @@ pub enum Fault {
     ClockBack,
     /// Something is left on a node that no log knows.
     OrphanLeft,
+    /// Those who hold leases are not heard, and live.
+    HolderSilent,
 }
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Self; 43] = [
+    pub const ALL: [Self; 44] = [
         Self::AnswerLost,
         Self::AnswerLate,
         Self::LostBeforeStoring,
@@ -142,6 +144,7 @@ impl Fault {
         Self::ClockForward,
         Self::ClockBack,
         Self::OrphanLeft,
+        Self::HolderSilent,
     ];
 }
 

@@ -41,9 +41,17 @@ pub async fn run_faults(outside: Arc<Outside>) {
             15 => the_clock_jumps(&outside),
             16..18 => damage_the_log(&outside),
             18 => outside.damage_archive(),
-            _ => {}
+            _ => holders_fall_silent(&outside).await,
         }
     }
+}
+
+/// Long enough for another to take over.
+async fn holders_fall_silent(outside: &Outside) {
+    outside.faults.fired(Fault::HolderSilent);
+    outside.holders_silent.store(true, Ordering::Relaxed);
+    tokio::time::sleep(outside.random.millis(8_000, 20_000)).await;
+    outside.holders_silent.store(false, Ordering::Relaxed);
 }
 
 /// Who loses the end of his log may lose power with it.

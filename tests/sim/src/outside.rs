@@ -47,6 +47,8 @@ pub struct Outside {
     pub faults: Faults,
     /// Whether the workers' process is cut off from the log.
     pub workers_cut: Arc<AtomicBool>,
+    /// Whether those who hold leases are not heard just now.
+    pub holders_silent: Arc<AtomicBool>,
     /// The archive's closed segments.
     pub segments: Arc<InMemory>,
     /// The archive, as long as a control plane has it open.
@@ -155,6 +157,7 @@ impl Outside {
             faulty,
             faults,
             workers_cut: Arc::default(),
+            holders_silent: Arc::default(),
             segments: Arc::default(),
             archive: Mutex::default(),
             synced: Mutex::default(),
@@ -191,7 +194,7 @@ impl Outside {
 
     /// Those who ended what was away or full for a while are gone with a life.
     pub fn end_pauses(&self) {
-        for flag in [&self.log.away, &self.log.full, &self.workers_cut]
+        for flag in [&self.log.away, &self.log.full, &self.workers_cut, &self.holders_silent]
             .into_iter()
             .chain(self.nodes.iter().map(|node| &node.full))
         {

@@ -151,6 +151,7 @@ fn judge(outside: &Arc<Outside>, lives: u64, crashes: u64) -> Result<Report, Str
     checkers::effects::check(outside, &evidence)?;
     checkers::generation::check(&evidence)?;
     checkers::placed::check(&evidence)?;
+    checkers::leases::check(&evidence)?;
     checkers::orphans::check(outside, &evidence)?;
     checkers::archive::check(outside, &evidence, head)?;
     checkers::views::check(outside, &evidence)?;
@@ -197,7 +198,7 @@ fn live(outside: &Arc<Outside>) -> bool {
             let plane = control_plane::start(outside).await;
             // Half of the lives have a second engine, and half of the clients go there.
             let second = match random.per_mille(500) {
-                true => Some(control_plane::start_second_engine(outside).await),
+                true => Some(control_plane::start_second_engine(outside, &plane.heartbeats).await),
                 false => None,
             };
             for client in 0..CLIENTS {

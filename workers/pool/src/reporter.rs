@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use edgestack_engine::{CommandPort, Origin, Outcome, Submission, SubmitError, error_chain};
-use edgestack_model::{Actor, Command, Meta};
+use edgestack_model::{Actor, Command, Meta, lease::Fence};
 
 use crate::crash_point;
 
@@ -12,6 +12,7 @@ use crate::crash_point;
 pub struct Reporter {
     port: Arc<dyn CommandPort>,
     actor: Actor,
+    fence: Option<Fence>,
 }
 
 /// What became of a report.
@@ -35,7 +36,12 @@ impl Reporter {
             credential: "internal".to_owned(),
             from: format!("{node} pid {pid}"),
         };
-        Self { port, actor }
+        Self { port, actor, fence: None }
+    }
+
+    /// The same, of work that is done under a lease.
+    pub fn under(self, fence: Option<Fence>) -> Self {
+        Self { fence, ..self }
     }
 
     /// The worker's name, `worker.vm@edge-1`.
@@ -56,6 +62,7 @@ impl Reporter {
     async fn send(&self, origin: Origin, command: Command) -> Reported {
         let name = command.name();
         crash_point::pass("report.before");
+        let origin = origin.under(self.fence.clone());
         let reported = match self.port.submit(Submission { command, origin }).await {
             Ok(
                 Outcome::Committed { .. } | Outcome::Unchanged { .. } | Outcome::Before { .. } | Outcome::DryRun { .. },

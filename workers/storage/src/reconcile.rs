@@ -174,7 +174,14 @@ impl Reconciler for StoragePool {
     fn woken_by(&self, change: &Change) -> Vec<Uuid> {
         match change.kind {
             Kind::Image | Kind::Volume if change.after.is_some() => vec![change.id],
-            Kind::Image | Kind::Volume | Kind::Vm | Kind::Flavor | Kind::Keypair | Kind::Node | Kind::Webhook => vec![],
+            Kind::Image
+            | Kind::Volume
+            | Kind::Vm
+            | Kind::Flavor
+            | Kind::Keypair
+            | Kind::Node
+            | Kind::Webhook
+            | Kind::Lease => vec![],
         }
     }
 

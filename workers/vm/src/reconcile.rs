@@ -308,7 +308,8 @@ impl Reconciler for VmPool {
                 | Resource::Flavor(_)
                 | Resource::Keypair(_)
                 | Resource::Node(_)
-                | Resource::Webhook(_),
+                | Resource::Webhook(_)
+                | Resource::Lease(_),
             )
             | None => vec![],
         }

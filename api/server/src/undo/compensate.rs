@@ -2,7 +2,7 @@
 
 use edgestack_model::{
     Commit, Event, Id, Kind, Labels, Meta, World,
-    event::{Fact, FlavorEvent, ImageEvent, KeypairEvent, NodeEvent, VmEvent, VolumeEvent, WebhookEvent},
+    event::{Fact, FlavorEvent, ImageEvent, KeypairEvent, LeaseEvent, NodeEvent, VmEvent, VolumeEvent, WebhookEvent},
     image::{ImageSpec, ImageState},
     meta::MetaChange,
     sealed::SealedText,
@@ -84,6 +84,8 @@ pub(super) fn compensate(commit: &Commit, [before, after, now]: [&World; 3], fou
                 | VolumeEvent::VolumeForceRemoved {} => {}
             },
             Fact::Webhook(fact) => webhook(&mut looking, fact),
+            // Nobody's wish.
+            Fact::Lease(LeaseEvent::LeaseTaken { .. } | LeaseEvent::LeaseReleased { .. }) => {}
         }
     }
 }
@@ -413,9 +415,12 @@ fn is_going(resource: &Resource) -> bool {
     match resource {
         Resource::Vm(vm) => vm.target == Target::Deleted,
         Resource::Image(image) => image.state == ImageState::Deleting,
-        Resource::Flavor(_) | Resource::Keypair(_) | Resource::Node(_) | Resource::Volume(_) | Resource::Webhook(_) => {
-            false
-        }
+        Resource::Flavor(_)
+        | Resource::Keypair(_)
+        | Resource::Node(_)
+        | Resource::Volume(_)
+        | Resource::Webhook(_)
+        | Resource::Lease(_) => false,
     }
 }
 

@@ -164,8 +164,11 @@ fn waits(world: &World, resource: &Resource) -> bool {
     match resource {
         Resource::Vm(vm) => vm.waiting(world).is_some(),
         Resource::Image(image) => !matches!(image.state, ImageState::Active),
-        Resource::Flavor(_) | Resource::Keypair(_) | Resource::Node(_) | Resource::Volume(_) | Resource::Webhook(_) => {
-            false
-        }
+        Resource::Flavor(_)
+        | Resource::Keypair(_)
+        | Resource::Node(_)
+        | Resource::Volume(_)
+        | Resource::Webhook(_)
+        | Resource::Lease(_) => false,
     }
 }

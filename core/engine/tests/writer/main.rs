@@ -4,5 +4,6 @@
 mod answers;
 mod damage;
 mod faults;
+mod leases;
 mod site;
 mod two_writers;

@@ -150,7 +150,11 @@ impl Credentials {
         }
     }
 
-    pub(super) fn save(&self, dir: &Path) -> Result<(), CredentialsError> {
+    /// Writes `<dir>/credentials.json`, for its owner's eyes alone.
+    ///
+    /// # Errors
+    /// An I/O error.
+    pub fn save(&self, dir: &Path) -> Result<(), CredentialsError> {
         let path = dir.join(FILE);
         let bytes = serde_json::to_vec_pretty(self)
             .map_err(|source| CredentialsError::Damaged { path: path.clone(), source })?;

@@ -98,6 +98,11 @@ struct Inner {
 }
 
 impl JetStreamLog {
+    /// As whom it is connected.
+    pub fn role(&self) -> Role {
+        self.inner.options.role
+    }
+
     /// Connects; from then on the connection heals by itself.
     ///
     /// # Errors

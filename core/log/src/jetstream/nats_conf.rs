@@ -16,6 +16,8 @@ use super::stream::{ACCEPTED_SUBJECTS, STORED_SUBJECTS, STREAM};
 const COMMANDS: &str = "mm3.command.>";
 /// Signs of life of other processes.
 const HEARTBEATS: &str = "mm3.heartbeat.>";
+/// As what the account of those who tell them hears those of all: a subject can't be told and heard there under one name.
+const HEARD: &str = "heard";
 
 /// How a service answers; JetStream's batches are many answers to one request.
 #[derive(Clone, Copy, PartialEq)]
@@ -56,6 +58,8 @@ pub(super) fn render(dir: &Path, credentials: &Credentials) -> String {
     ];
     let engine_publishes = [
         ACCEPTED_SUBJECTS.to_owned(),
+        // Other engines of the site hear that this one lives.
+        HEARTBEATS.to_owned(),
         format!("$JS.API.STREAM.CREATE.{STREAM}"),
         read[0].0.clone(),
         read[1].0.clone(),
@@ -104,6 +108,7 @@ accounts {{
     user(&mut text, credentials, Role::Engine, &engine_publishes, &[COMMANDS, HEARTBEATS, STORED_SUBJECTS], true);
     text.push_str("    exports [\n");
     let _ = writeln!(text, "      {{ stream: \"{STORED_SUBJECTS}\", accounts: [READERS, AUDITORS] }}");
+    let _ = writeln!(text, "      {{ stream: \"{HEARTBEATS}\", accounts: [READERS] }}");
     for (services, accounts) in [
         (&read[..], "READERS, AUDITORS"),
         (&tell[..], "READERS"),
@@ -118,9 +123,16 @@ accounts {{
     text.push_str("    ]\n  }\n");
     for (account, role, services) in [(READERS, Role::Reader, &reader), (AUDITORS, Role::Auditor, &auditor)] {
         let _ = writeln!(text, "  {account} {{");
-        user(&mut text, credentials, role, &subjects(services), &[STORED_SUBJECTS], false);
+        let heard = format!("{HEARD}.{HEARTBEATS}");
+        let hears = [STORED_SUBJECTS, heard.as_str()];
+        let hears = if role == Role::Reader { &hears[..] } else { &hears[..1] };
+        user(&mut text, credentials, role, &subjects(services), hears, false);
         text.push_str("    imports [\n");
         let _ = writeln!(text, "      {{ stream: {{ account: EDGESTACK, subject: \"{STORED_SUBJECTS}\" }} }}");
+        if role == Role::Reader {
+            let from = format!("{{ account: EDGESTACK, subject: \"{HEARTBEATS}\" }}");
+            let _ = writeln!(text, "      {{ stream: {from}, prefix: \"{HEARD}\" }}");
+        }
         for (subject, _) in services {
             let _ = writeln!(text, "      {{ service: {{ account: EDGESTACK, subject: \"{subject}\" }} }}");
         }

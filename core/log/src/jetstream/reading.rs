@@ -68,8 +68,8 @@ impl JetStreamLog {
         (commits, read)
     }
 
-    /// Whether a message is known to be before that of the commit `next`.
-    pub(super) fn has_read_past(&self, message: u64, next: u64) -> bool {
+    /// Whether a message (by the sequence that a notice tells) is known to be before that of the commit `next`.
+    pub fn has_read_past(&self, message: u64, next: u64) -> bool {
         let Ok(live) = self.live() else { return false };
         let (place, _) = self.inner.places.around(live.generation, next);
         place.commit == next && message < place.message

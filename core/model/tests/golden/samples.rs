@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 use edgestack_model::{
     Actor, Commit, Event, Generation, Id, Kind, Labels, Name, Sequence,
-    event::{Fact, FlavorEvent, ImageEvent, KeypairEvent, NodeEvent, VmEvent, VolumeEvent, WebhookEvent},
+    event::{Fact, FlavorEvent, ImageEvent, KeypairEvent, LeaseEvent, NodeEvent, VmEvent, VolumeEvent, WebhookEvent},
     flavor::{HugePages, Shape},
     idempotency::IdempotencyClaim,
     image::{DiskFormat, ImageContent, ImageSource, ImageSpec, Visibility},
@@ -26,7 +26,14 @@ use uuid::Uuid;
 pub fn events() -> Vec<(&'static str, Event)> {
     let vms = vms().into_iter().map(|(case, event)| (case, Fact::Vm(event)));
     let images = images().into_iter().map(|(case, event)| (case, Fact::Image(event)));
-    let facts = vms.chain(images).chain(flavors()).chain(keypairs()).chain(nodes()).chain(volumes()).chain(webhooks());
+    let facts = vms
+        .chain(images)
+        .chain(flavors())
+        .chain(keypairs())
+        .chain(nodes())
+        .chain(volumes())
+        .chain(webhooks())
+        .chain(leases());
     facts.map(|(case, fact)| (case, event(fact))).collect()
 }
 
@@ -237,6 +244,26 @@ fn flavors() -> Vec<(&'static str, Fact)> {
     ]
     .map(|(case, event)| (case, Fact::Flavor(event)))
     .into()
+}
+
+fn leases() -> Vec<(&'static str, Fact)> {
+    let process = Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0abc);
+    [
+        LeaseEvent::LeaseTaken { node: name("edge-1"), process, epoch: 1, taken_from: None },
+        LeaseEvent::LeaseReleased { epoch: 1 },
+    ]
+    .map(|event| ("", Fact::Lease(event)))
+    .into_iter()
+    .chain([(
+        "taken-over",
+        Fact::Lease(LeaseEvent::LeaseTaken {
+            node: name("edge-2"),
+            process,
+            epoch: 2,
+            taken_from: Some(name("edge-1")),
+        }),
+    )])
+    .collect()
 }
 
 fn keypairs() -> Vec<(&'static str, Fact)> {

@@ -2,7 +2,7 @@
 
 use edgestack_model::{
     Kind,
-    event::{FlavorEvent, ImageEvent, KeypairEvent, NodeEvent, VmEvent, VolumeEvent, WebhookEvent},
+    event::{FlavorEvent, ImageEvent, KeypairEvent, LeaseEvent, NodeEvent, VmEvent, VolumeEvent, WebhookEvent},
 };
 use serde::de::DeserializeOwned;
 
@@ -26,6 +26,7 @@ pub fn all_types() -> Vec<(Kind, String)> {
         Kind::Node => types_of::<NodeEvent>(),
         Kind::Volume => types_of::<VolumeEvent>(),
         Kind::Webhook => types_of::<WebhookEvent>(),
+        Kind::Lease => types_of::<LeaseEvent>(),
     };
     Kind::ALL.into_iter().flat_map(|kind| types(kind).into_iter().map(move |one| (kind, one))).collect()
 }

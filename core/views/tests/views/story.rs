@@ -96,6 +96,7 @@ impl Story {
             idempotency: key.map(|key| IdempotencyClaim { key: key.into(), fingerprint: "f".into() }),
             precondition: None,
             reason: None,
+            fence: None,
         };
         self.next_id += 4;
         self.now += TimeDelta::seconds(1);
@@ -197,6 +198,7 @@ pub fn shows(views: &Views, world: &World) {
             Kind::Node => world.nodes.len(),
             Kind::Volume => world.volumes.len(),
             Kind::Webhook => world.webhooks.len(),
+            Kind::Lease => world.leases.len(),
         };
         assert_eq!(listed.len(), count, "{kind}");
         for one in listed {

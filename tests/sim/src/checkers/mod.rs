@@ -6,6 +6,7 @@ pub mod chain;
 pub mod effects;
 pub mod generation;
 pub mod heard;
+pub mod leases;
 pub mod noticed;
 pub mod orphans;
 pub mod placed;

@@ -36,7 +36,8 @@ pub fn check(outside: &Outside, evidence: &Evidence) -> Result<(), String> {
                 | Fact::Keypair(_)
                 | Fact::Node(_)
                 | Fact::Volume(_)
-                | Fact::Webhook(_) => {}
+                | Fact::Webhook(_)
+                | Fact::Lease(_) => {}
             }
         }
     }
