@@ -9,6 +9,7 @@ mod failure;
 mod guest_access;
 mod log_store;
 mod options;
+mod release;
 mod restore;
 mod signals;
 mod signed_head;
@@ -37,6 +38,7 @@ use edgestack_log::Log;
 use edgestack_pool::NodeLock;
 use edgestack_qemu::Accelerator;
 use edgestack_seal::SealingKey;
+use edgestack_timeline::Timeline;
 use edgestack_worker_webhook::ProgressFolder;
 use tokio_util::sync::CancellationToken;
 
@@ -44,6 +46,7 @@ use crate::{
     failure::Failure,
     log_store::LogStore,
     options::{Options, Role},
+    release::Release,
     signals::Signals,
 };
 
@@ -105,6 +108,7 @@ async fn run(options: Options) -> Result<(), Failure> {
     let driver = workers::vm_driver(&options, &folders, &accelerator);
     let webhook_driver = webhooks::driver(&options)?;
     let timeline = webhooks::timeline(&options, &store, &root)?;
+    start_releasing(&options, &store, &root, &timeline, &signing);
     let shutdown = CancellationToken::new();
     let serving = match store.views.clone().filter(|_| options.has(Role::Api)) {
         Some(views) => {
@@ -147,12 +151,12 @@ async fn run(options: Options) -> Result<(), Failure> {
             Box::new(heartbeat_sender(store.log.clone(), node_name.as_str()))
         };
         // On a damaged log the world stands still in the past, and would be acted upon.
-        catch_up_for_sure(&*store.log, &store.replica).await;
+        catch_up_for_sure(&*store.whole, &store.replica).await;
         let node = workers::Node {
             name: node_name.clone(),
             folders: folders.clone(),
             replica: store.replica.clone(),
-            log: store.log.clone(),
+            log: store.whole.clone(),
             port,
             clock,
             seal,
@@ -199,8 +203,8 @@ fn command_port(
     }
     let config = EngineConfig::for_site(options.site.to_string());
     let appended: Arc<dyn Log> = match &store.server {
-        Some(server) => silent_log::watched(log.clone(), server.state()),
-        None => log.clone(),
+        Some(server) => silent_log::watched(store.whole.clone(), server.state()),
+        None => store.whole.clone(),
     };
     let engine: Arc<dyn CommandPort> = Arc::new(Engine::start(config, appended, replica.clone(), clock.clone()));
     tokio::spawn(run_scheduler(replica.clone(), engine.clone(), clock.clone()));
@@ -208,6 +212,24 @@ fn command_port(
     tokio::spawn(serve_commands(log.clone(), engine.clone()));
     tokio::spawn(hear_heartbeats(log, heartbeats.clone()));
     engine
+}
+
+/// Lets older commits leave the live log when that is wished, where the nats-server and the archive are ours.
+fn start_releasing(options: &Options, store: &LogStore, root: &Path, timeline: &Timeline, signing: &SigningKey) {
+    let (Some(server), Some(archive), Some(log)) = (&store.server, &store.archive, &store.held) else { return };
+    let release = Release {
+        log: log.clone(),
+        live: store.log.clone(),
+        archive: archive.clone(),
+        replica: store.replica.clone(),
+        timeline: timeline.clone(),
+        keeper: server.store_keeper(),
+        program: options.nats_server(),
+        nats: state_folder::nats(root),
+        site: options.site.to_string(),
+        signing: signing.clone(),
+    };
+    tokio::spawn(release.run());
 }
 
 async fn stop(store: LogStore) {

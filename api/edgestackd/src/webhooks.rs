@@ -64,7 +64,7 @@ pub fn start(options: &Options, parts: Parts, store: &LogStore, root: &Path) {
     let Parts { port, seal, clock, driver, timeline, node } = parts;
     WebhookPool::start(WebhookPoolParts {
         replica: store.replica.clone(),
-        log: store.log.clone(),
+        log: store.whole.clone(),
         timeline,
         reporter: Reporter::new(port, "webhook", node.as_str()),
         seal,
@@ -87,7 +87,7 @@ pub fn timeline(options: &Options, store: &LogStore, root: &Path) -> Result<Time
     } else {
         state_folder::webhooks(root).join("snapshots")
     };
-    Timeline::open(&folder, store.log.clone(), store.archive.clone())
+    Timeline::open(&folder, store.whole.clone(), store.archive.clone())
         .map_err(|source| Failure::Folder { path: folder, source })
 }
 

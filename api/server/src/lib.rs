@@ -10,6 +10,7 @@
 //! Every resource is served under two spellings of one prefix, see [`router::PREFIXES`].
 
 mod answer;
+mod archive;
 mod any_kind;
 pub mod auth;
 mod backup;

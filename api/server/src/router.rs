@@ -7,6 +7,7 @@ use edgestack_model::Kind;
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::{
+    archive,
     AppState, backup, codes, diff, docs, events, explain, flavors, health, history_search, images, keypairs, nodes,
     observe, openapi, problem::Failure, replay, schemas, state::Site, undo, vms, volumes, webhooks, what_if,
 };
@@ -18,6 +19,7 @@ pub const PREFIXES: [&str; 2] = ["/edgetron/resources/kubevirt", "/edgetron/reso
 /// [`crate::Listener`], which tells it the peer of each connection.
 pub fn app(state: AppState) -> Router {
     let (open, open_document) = health::routes()
+        .merge(archive::routes())
         .merge(backup::routes())
         .merge(diff::routes())
         .merge(events::routes())

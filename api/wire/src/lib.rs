@@ -19,6 +19,7 @@ pub mod meta;
 pub mod node;
 pub mod problem;
 pub mod schema;
+pub mod archive;
 pub mod undo;
 pub mod vm;
 pub mod vm_show;
