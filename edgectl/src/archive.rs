@@ -55,7 +55,15 @@ pub async fn run(args: &ArchiveArgs, client: &Client) -> Result<(), Failure> {
     }
     let until = Instant::now() + Duration::from_secs(args.timeout_seconds);
     loop {
-        let body = client.get(url.clone()).await?;
+        let body = match client.get(url.clone()).await {
+            Ok(body) => body,
+            // The log is away for a moment while its new beginning takes the place of the old one.
+            Err(error) if error.retry_after().is_some() && Instant::now() < until => {
+                tokio::time::sleep(ASK_EACH).await;
+                continue;
+            }
+            Err(error) => return Err(error.into()),
+        };
         let now: LogArchive = serde_json::from_str(&body)?;
         if now.live_first > asked.release_through {
             return output::print_document(args.output.output, &body, &name, |_| Ok(told(&now, false)));

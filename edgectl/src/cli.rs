@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, time::Duration};
 use clap::{Args, Parser, Subcommand};
 
 use crate::{
-    archive::ArchiveArgs,
     api::ApiArgs,
+    archive::ArchiveArgs,
     backup::{BackupArgs, RestoreArgs, VerifyBackupArgs},
     completion::CompletionArgs,
     config::ConfigCommand,

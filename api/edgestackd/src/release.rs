@@ -80,7 +80,9 @@ pub async fn settle(nats: &Path) -> Result<(), ServerError> {
         } else {
             fs::rename(&leaving, &live).map_err(folder(&leaving))?;
             sync(&live).map_err(folder(&live))?;
-            tracing::warn!("commits were leaving the live log when this site was killed; the log is as it was before, and they leave now");
+            tracing::warn!(
+                "commits were leaving the live log when this site was killed; the log is as it was before, and they leave now"
+            );
         }
     }
     NatsServer::remove(&nats.join(NEXT)).await

@@ -10,8 +10,8 @@
 //! Every resource is served under two spellings of one prefix, see [`router::PREFIXES`].
 
 mod answer;
-mod archive;
 mod any_kind;
+mod archive;
 pub mod auth;
 mod backup;
 mod body;

@@ -7,9 +7,8 @@ use edgestack_model::Kind;
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::{
-    archive,
-    AppState, backup, codes, diff, docs, events, explain, flavors, health, history_search, images, keypairs, nodes,
-    observe, openapi, problem::Failure, replay, schemas, state::Site, undo, vms, volumes, webhooks, what_if,
+    AppState, archive, backup, codes, diff, docs, events, explain, flavors, health, history_search, images, keypairs,
+    nodes, observe, openapi, problem::Failure, replay, schemas, state::Site, undo, vms, volumes, webhooks, what_if,
 };
 
 /// The prefixes, both in the field. Links that the API hands out use the first.

@@ -414,3 +414,5 @@ fn segment_error(first: u64, last: u64, why: String) -> ArchiveError {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod whole_tests;

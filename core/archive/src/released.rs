@@ -30,7 +30,10 @@ pub(crate) async fn read(store: &dyn ObjectStore) -> Result<ChainHead, ArchiveEr
         Err(error) => return Err(failed(error)),
     };
     Ok(parse(&bytes).unwrap_or_else(|why| {
-        tracing::error!(why, "ALARM: the archive's {RELEASED} can't be read; the live log is filled from the first commit on");
+        tracing::error!(
+            why,
+            "ALARM: the archive's {RELEASED} can't be read; the live log is filled from the first commit on"
+        );
         ChainHead::GENESIS
     }))
 }

@@ -3,9 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use edgestack_log::{
-    Append, AppendError, Cause, ChainHead, Damage, Log, LogError, LogHead, PendingAck, StoredCommit,
-};
+use edgestack_log::{Append, AppendError, Cause, ChainHead, Damage, Log, LogError, LogHead, PendingAck, StoredCommit};
 use futures::{
     StreamExt as _,
     stream::{self, BoxStream},

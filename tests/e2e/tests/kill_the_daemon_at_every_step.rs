@@ -20,14 +20,8 @@ const IMAGE: &[&str] = &["image.import.before", "image.import.after", "image.rem
 const WEBHOOK: &[&str] = &["webhook.deliver.before", "webhook.deliver.after"];
 
 /// Visited by `archive_before.rs`.
-const RELEASE: &[&str] = &[
-    "release.proven",
-    "release.recorded",
-    "release.filled",
-    "release.between",
-    "release.swapped",
-    "release.done",
-];
+const RELEASE: &[&str] =
+    &["release.proven", "release.recorded", "release.filled", "release.between", "release.swapped", "release.done"];
 /// Behind the answer of every commit; each walk visits them.
 const BEHIND: &[&str] = &["archive.written", "archive.synced", "views.before", "views.between"];
 
@@ -38,7 +32,8 @@ const AFTERMATH: Duration = Duration::from_millis(200);
 
 #[test]
 fn every_crash_point_is_on_the_path_of_some_change() {
-    let on_some_path: BTreeSet<&str> = [ALWAYS, CREATE, STOP, DELETE, IMAGE, WEBHOOK, RELEASE, BEHIND].concat().into_iter().collect();
+    let on_some_path: BTreeSet<&str> =
+        [ALWAYS, CREATE, STOP, DELETE, IMAGE, WEBHOOK, RELEASE, BEHIND].concat().into_iter().collect();
     assert_eq!(on_some_path, crash_point::ALL.into_iter().collect());
 }
 

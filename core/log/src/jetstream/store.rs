@@ -9,7 +9,8 @@ use super::stream::STREAM;
 
 /// Everything of the stream, below the folder of its nats-server.
 pub fn stream_folder(dir: &Path) -> PathBuf {
-    dir.join("jetstream").join(ACCOUNT).join("streams").join(STREAM)
+    // nats-server puts a folder of that name into its `store_dir`.
+    dir.join("jetstream/jetstream").join(ACCOUNT).join("streams").join(STREAM)
 }
 
 /// Bytes of the stream's message blocks: with every write synced, no message comes in without a change of it.

@@ -95,8 +95,8 @@ fn release_log(
         return Err(Refusal::Invalid { field: "before".into(), reason });
     }
     let released = world.log_released().map_or(0, |released| released.through);
-    let event = (*through > released)
-        .then(|| report(of, NodeEvent::NodeLogReleased { through: *through, hash: hash.clone() }));
+    let event =
+        (*through > released).then(|| report(of, NodeEvent::NodeLogReleased { through: *through, hash: hash.clone() }));
     Ok(Decision::of(Kind::Node, of.id.uuid(), event.into_iter().collect()))
 }
 
