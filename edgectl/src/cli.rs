@@ -6,6 +6,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::{
     api::ApiArgs,
+    archive::ArchiveArgs,
     backup::{BackupArgs, RestoreArgs, VerifyBackupArgs},
     completion::CompletionArgs,
     config::ConfigCommand,
@@ -129,6 +130,11 @@ pub enum Command {
         after_help = "Example:\n  edgectl replay --verify\n  edgectl replay --until '1 hour ago'\n  edgectl replay --step vm/hello"
     )]
     Replay(ReplayArgs),
+    /// Lets older commits leave the live log: they are in the archive, and everything reaches them there as before.
+    #[command(
+        after_help = "The archive is their only copy then. It is read as a whole and compared first.\n\nExample:\n  edgectl archive --before '90 days ago' --reason 'the disk of the log is small' --dry-run"
+    )]
+    Archive(ArchiveArgs),
     /// Takes a backup of the log: one file, packed, checked and signed. Disks, images and keys are not in it.
     #[command(after_help = "Example:\n  edgectl backup site.edgestack-backup")]
     Backup(BackupArgs),
@@ -450,7 +456,7 @@ mod tests {
             show-image-events show-flavor-events show-keypair-events show-lease show-lease-events show-node-events watch-vms api config completion \
             create-webhook list-webhooks show-webhook update-webhook rotate-webhook-secret remove-webhook \
             show-webhook-events version diff explain history replay verify-log watch backup verify-backup restore \
-            reconcile force-remove adopt what-if undo"
+            reconcile force-remove adopt what-if undo archive"
             .split_whitespace()
             .collect();
         expected.sort_unstable();

@@ -341,8 +341,23 @@ impl Client {
             recorder.keep(&method, url.path().strip_prefix(before).unwrap_or(url.path()), payload, args);
             return Err(ClientError::Recorded);
         }
-        let query: &[(&str, &str)] = if args.dry_run { &[("dry_run", "true")] } else { &[] };
-        let url = self.url(segments, query);
+        self.change_at(method, self.url(segments, &[]), payload, args).await
+    }
+
+    /// The same at any address of the server.
+    ///
+    /// # Errors
+    /// As [`Self::change`].
+    pub async fn change_at(
+        &self,
+        method: Method,
+        mut url: Url,
+        payload: &Payload,
+        args: &ChangeArgs,
+    ) -> Result<Reply, ClientError> {
+        if args.dry_run {
+            url.query_pairs_mut().append_pair("dry_run", "true");
+        }
         let key = Uuid::new_v4().to_string();
         let started = Instant::now();
         let mut attempt = 1;

@@ -4,6 +4,7 @@
 //! standard output; progress, hints and errors go to standard error.
 
 mod api;
+mod archive;
 mod backup;
 mod cli;
 mod client;
@@ -135,6 +136,7 @@ async fn on_site(command: Command, client: &Client) -> Result<(), Failure> {
         Command::Replay(args) => replay::replay(&args, client).await,
         Command::Backup(args) => backup::backup(&args, client).await,
         Command::Diff(args) => diff::run(&args, client).await,
+        Command::Archive(args) => archive::run(&args, client).await,
         Command::Undo(args) => undo::run(&args, client).await,
         Command::WhatIf(_)
         | Command::VerifyBackup(_)

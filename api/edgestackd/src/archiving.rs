@@ -33,19 +33,19 @@ pub struct JetStreamStore {
 
 #[async_trait]
 impl LogStore for JetStreamStore {
-    async fn replace(&self) -> Result<String, String> {
+    async fn replace(&self, first: u64) -> Result<String, String> {
         let aside = self.keeper.replace().await.map_err(|error| error_chain(&error))?;
-        self.make_stream().await.map_err(|error| error_chain(&error))?;
+        self.make_stream(first).await.map_err(|error| error_chain(&error))?;
         Ok(aside.display().to_string())
     }
 }
 
 impl JetStreamStore {
     /// The connection comes back by itself once the server answers.
-    async fn make_stream(&self) -> Result<(), LogError> {
+    async fn make_stream(&self, first: u64) -> Result<(), LogError> {
         let deadline = tokio::time::Instant::now() + STREAM_PATIENCE;
         loop {
-            match self.log.ensure_stream(REPLICAS).await {
+            match self.log.ensure_stream_from(REPLICAS, first).await {
                 Ok(()) => break,
                 Err(LogError::Unavailable(_)) if tokio::time::Instant::now() < deadline => {
                     tokio::time::sleep(Duration::from_millis(20)).await;

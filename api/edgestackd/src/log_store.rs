@@ -2,7 +2,7 @@
 
 use std::{path::Path, sync::Arc, time::Duration};
 
-use edgestack_archive::{Archive, Repairer, Unfit};
+use edgestack_archive::{Archive, Repairer, Unfit, WholeLog};
 use edgestack_backup::SigningKey;
 use edgestack_engine::{Replica, catch_up, error_chain, follow, follow_behind, mend_when_repaired, verify_on_a_timer};
 use edgestack_log::{
@@ -18,7 +18,7 @@ use crate::{
     archiving::{self, JetStreamStore},
     failure::Failure,
     options::{Options, Role},
-    signed_head, state_folder,
+    release, signed_head, state_folder,
 };
 
 /// The least rest between two readings of the whole log.
@@ -40,6 +40,10 @@ pub struct LogStore {
     pub credentials: Credentials,
     /// The connection.
     pub log: Arc<JetStreamLog>,
+    /// The log with what has left it, where this process can read that.
+    pub whole: Arc<dyn Log>,
+    /// The same, for who holds appends back.
+    pub held: Option<WholeLog>,
     /// The second copy of the log, if this process keeps it.
     pub archive: Option<Arc<Archive>>,
     /// The views, if this process keeps some.
@@ -60,6 +64,7 @@ pub async fn open(options: &Options, root: &Path, signing: &SigningKey) -> Resul
         tokio::task::spawn_blocking(move || edgestack_views::open(&folder).map_err(|error| (folder, error)))
     });
     let server = if options.has(Role::Nats) {
+        release::settle(&folder).await?;
         let mut wanted = NatsServerOptions::new(options.nats_server(), &folder);
         wanted.port = options.nats_port.unwrap_or(0);
         Some(NatsServer::start(wanted).await?)
@@ -87,13 +92,16 @@ pub async fn open(options: &Options, root: &Path, signing: &SigningKey) -> Resul
         }
     }
     let log = Arc::new(log);
-    let mut unrepaired = None;
+    let (mut unrepaired, mut held) = (None, None);
     let repairer = if options.has(Role::Engine) {
         let archive = archiving::open(&state_folder::archive(root)).await?;
         let store = server.as_ref().map(|server| -> Arc<dyn edgestack_archive::LogStore> {
             Arc::new(JetStreamStore { log: log.clone(), keeper: server.store_keeper() })
         });
-        let repairer = Repairer { archive, log: log.clone(), store };
+        signed_head::check_release(&archive, signing).await?;
+        let whole = WholeLog::new(log.clone(), archive.clone());
+        held = Some(whole.clone());
+        let repairer = Repairer { archive, log: Arc::new(whole), store };
         unrepaired = repairer.check_at_start().await.map_err(|unfit| match unfit {
             Unfit::Incomparable(error) => Failure::Incomparable(error),
             Unfit::ForeignLog { sequence } => {
@@ -101,12 +109,16 @@ pub async fn open(options: &Options, root: &Path, signing: &SigningKey) -> Resul
             }
         })?;
         if unrepaired.is_none() {
-            signed_head::check(&repairer.archive, &*log, signing).await?;
+            signed_head::check(&repairer.archive, &*repairer.log, signing).await?;
             tokio::spawn(signed_head::keep(repairer.archive.clone(), options.site.to_string(), signing.clone()));
         }
         Some(repairer)
     } else {
         None
+    };
+    let shared: Arc<dyn Log> = match &held {
+        Some(whole) => Arc::new(whole.clone()),
+        None => log.clone(),
     };
     let (views, restored) = match views {
         Some(opening) => match opening.await {
@@ -130,7 +142,7 @@ pub async fn open(options: &Options, root: &Path, signing: &SigningKey) -> Resul
         views.begin_anew().map_err(|source| Failure::System { what: "a thread to make the views anew", source })?;
     }
     let replica = Replica::new(world, head, views.as_ref().map(Views::projection));
-    match catch_up(&*log, &replica).await {
+    match catch_up(&*shared, &replica).await {
         Ok(()) => {}
         // Law 4: the alarm is raised. Where it can't be repaired writes are refused, and what was folded before is still
         // to be read.
@@ -157,7 +169,6 @@ pub async fn open(options: &Options, root: &Path, signing: &SigningKey) -> Resul
     if let Some(views) = views.clone() {
         tokio::spawn(settle_on_a_beat(views));
     }
-    let shared: Arc<dyn Log> = log.clone();
     if options.has(Role::Engine) {
         tokio::spawn(follow_behind(shared.clone(), replica.clone(), FOLLOW_BEHIND));
     } else {
@@ -172,9 +183,9 @@ pub async fn open(options: &Options, root: &Path, signing: &SigningKey) -> Resul
         }
         None => drop(tokio::spawn(mend_when_repaired(shared.clone(), replica.clone(), LOOK_FOR_REPAIR))),
     }
-    tokio::spawn(verify_on_a_timer(shared, replica.clone(), VERIFY_EVERY));
+    tokio::spawn(verify_on_a_timer(shared.clone(), replica.clone(), VERIFY_EVERY));
     let archive = repairer.map(|repairer| repairer.archive);
-    Ok(LogStore { server, credentials, log, archive, views, replica })
+    Ok(LogStore { server, credentials, log, whole: shared, held, archive, views, replica })
 }
 
 /// Views are written when they are read; this keeps them near the log's end where nobody reads.

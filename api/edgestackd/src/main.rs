@@ -10,6 +10,7 @@ mod guest_access;
 mod join;
 mod log_store;
 mod options;
+mod release;
 mod restore;
 mod signals;
 mod signed_head;
@@ -38,6 +39,7 @@ use edgestack_log::Log;
 use edgestack_pool::NodeLock;
 use edgestack_qemu::Accelerator;
 use edgestack_seal::SealingKey;
+use edgestack_timeline::Timeline;
 use edgestack_worker_webhook::ProgressFolder;
 use futures::FutureExt as _;
 use tokio::task::JoinSet;
@@ -47,6 +49,7 @@ use crate::{
     failure::Failure,
     log_store::LogStore,
     options::{Options, Role},
+    release::Release,
     signals::Signals,
 };
 
@@ -137,6 +140,7 @@ async fn run(mut options: Options) -> Result<(), Failure> {
     let driver = workers::vm_driver(&options, &folders, &accelerator);
     let webhook_driver = webhooks::driver(&options)?;
     let timeline = webhooks::timeline(&options, &store, &root)?;
+    start_releasing(&options, &store, &root, &timeline, &signing);
     let shutdown = CancellationToken::new();
     let serving = match store.views.clone().filter(|_| options.has(Role::Api)) {
         Some(views) => {
@@ -188,12 +192,12 @@ async fn run(mut options: Options) -> Result<(), Failure> {
             Box::new(move || tell(&name))
         };
         // On a damaged log the world stands still in the past, and would be acted upon.
-        catch_up_for_sure(&*store.log, &store.replica).await;
+        catch_up_for_sure(&*store.whole, &store.replica).await;
         let node = workers::Node {
             name: node_name.clone(),
             folders: folders.clone(),
             replica: store.replica.clone(),
-            log: store.log.clone(),
+            log: store.whole.clone(),
             port,
             clock,
             seal,
@@ -240,8 +244,8 @@ fn command_port(options: &Options, store: &LogStore, clock: &Arc<dyn Clock>) -> 
     }
     let config = EngineConfig::for_site(options.site.to_string());
     let appended: Arc<dyn Log> = match &store.server {
-        Some(server) => silent_log::watched(log.clone(), server.state()),
-        None => log.clone(),
+        Some(server) => silent_log::watched(store.whole.clone(), server.state()),
+        None => store.whole.clone(),
     };
     let engine: Arc<dyn CommandPort> = Arc::new(Engine::start(config, appended, replica.clone(), clock.clone()));
     tokio::spawn(serve_commands(log, engine.clone()));
@@ -260,6 +264,24 @@ fn hold_engine_work(leases: &Leases, singletons: &mut JoinSet<()>) {
     singletons.spawn(leases.clone().hold("overseer", move |duty| {
         run_overseer(replica.clone(), port.clone(), clock.clone(), heartbeats.clone(), duty).boxed()
     }));
+}
+
+/// Lets older commits leave the live log when that is wished, where the nats-server and the archive are ours.
+fn start_releasing(options: &Options, store: &LogStore, root: &Path, timeline: &Timeline, signing: &SigningKey) {
+    let (Some(server), Some(archive), Some(log)) = (&store.server, &store.archive, &store.held) else { return };
+    let release = Release {
+        log: log.clone(),
+        live: store.log.clone(),
+        archive: archive.clone(),
+        replica: store.replica.clone(),
+        timeline: timeline.clone(),
+        keeper: server.store_keeper(),
+        program: options.nats_server(),
+        nats: state_folder::nats(root),
+        site: options.site.to_string(),
+        signing: signing.clone(),
+    };
+    tokio::spawn(release.run());
 }
 
 async fn stop(store: LogStore) {

@@ -58,6 +58,23 @@ pub async fn check(archive: &Archive, log: &dyn Log, key: &SigningKey) -> Result
     })
 }
 
+/// Before anything is read: whether this site has said that commits may leave the live log. A record that it has not signed
+/// counts for nothing: then the live log must hold them all, and is filled from the archive if it doesn't.
+///
+/// # Errors
+/// [`Failure::Archive`].
+pub async fn check_release(archive: &Archive, key: &SigningKey) -> Result<(), Failure> {
+    let Some(bytes) = archive.release_record().await? else { return Ok(()) };
+    let signed = serde_json::from_slice::<SignedHead>(&bytes);
+    if !signed.is_ok_and(|signed| signed.verifies() && signed.public_key == key.public()) {
+        tracing::error!(
+            "ALARM: the archive's released.json is not signed by this site's key; the live log is filled with all commits"
+        );
+        archive.distrust_release();
+    }
+    Ok(())
+}
+
 /// Signs the archive's head for as long as the process lives.
 pub async fn keep(archive: Arc<Archive>, site: String, key: SigningKey) {
     let mut signed = None;

@@ -67,7 +67,7 @@ pub fn work(
     store: &LogStore,
     root: &Path,
 ) -> impl Fn(Duty) -> BoxFuture<'static, ()> + use<> {
-    let (replica, log) = (store.replica.clone(), store.log.clone());
+    let (replica, log) = (store.replica.clone(), store.whole.clone());
     let (folder, beat) = (state_folder::webhooks(root), Duration::from_secs(options.beat_seconds));
     move |duty| {
         let Parts { port, seal, clock, driver, timeline, node } = parts.clone();
@@ -104,7 +104,7 @@ pub fn timeline(options: &Options, store: &LogStore, root: &Path) -> Result<Time
     } else {
         state_folder::webhooks(root).join("snapshots")
     };
-    Timeline::open(&folder, store.log.clone(), store.archive.clone())
+    Timeline::open(&folder, store.whole.clone(), store.archive.clone())
         .map_err(|source| Failure::Folder { path: folder, source })
 }
 

@@ -68,6 +68,7 @@ impl Change {
         let reference = match parts.uri.path().split('/').count() {
             // `/vms` has no name in it.
             0..=2 => None,
+            _ if parts.uri.path().starts_with("/edgetron/log/") => None,
             _ => Some(Named::from_request_parts(parts, site).await?.0),
         };
         let seen = parts

@@ -11,6 +11,7 @@
 
 mod answer;
 mod any_kind;
+mod archive;
 pub mod auth;
 mod backup;
 mod body;

@@ -7,8 +7,9 @@ use edgestack_model::Kind;
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::{
-    AppState, backup, codes, diff, docs, events, explain, flavors, health, history_search, images, keypairs, leases,
-    nodes, observe, openapi, problem::Failure, replay, schemas, state::Site, undo, vms, volumes, webhooks, what_if,
+    AppState, archive, backup, codes, diff, docs, events, explain, flavors, health, history_search, images, keypairs,
+    leases, nodes, observe, openapi, problem::Failure, replay, schemas, state::Site, undo, vms, volumes, webhooks,
+    what_if,
 };
 
 /// The prefixes, both in the field. Links that the API hands out use the first.
@@ -18,6 +19,7 @@ pub const PREFIXES: [&str; 2] = ["/edgetron/resources/kubevirt", "/edgetron/reso
 /// [`crate::Listener`], which tells it the peer of each connection.
 pub fn app(state: AppState) -> Router {
     let (open, open_document) = health::routes()
+        .merge(archive::routes())
         .merge(backup::routes())
         .merge(diff::routes())
         .merge(events::routes())

@@ -5,6 +5,7 @@
 //! Field names are MM3's words in snake_case; sizes carry their unit. In an
 //! update an absent field leaves what is there, `null` clears it.
 
+pub mod archive;
 pub mod cloud_event;
 pub mod event;
 pub mod flavor;

@@ -11,7 +11,8 @@
 //!
 //! A write without its seal is what a crash leaves, and is dropped: it was never confirmed. Anything else that does not
 //! chain is damage; it is told, put aside, and comes again from the log ([`Archive::mend`], [`keep`]). The other way
-//! round, a damaged log is known by [`compare()`] and filled again by [`refill()`].
+//! round, a damaged log is known by [`compare()`] and filled again by [`refill()`]. What has left the live log is read through
+//! [`WholeLog`].
 
 mod compare;
 mod index;
@@ -20,13 +21,16 @@ mod line;
 mod mend;
 mod open_segment;
 mod refill;
+mod released;
 mod repair;
 mod segment;
+mod whole;
 
 pub use compare::{CompareError, Standing, compare};
 pub use keeper::{KeepError, keep, salvage};
-pub use refill::{RefillError, refill};
+pub use refill::{RefillError, copy, refill};
 pub use repair::{LogStore, Repairer, Unfit};
+pub use whole::{NoAppends, WholeLog};
 
 use std::{
     path::{Path, PathBuf},
@@ -81,6 +85,12 @@ pub enum ArchiveError {
         /// What is wrong.
         why: String,
     },
+    /// The archive has another commit there than the log, or none.
+    #[error("the archive has not the log's commit {sequence}")]
+    OtherCommit {
+        /// Which.
+        sequence: u64,
+    },
     /// Another process has this archive open.
     #[error("another process writes the archive in {path}; stop it first: deploy/down")]
     Held {
@@ -109,6 +119,7 @@ pub struct Archive {
     folder: PathBuf,
     options: Options,
     inner: Mutex<Inner>,
+    released: std::sync::Mutex<ChainHead>,
     /// Held as long as the archive is open.
     _lock: std::fs::File,
 }
@@ -150,6 +161,7 @@ impl Archive {
     /// [`ArchiveError`].
     pub async fn open(folder: &Path, store: Arc<dyn ObjectStore>, options: Options) -> Result<Self, ArchiveError> {
         let lock = lock(folder)?;
+        let released = released::read(&*store).await?;
         let mut closed = list(&*store).await?;
         let head = loop {
             let Some(last) = closed.last_mut() else { break ChainHead::GENESIS };
@@ -157,6 +169,10 @@ impl Archive {
                 Ok((head, index)) => {
                     last.index = Some(Arc::new(index));
                     break head;
+                }
+                Err(ArchiveError::Segment { name, why }) if last.first <= released.sequence => {
+                    let why = format!("{why}; its commits have left the log: bring the object back from a copy");
+                    return Err(ArchiveError::Segment { name, why });
                 }
                 Err(ArchiveError::Segment { name, why }) => {
                     tracing::error!(%name, why, "ALARM: the archive's last segment is damaged; it is put aside and comes again from the log");
@@ -167,7 +183,8 @@ impl Archive {
             }
         };
         let open = OpenSegment::open(&folder.join("open"), head)?;
-        Ok(Self { store, folder: folder.to_owned(), options, inner: Mutex::new(Inner { closed, open }), _lock: lock })
+        let (inner, released) = (Mutex::new(Inner { closed, open }), std::sync::Mutex::new(released));
+        Ok(Self { store, folder: folder.to_owned(), options, inner, released, _lock: lock })
     }
 
     /// The folder of the open segment.
@@ -397,3 +414,5 @@ fn segment_error(first: u64, last: u64, why: String) -> ArchiveError {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod whole_tests;

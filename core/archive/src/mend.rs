@@ -43,7 +43,7 @@ impl Archive {
     /// [`KeepError`].
     pub async fn mend(&self, log: &dyn Log) -> Result<Vec<(u64, u64)>, KeepError> {
         let mut mended = Vec::new();
-        let (closed, mut before) = (self.closed().await, None);
+        let (closed, mut before, mut failed) = (self.closed().await, None, None);
         for (at, one) in closed.iter().enumerate() {
             let why = match self.check_closed(one, before).await {
                 Ok(after) => {
@@ -64,9 +64,18 @@ impl Archive {
                 }
                 None => Some(self.inner.lock().await.open.before()),
             };
-            let after = self.make_anew(log, one, before, next.filter(|next| next.sequence == one.last)).await?;
-            before = Some(after);
-            mended.push((one.first, one.last));
+            match self.make_anew(log, one, before, next.filter(|next| next.sequence == one.last)).await {
+                Ok(after) => {
+                    before = Some(after);
+                    mended.push((one.first, one.last));
+                }
+                // The only copy of what has left the log. What comes after can be mended all the same.
+                Err(error) if one.first <= self.released().sequence => {
+                    before = None;
+                    failed.get_or_insert(error);
+                }
+                Err(error) => return Err(error),
+            }
         }
         let mut inner = self.inner.lock().await;
         if !inner.open.is_whole()? {
@@ -74,7 +83,7 @@ impl Archive {
             inner.open.recover()?;
             mended.push((inner.open.head().sequence + 1, before));
         }
-        Ok(mended)
+        failed.map_or(Ok(mended), Err)
     }
 
     async fn closed(&self) -> Vec<Closed> {

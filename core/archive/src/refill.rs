@@ -1,6 +1,6 @@
 //! From the archive back into the log.
 
-use edgestack_log::{AppendError, ChainHead, Log, LogError, PendingAck, StoredCommit, verify};
+use edgestack_log::{AppendError, ChainHead, Log, LogError, PendingAck, StoredCommit, verify_from};
 use futures::{StreamExt as _, stream::FuturesOrdered};
 
 use crate::{Archive, ArchiveError, line};
@@ -33,7 +33,7 @@ pub enum RefillError {
     Differs,
 }
 
-/// Appends all that the archive has beyond the log's end, then reads the whole log back and checks it.
+/// Appends all that the archive has beyond the log's end, then reads the live log back and checks it.
 /// `told` hears of the last appended sequence, in steps.
 ///
 /// # Errors
@@ -48,8 +48,29 @@ pub async fn refill(archive: &Archive, log: &dyn Log, mut told: impl FnMut(u64))
         next = last + 1;
         told(last);
     }
-    let found = verify(log, Some(archived.sequence)).await?;
+    let found = verify_from(log, log.released(), Some(archived.sequence)).await?;
     if found == archived { Ok(found) } else { Err(RefillError::Differs) }
+}
+
+/// Appends what another log has beyond `head`, the last commit of `log`, and reads that back.
+///
+/// # Errors
+/// [`RefillError`]; the log is not to be believed then.
+pub async fn copy(source: &dyn Log, log: &dyn Log, head: ChainHead) -> Result<ChainHead, RefillError> {
+    let end = source.head().await?.last_sequence;
+    let mut at = head;
+    while at.sequence < end {
+        let batch = source.read(at.sequence + 1, BATCH).await?;
+        if batch.is_empty() {
+            break;
+        }
+        for commit in &batch {
+            at.check_next(commit).map_err(LogError::from)?;
+        }
+        append(log, batch).await?;
+    }
+    let found = verify_from(log, head, Some(end)).await?;
+    if found == at { Ok(found) } else { Err(RefillError::Differs) }
 }
 
 async fn append(log: &dyn Log, batch: Vec<StoredCommit>) -> Result<(), RefillError> {

@@ -24,12 +24,12 @@ const TELL_EACH: u64 = 50_000;
 /// What a log's messages lie in, for who may put it aside.
 #[async_trait]
 pub trait LogStore: Send + Sync + 'static {
-    /// Puts what is there aside and begins an empty log with the same settings in its place. Returns where the old one is,
-    /// for people.
+    /// Puts what is there aside and begins an empty log with the same settings in its place, whose first commit will be
+    /// `first`. Returns where the old one is, for people.
     ///
     /// # Errors
     /// Why not, for people; it is tried again.
-    async fn replace(&self) -> Result<String, String>;
+    async fn replace(&self, first: u64) -> Result<String, String>;
 }
 
 /// Why nothing may be served until a person has looked.
@@ -51,7 +51,7 @@ pub enum Unfit {
 pub struct Repairer {
     /// The second copy.
     pub archive: Arc<Archive>,
-    /// The log.
+    /// The log, with what has left it: [`crate::WholeLog`].
     pub log: Arc<dyn Log>,
     /// Who can put the log's store aside; none where another process runs it.
     pub store: Option<Arc<dyn LogStore>>,
@@ -153,7 +153,7 @@ impl Repairer {
             })?;
         }
         let head = self.archive.head().await;
-        let aside = store.replace().await?;
+        let aside = store.replace(self.archive.released().sequence + 1).await?;
         let mut told = 0;
         let filled = refill(&self.archive, &*self.log, |sequence| {
             if sequence >= told + TELL_EACH {

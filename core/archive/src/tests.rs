@@ -6,7 +6,7 @@ use edgestack_log::{ChainHead, Damage, Log as _, StoredCommit, memory::MemoryLog
 use super::*;
 
 /// Commits that chain, as long as ours are.
-fn chain(from: ChainHead, count: u64) -> Vec<StoredCommit> {
+pub(crate) fn chain(from: ChainHead, count: u64) -> Vec<StoredCommit> {
     let mut head = from;
     (0..count)
         .map(|_| {
@@ -24,7 +24,7 @@ fn chain(from: ChainHead, count: u64) -> Vec<StoredCommit> {
         .collect()
 }
 
-fn small() -> Options {
+pub(crate) fn small() -> Options {
     Options { segment_bytes: 64 << 10 }
 }
 

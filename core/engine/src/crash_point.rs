@@ -12,7 +12,7 @@ use std::{
 };
 
 /// Every crash point, so that a test can visit each.
-pub const ALL: [&str; 24] = [
+pub const ALL: [&str; 30] = [
     "append.before",
     "append.sent",
     "append.after",
@@ -37,6 +37,12 @@ pub const ALL: [&str; 24] = [
     "archive.synced",
     "views.before",
     "views.between",
+    "release.proven",
+    "release.recorded",
+    "release.filled",
+    "release.between",
+    "release.swapped",
+    "release.done",
 ];
 
 struct Wanted {

@@ -217,7 +217,8 @@ pub async fn verify_on_a_timer(log: Arc<dyn Log>, replica: Arc<Replica>, rest: D
         // What was checked before a repair says nothing of what lies there now.
         let mut going = round.take().filter(|round| round.repairs == repairs).unwrap_or_else(|| Round {
             upto: replica.head(),
-            checked: ChainHead::GENESIS,
+            // What has left the live log is the archive's to check.
+            checked: log.released(),
             repairs,
             begun: Instant::now(),
         });

@@ -123,6 +123,19 @@ pub trait Log: Send + Sync + 'static {
     /// [`LogError::Refused`] when following isn't allowed.
     async fn follow(&self, from_sequence: u64) -> Result<BoxStream<'static, Result<StoredCommit, LogError>>, LogError>;
 
+    /// What the live log alone says of its extent, where some commits are elsewhere.
+    ///
+    /// # Errors
+    /// As [`Self::head`].
+    async fn live_head(&self) -> Result<LogHead, LogError> {
+        self.head().await
+    }
+
+    /// The last commit that has left the live log and is read from elsewhere; [`ChainHead::GENESIS`] while all are in it.
+    fn released(&self) -> ChainHead {
+        ChainHead::GENESIS
+    }
+
     /// What this log is: `"jetstream"` or `"memory (simulated)"`, for everything that shows it.
     fn backend(&self) -> &'static str;
 }

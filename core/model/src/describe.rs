@@ -171,6 +171,9 @@ fn node(event: &NodeEvent) -> String {
         ),
         NodeEvent::NodeUpdated { change } => format!("changed: {}", changed(change).join(", ")),
         NodeEvent::NodeReconcileRequested {} => LOOK_AGAIN.to_owned(),
+        NodeEvent::NodeLogReleased { through, .. } => {
+            format!("the log: commits up to {through} may leave the live log for the archive")
+        }
         NodeEvent::NodeForceRemoved {} => "forgotten by force".to_owned(),
         NodeEvent::NodeCordoned {} => "cordoned: no new VMs".to_owned(),
         NodeEvent::NodeUncordoned {} => "uncordoned: takes new VMs".to_owned(),

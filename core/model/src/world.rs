@@ -240,6 +240,11 @@ impl World {
         id.and_then(|id| self.nodes.get(&Id::new(id))).ok_or_else(|| not_found(Kind::Node, reference))
     }
 
+    /// How far commits may leave the live log, if anybody has said so.
+    pub fn log_released(&self) -> Option<&crate::node::LogRelease> {
+        self.nodes.values().filter_map(|node| node.log_released.as_ref()).max_by_key(|released| released.through)
+    }
+
     /// The volume behind a reference.
     ///
     /// # Errors

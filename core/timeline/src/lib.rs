@@ -70,6 +70,17 @@ pub enum TimelineError {
     BrokeOff(String),
 }
 
+/// Where the commits of a log are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Extent {
+    /// The first commit in the live log; those before it are in the archive.
+    pub live_first: u64,
+    /// The last one.
+    pub last: u64,
+    /// How far the archive reaches; `None` in a process without one.
+    pub archived_through: Option<u64>,
+}
+
 /// The world after a commit. Clones share it.
 #[derive(Clone, Debug)]
 pub struct Moment {
@@ -234,6 +245,34 @@ impl Timeline {
     /// [`TimelineError`].
     pub async fn stored(&self, from: u64, max: usize) -> Result<Vec<StoredCommit>, TimelineError> {
         Ok(self.read(from, max).await?)
+    }
+
+    /// Where the log is.
+    ///
+    /// # Errors
+    /// [`TimelineError::Log`].
+    pub async fn extent(&self) -> Result<Extent, TimelineError> {
+        let live = self.inner.log.live_head().await?;
+        let archived_through = match &self.inner.archive {
+            Some(archive) => Some(archive.head().await.sequence),
+            None => None,
+        };
+        Ok(Extent { live_first: live.first_sequence.max(1), last: live.last_sequence, archived_through })
+    }
+
+    /// Makes sure that there is a snapshot of a world at or after a commit: then the world of now is made without what lies
+    /// before that.
+    ///
+    /// # Errors
+    /// [`TimelineError`].
+    pub async fn keep_snapshot(&self, sequence: u64) -> Result<(), TimelineError> {
+        if self.inner.store.nearest(u64::MAX).is_some_and(|newest| newest >= sequence) {
+            return Ok(());
+        }
+        let _turn = self.turn().await?;
+        let start = self.start(sequence).await?;
+        let placed = self.fold(start, sequence, false).await?;
+        Ok(self.write(placed).await?.1?)
     }
 
     /// A folder on the same disk for what is made anew to be compared; it goes with its value, after a kill at the next

@@ -212,7 +212,7 @@ impl Follower {
 /// A nats-server that puts its store aside takes a moment to come back.
 #[async_trait]
 impl LogStore for SimLog {
-    async fn replace(&self) -> Result<String, String> {
+    async fn replace(&self, _first: u64) -> Result<String, String> {
         self.crash.pass().await;
         self.check().map_err(|cause| cause.to_string())?;
         self.inner.put_aside();

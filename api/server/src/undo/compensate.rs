@@ -163,6 +163,9 @@ fn node(looking: &mut Looking<'_>, fact: &NodeEvent) {
             looking.schedulable(false);
             looking.cannot("VMs that were placed on it meanwhile stay there");
         }
+        NodeEvent::NodeLogReleased { .. } => {
+            looking.cannot("what has left the live log stays in the archive, where it is read from");
+        }
         NodeEvent::NodeForceRemoved {} => looking.cannot("a node comes back when its workers are started"),
         NodeEvent::NodeReconcileRequested {} => {}
         // What its workers saw; nobody asked for it.

@@ -17,6 +17,7 @@ mod promise;
 mod reading;
 mod refused;
 mod server;
+mod store;
 mod stream;
 mod supervisor;
 
@@ -32,6 +33,7 @@ pub use credentials::{Credentials, CredentialsError, Role, sender};
 pub use promise::{BrokenPromise, PromiseError, read_promise};
 pub use refused::{REFUSED_STREAM, REFUSED_SUBJECT, RefusedStream};
 pub use server::{NatsServer, NatsServerOptions, ServerError, StoreKeeper};
+pub use store::{stored_bytes, stream_folder};
 pub use stream::{ACCEPTED_SUBJECTS, MAX_MESSAGE_BYTES, SHARED_SUBJECT, STORED_SUBJECTS, STREAM};
 pub use supervisor::ServerState;
 
@@ -132,7 +134,15 @@ impl JetStreamLog {
     /// # Errors
     /// [`LogError::Unavailable`], or [`LogError::Refused`] with the server's reason.
     pub async fn ensure_stream(&self, replicas: usize) -> Result<(), LogError> {
-        stream::ensure(&self.live()?, replicas).await
+        self.ensure_stream_from(replicas, 1).await
+    }
+
+    /// The same; a stream that is made begins with the commit `first`, those before it are elsewhere.
+    ///
+    /// # Errors
+    /// As [`Self::ensure_stream`].
+    pub async fn ensure_stream_from(&self, replicas: usize, first: u64) -> Result<(), LogError> {
+        stream::ensure(&self.live()?, replicas, first).await
     }
 
     /// Whether there is a connection at this moment.

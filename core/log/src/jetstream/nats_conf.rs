@@ -12,6 +12,8 @@ use super::credentials::{AUDITORS, Credentials, READERS, Role};
 use super::refused::{REFUSED_STREAM, REFUSED_SUBJECT};
 use super::stream::{ACCEPTED_SUBJECTS, STORED_SUBJECTS, STREAM};
 
+/// The account of the stream, and of those who write it.
+pub(super) const ACCOUNT: &str = "EDGESTACK";
 /// Commands of other processes, answered by the engine.
 const COMMANDS: &str = "mm3.command.>";
 /// Signs of life of other processes.

@@ -178,11 +178,16 @@ impl JetStreamLog {
         }
         // The caller goes on from elsewhere, so it has given up what waits.
         pipeline.fail(&other_chain);
-        if expected == 0 {
-            pipeline.sent = Sent::default();
-            return Ok(());
-        }
-        let found = match self.get_in(live, expected).await {
+        let found = match self.at_the_beginning(live, expected).await {
+            Ok(true) => {
+                // Nothing before it is here to be compared; who fills a log that begins later reads it back.
+                pipeline.sent = Sent { message: expected, in_flight: None };
+                return Ok(());
+            }
+            Ok(false) => self.get_in(live, expected).await,
+            Err(error) => Err(error),
+        };
+        let found = match found {
             Ok(found) => found,
             Err(LogError::Unavailable(cause)) => return Err(AppendError::Unavailable(cause)),
             Err(LogError::Refused(cause)) => return Err(AppendError::Refused(cause)),
@@ -196,6 +201,11 @@ impl JetStreamLog {
         pipeline.sent = Sent { message: place.message, in_flight: None };
         // What is stored never changes, so the expected sequence alone is the fence from here on.
         if hex::encode(hash) == previous_hash { Ok(()) } else { Err(other_chain) }
+    }
+
+    /// Whether what comes after this commit is the live log's first.
+    async fn at_the_beginning(&self, live: &Live, expected: u64) -> Result<bool, LogError> {
+        Ok(expected + 1 == self.begins(live).await?)
     }
 
     /// Sends a message, in order; its answer comes by itself.

@@ -20,8 +20,10 @@ pub(super) struct Place {
 }
 
 impl Place {
-    /// Where every log begins.
-    pub(super) const FIRST: Self = Self { commit: 1, message: 1 };
+    /// Where a log begins: the first commit has a message of its number.
+    pub(super) const fn first(number: u64) -> Self {
+        Self { commit: number, message: number }
+    }
 }
 
 /// The places seen on this connection.
@@ -33,6 +35,8 @@ pub(super) struct Places {
 #[derive(Default)]
 struct Known {
     generation: u64,
+    /// The stream's first message by its settings; `None` until that was asked.
+    begins: Option<u64>,
     /// By commit; messages ascend with it.
     messages: BTreeMap<u64, u64>,
 }
@@ -56,13 +60,27 @@ impl Places {
         }
     }
 
+    /// Remembers where the stream behind this connection begins.
+    pub(super) fn begin(&self, generation: u64, first: u64) {
+        let mut known = self.known(generation);
+        if known.generation == generation {
+            known.begins = Some(first);
+        }
+    }
+
+    /// Where the stream behind this connection begins, if that is known.
+    pub(super) fn begins(&self, generation: u64) -> Option<u64> {
+        let known = self.known(generation);
+        known.begins.filter(|_| known.generation == generation)
+    }
+
     /// The nearest known places at or before a commit, and after it.
     pub(super) fn around(&self, generation: u64, commit: u64) -> (Place, Option<Place>) {
         let known = self.known(generation);
         let place = |(commit, message): (&u64, &u64)| Place { commit: *commit, message: *message };
         let before = known.messages.range(..=commit).next_back().map(place);
         let after = known.messages.range(commit + 1..).next().map(place);
-        (before.unwrap_or(Place::FIRST), after)
+        (before.unwrap_or(Place::first(known.begins.unwrap_or(1))), after)
     }
 
     /// The first commit of a message, if that is known.
@@ -76,7 +94,7 @@ impl Places {
         // Nothing panics while it holds the lock.
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if known.generation < generation {
-            *known = Known { generation, messages: BTreeMap::new() };
+            *known = Known { generation, ..Known::default() };
         }
         known
     }
@@ -89,7 +107,7 @@ mod tests {
     #[test]
     fn what_was_seen_is_found_again_until_there_is_a_new_connection() {
         let places = Places::default();
-        assert_eq!(places.around(1, 5), (Place::FIRST, None));
+        assert_eq!(places.around(1, 5), (Place::first(1), None));
         places.note(1, Place { commit: 4, message: 2 });
         places.note(1, Place { commit: 9, message: 3 });
         let (four, nine) = (Place { commit: 4, message: 2 }, Place { commit: 9, message: 3 });
@@ -97,9 +115,9 @@ mod tests {
         assert_eq!(places.around(1, 8), (four, Some(nine)));
         assert_eq!(places.around(1, 900), (nine, None));
         assert_eq!((places.first_of(1, 3), places.first_of(1, 1), places.first_of(1, 4)), (Some(9), None, None));
-        assert_eq!(places.around(2, 8), (Place::FIRST, None), "another stream may be behind another connection");
+        assert_eq!(places.around(2, 8), (Place::first(1), None), "another stream may be behind another connection");
         places.note(1, nine);
-        assert_eq!(places.around(2, 9), (Place::FIRST, None), "late news of the old connection");
+        assert_eq!(places.around(2, 9), (Place::first(1), None), "late news of the old connection");
     }
 
     #[test]

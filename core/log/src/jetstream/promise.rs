@@ -326,7 +326,7 @@ mod tests {
 
     #[test]
     fn our_own_settings_keep_the_promise() {
-        assert_eq!(broken_by_stream(&super::super::stream::config(1), 1), vec![]);
+        assert_eq!(broken_by_stream(&super::super::stream::config(1, 1), 1), vec![]);
         assert_eq!(super::super::STREAM, "MM3", "the sentences name the stream");
     }
 

@@ -4,7 +4,7 @@ use super::api::{self, StoredMessage};
 use super::connection::Live;
 use super::places::Place;
 use super::stream::STREAM;
-use super::{JetStreamLog, lines};
+use super::{JetStreamLog, lines, stream};
 use crate::{Damage, LogError, LogHead, StoredCommit};
 
 /// Looks by estimate before only halving is trusted: where messages hold about equally many, the first ones hit.
@@ -81,7 +81,7 @@ impl JetStreamLog {
         live: &Live,
         sequence: u64,
     ) -> Result<Option<(StoredCommit, Place, bool)>, LogError> {
-        if sequence == 0 {
+        if sequence < self.begins(live).await? {
             return Ok(None);
         }
         let place = self.locate(live, sequence).await?;
@@ -97,8 +97,10 @@ impl JetStreamLog {
     pub(super) async fn extent(&self) -> Result<LogHead, LogError> {
         let live = self.live()?;
         let state = api::stream_info(&live, STREAM).await?.state;
-        if state.last_seq == 0 {
-            return Ok(LogHead { first_sequence: state.first_seq, last_sequence: 0, messages: state.messages });
+        let begins = self.begins(&live).await?;
+        if state.last_seq < begins {
+            let first_sequence = if begins == 1 { state.first_seq } else { begins };
+            return Ok(LogHead { first_sequence, last_sequence: begins - 1, messages: state.messages });
         }
         let behind_last = match self.inner.places.first_of(live.generation, state.last_seq + 1) {
             Some(behind) => behind,
@@ -106,7 +108,7 @@ impl JetStreamLog {
         };
         let first_sequence = match state.first_seq {
             0 | 1 => 1,
-            // The front is gone, which no setting of ours allows.
+            // The front is gone, or is elsewhere: who knows how far it may be compares.
             later => match api::message_get(&live, later).await? {
                 Some(message) => lines::first_sequence(&message.payload).unwrap_or(later),
                 None => later,
@@ -117,6 +119,21 @@ impl JetStreamLog {
         let messages =
             behind_last.saturating_sub(first_sequence).saturating_add(state.messages).saturating_sub(spanned);
         Ok(LogHead { first_sequence, last_sequence: behind_last - 1, messages })
+    }
+
+    /// The first commit of the live log by the stream's settings. Without a stream it is the first of all: what is done next
+    /// tells that there is none.
+    pub(super) async fn begins(&self, live: &Live) -> Result<u64, LogError> {
+        if let Some(first) = self.inner.places.begins(live.generation) {
+            return Ok(first);
+        }
+        let first = match api::stream_info(live, STREAM).await {
+            Ok(info) => stream::first_message(&info.config),
+            Err(LogError::Refused(_)) => return Ok(1),
+            Err(error) => return Err(error),
+        };
+        self.inner.places.begin(live.generation, first);
+        Ok(first)
     }
 
     /// The sequence after the last commit in a message.
@@ -141,6 +158,10 @@ impl JetStreamLog {
 
     /// The message that holds a commit, if any does: what is known of the places around, then a search between them.
     pub(super) async fn locate(&self, live: &Live, commit: u64) -> Result<Place, LogError> {
+        let begins = self.begins(live).await?;
+        if commit < begins {
+            return Err(Damage::Gap { expected: commit, found: begins }.into());
+        }
         let (mut low, high) = self.inner.places.around(live.generation, commit);
         if low.commit == commit {
             return Ok(low);

@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
 use super::credentials::{Credentials, CredentialsError, Role, write_private};
-use super::supervisor::{Order, Plan, ServerState, Watched, running_with, supervise};
+use super::supervisor::{Order, Plan, ServerState, Watched, put_store_aside, running_with, supervise};
 use super::{JetStreamLog, Options, nats_conf};
 use crate::LogError;
 
@@ -213,6 +213,21 @@ impl NatsServer {
         StoreKeeper { orders: self.orders.downgrade(), state: self.state.clone() }
     }
 
+    /// Ends the server that may be left running in a folder, and removes the folder.
+    ///
+    /// # Errors
+    /// [`ServerError::Adopt`], [`ServerError::Folder`].
+    pub async fn remove(dir: &Path) -> Result<(), ServerError> {
+        let dir = match dir.canonicalize() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            found => found.map_err(folder_error(dir))?,
+        };
+        for left in take_running(&dir.join("nats.conf")).map_err(ServerError::Adopt)? {
+            left.stop(REPLACE_PATIENCE).await.map_err(ServerError::Adopt)?;
+        }
+        fs::remove_dir_all(&dir).map_err(folder_error(&dir))
+    }
+
     /// Asks it to stop, and kills it when `patience` is over. Returns when it has ended.
     pub async fn stop(self, patience: Duration) {
         // A supervisor that has ended has nothing to stop.
@@ -237,16 +252,28 @@ impl StoreKeeper {
     /// # Errors
     /// An I/O error when the server cannot be stopped or the folder not be renamed, or the server is being stopped.
     pub async fn replace(&self) -> io::Result<PathBuf> {
+        self.while_stopped(put_store_aside).await
+    }
+
+    /// Stops the server, does something in its folder, and starts it again, however that went. Returns its outcome once
+    /// the server answers.
+    ///
+    /// # Errors
+    /// An I/O error when the server cannot be stopped or is being stopped, and the work's own.
+    pub async fn while_stopped(
+        &self,
+        work: impl FnOnce(&Path) -> io::Result<PathBuf> + Send + 'static,
+    ) -> io::Result<PathBuf> {
         let stopping = || io::Error::other("nats-server is being stopped");
-        let (reply, replaced) = oneshot::channel();
+        let (reply, done) = oneshot::channel();
         let orders = self.orders.upgrade().ok_or_else(stopping)?;
-        orders.send(Order::ReplaceStore(reply)).await.map_err(|_| stopping())?;
+        orders.send(Order::WhileStopped(Box::new(work), reply)).await.map_err(|_| stopping())?;
         drop(orders);
-        let aside = replaced.await.map_err(|_| stopping())??;
+        let done = done.await.map_err(|_| stopping())?;
         let mut state = self.state.clone();
         let answers = state.wait_for(|state| matches!(state, ServerState::Running { .. } | ServerState::Stopped));
         match answers.await.as_deref() {
-            Ok(ServerState::Running { .. }) => Ok(aside),
+            Ok(ServerState::Running { .. }) => done,
             Ok(_) | Err(_) => Err(stopping()),
         }
     }

@@ -24,9 +24,10 @@ const DUPLICATE_WINDOW: Duration = Duration::from_secs(120);
 const CONSUMERS_MAX: u32 = 64;
 const CONSUMER_IDLE: Duration = Duration::from_secs(3600);
 
-/// The configuration we create the stream with (nats-server `StreamConfig`; durations in nanoseconds).
-pub(super) fn config(replicas: usize) -> Value {
-    json!({
+/// The configuration we create the stream with (nats-server `StreamConfig`; durations in nanoseconds). Its first message
+/// gets the number `first`.
+pub(super) fn config(replicas: usize, first: u64) -> Value {
+    let mut config = json!({
         "name": STREAM,
         "description": "EdgeStack's commits. Never delete or purge: this is the memory of the site.",
         "subjects": [ACCEPTED_SUBJECTS],
@@ -46,11 +47,21 @@ pub(super) fn config(replicas: usize) -> Value {
         "deny_purge": true,
         "allow_direct": true,
         "republish": { "src": ACCEPTED_SUBJECTS, "dest": STORED_SUBJECTS, "headers_only": true },
-    })
+    });
+    if first > 1 {
+        config["first_seq"] = first.into();
+    }
+    config
+}
+
+/// The stream's first message by its settings, whether or not it is still there: the first commit of the live log has the
+/// same number.
+pub(super) fn first_message(config: &Value) -> u64 {
+    config.get("first_seq").and_then(Value::as_u64).unwrap_or(1).max(1)
 }
 
 /// Creates the stream unless there is one, of whatever settings: creating is never changing.
-pub(super) async fn ensure(live: &Live, replicas: usize) -> Result<(), LogError> {
+pub(super) async fn ensure(live: &Live, replicas: usize, first: u64) -> Result<(), LogError> {
     let info = format!("$JS.API.STREAM.INFO.{STREAM}");
     match api::request::<Value>(&live.client, info, None).await? {
         Ok(_) => return Ok(()),
@@ -58,7 +69,7 @@ pub(super) async fn ensure(live: &Live, replicas: usize) -> Result<(), LogError>
         Err(error) => return Err(error.into()),
     }
     let create = format!("$JS.API.STREAM.CREATE.{STREAM}");
-    match api::request::<Value>(&live.client, create, Some(config(replicas))).await? {
+    match api::request::<Value>(&live.client, create, Some(config(replicas, first))).await? {
         Ok(_) => Ok(()),
         // Somebody was faster; what it is worth is for `read_promise` to tell.
         Err(error) if error.err_code == STREAM_EXISTS => Ok(()),

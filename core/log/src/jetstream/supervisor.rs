@@ -193,9 +193,12 @@ fn runs_with(pid: u32, config_path: &Path) -> bool {
 pub(super) enum Order {
     /// Stop the server, this patiently, and end.
     Stop(Duration),
-    /// Put the server's store aside and start it with an empty one; answers where the old one is.
-    ReplaceStore(oneshot::Sender<io::Result<PathBuf>>),
+    /// Stop the server, do this in its folder, and start it again.
+    WhileStopped(Work, oneshot::Sender<io::Result<PathBuf>>),
 }
+
+/// What is done in a server's folder while it doesn't run.
+pub(super) type Work = Box<dyn FnOnce(&Path) -> io::Result<PathBuf> + Send>;
 
 /// Runs until it is told to stop; if nobody is left to tell it anything, the server is left running.
 pub(super) async fn supervise(
@@ -219,14 +222,14 @@ pub(super) async fn supervise(
                     return;
                 };
                 match end {
-                    Watch::Ordered(Order::ReplaceStore(reply)) => {
-                        let put_aside = match server.stop(REPLACE_PATIENCE).await {
-                            Ok(()) => put_store_aside(&plan),
+                    Watch::Ordered(Order::WhileStopped(work, reply)) => {
+                        let done = match server.stop(REPLACE_PATIENCE).await {
+                            Ok(()) => work(&plan.dir),
                             Err(error) => Err(error),
                         };
                         tell.send_replace(ServerState::Starting { pid: 0 });
                         // Who asked may be gone; the server is started all the same.
-                        let _ = reply.send(put_aside);
+                        let _ = reply.send(done);
                         continue;
                     }
                     Watch::Ordered(Order::Stop(patience)) => {
@@ -253,8 +256,8 @@ pub(super) async fn supervise(
         tell.send_replace(ServerState::Restarting { attempt, why, next_at: now() + wait });
         match until_ordered(tokio::time::sleep(wait), &mut orders).await {
             Some(Watch::Ended(())) => {}
-            Some(Watch::Ordered(Order::ReplaceStore(reply))) => {
-                let _ = reply.send(put_store_aside(&plan));
+            Some(Watch::Ordered(Order::WhileStopped(work, reply))) => {
+                let _ = reply.send(work(&plan.dir));
             }
             Some(Watch::Ordered(Order::Stop(_))) => {
                 tell.send_replace(ServerState::Stopped);
@@ -288,8 +291,8 @@ async fn until_ordered<T>(work: impl Future<Output = T>, orders: &mut mpsc::Rece
 }
 
 /// Renames the store of a server that doesn't run; the last one put aside before makes room.
-fn put_store_aside(plan: &Plan) -> io::Result<PathBuf> {
-    let (store, aside) = (plan.dir.join("jetstream"), plan.dir.join("jetstream.damaged"));
+pub(super) fn put_store_aside(dir: &Path) -> io::Result<PathBuf> {
+    let (store, aside) = (dir.join("jetstream"), dir.join("jetstream.damaged"));
     match fs::remove_dir_all(&aside) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         Ok(()) | Err(_) => {}
@@ -299,7 +302,7 @@ fn put_store_aside(plan: &Plan) -> io::Result<PathBuf> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         Ok(()) | Err(_) => {}
     }
-    File::open(&plan.dir)?.sync_all()?;
+    File::open(dir)?.sync_all()?;
     Ok(aside)
 }
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::NodeFacts;
+use super::{LogRelease, NodeFacts};
 use crate::{
     Name,
     command::Reference,
@@ -43,6 +43,13 @@ pub enum NodeCommand {
     Reconcile {
         /// Which.
         node: Reference,
+    },
+    /// Lets older commits leave the live log for the archive.
+    ReleaseLog {
+        /// In whose history it stands.
+        node: Reference,
+        /// The last commit that leaves, and its SHA-256.
+        through: LogRelease,
     },
     /// Takes over one of its orphans; see [`crate::repair`].
     Adopt {
@@ -126,6 +133,7 @@ impl NodeCommand {
             Self::Uncordon { .. } => "uncordon-node",
             Self::ForceRemove { .. } => "force-remove-node",
             Self::Reconcile { .. } => "reconcile-node",
+            Self::ReleaseLog { .. } => "release-log",
             Self::Adopt { .. } => "adopt",
             Self::Report(NodeReport::Inventory { .. }) => "report-node-inventory",
             Self::Report(NodeReport::Lost { .. }) => "report-node-lost",

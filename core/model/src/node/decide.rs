@@ -1,8 +1,9 @@
 //! Node commands to events.
 
-use super::{Node, NodeCommand, NodeEvent, NodeReport};
+use super::{LogRelease, Node, NodeCommand, NodeEvent, NodeReport};
 use crate::{
     Decision, Event, Generation, Given, Kind, Refusal, World,
+    command::Reference,
     decide::{check_description, check_precondition},
     event::Fact,
     orphan, repair,
@@ -32,6 +33,7 @@ pub(crate) fn decide(world: &World, given: &Given, command: &NodeCommand) -> Res
         }
         NodeCommand::ForceRemove { node } => repair::force_remove_node(world, given, node),
         NodeCommand::Reconcile { node } => repair::reconcile_node(world, given, node),
+        NodeCommand::ReleaseLog { node, through } => release_log(world, given, node, through),
         NodeCommand::Adopt { node, id, name, flavor } => {
             let adoption = repair::Adoption { node, id: *id, name: name.as_ref(), flavor: flavor.as_ref() };
             repair::adopt(world, given, adoption)
@@ -75,6 +77,27 @@ pub(crate) fn decide(world: &World, given: &Given, command: &NodeCommand) -> Res
             Ok(Decision::of(Kind::Node, node.id.uuid(), facts.into_iter().map(|fact| report(node, fact)).collect()))
         }
     }
+}
+
+/// What leaves the live log never comes back to it, so who lets it go says why; and one commit stays, on which the next
+/// one chains.
+fn release_log(
+    world: &World,
+    given: &Given,
+    node: &Reference,
+    LogRelease { through, hash }: &LogRelease,
+) -> Result<Decision, Refusal> {
+    let of = world.node(node)?;
+    repair::check_reason(given, Kind::Node, node, "let commits leave the live log of")?;
+    check_precondition(given, Kind::Node, &of.meta)?;
+    if *through == 0 || *through >= world.sequence.0 {
+        let reason = format!("must lie between the first commit and the last, {}", world.sequence);
+        return Err(Refusal::Invalid { field: "before".into(), reason });
+    }
+    let released = world.log_released().map_or(0, |released| released.through);
+    let event =
+        (*through > released).then(|| report(of, NodeEvent::NodeLogReleased { through: *through, hash: hash.clone() }));
+    Ok(Decision::of(Kind::Node, of.id.uuid(), event.into_iter().collect()))
 }
 
 pub(crate) fn wish(node: &Node, fact: NodeEvent) -> Event {

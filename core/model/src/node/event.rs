@@ -61,6 +61,13 @@ pub enum NodeEvent {
     NodeReconcileRequested {},
     /// It is forgotten: it is lost for good.
     NodeForceRemoved {},
+    /// Older commits may leave the live log, once it is proven that the archive has them.
+    NodeLogReleased {
+        /// The last of them.
+        through: u64,
+        /// Its SHA-256, 64 hex digits.
+        hash: String,
+    },
     /// Something that nothing would ever have come for was removed.
     NodeLeftoverRemoved {
         /// What it was and where.

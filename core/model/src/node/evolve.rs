@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Node, NodeEvent, Readiness};
+use super::{LogRelease, Node, NodeEvent, Readiness};
 use crate::{
     Id, Kind, Labels, World,
     orphan::Orphan,
@@ -21,6 +21,7 @@ pub(crate) fn evolve(world: &mut World, at: &At<'_>, event: &NodeEvent) -> Resul
             readiness: Readiness { ready: true, since: at.time(), reason: None },
             orphans: vec![],
             orphans_unlisted: 0,
+            log_released: None,
         };
         world.nodes.insert(id, Arc::new(node));
         return Ok(());
@@ -53,6 +54,9 @@ pub(crate) fn evolve(world: &mut World, at: &At<'_>, event: &NodeEvent) -> Resul
             let place = node.orphans.binary_search_by(|listed| listed.artifact.cmp(orphan));
             let place = place.map_err(|_| at.impossible("an orphan is gone that was not found"))?;
             node.orphans.remove(place);
+        }
+        NodeEvent::NodeLogReleased { through, hash } => {
+            node.log_released = Some(LogRelease { through: *through, hash: hash.clone() });
         }
         NodeEvent::NodeUnlistedOrphansCounted { unlisted } => node.orphans_unlisted = *unlisted,
         // Most were never listed: they are removed before a look sees them twice.

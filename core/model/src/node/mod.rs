@@ -38,6 +38,18 @@ pub struct Node {
     /// How many orphans it has besides those.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub orphans_unlisted: u64,
+    /// How far commits may leave the live log, by the last word that stands in this node's history.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log_released: Option<LogRelease>,
+}
+
+/// How far commits may leave the live log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogRelease {
+    /// The last of them.
+    pub through: u64,
+    /// Its SHA-256, 64 hex digits.
+    pub hash: String,
 }
 
 /// What a node is and has.

@@ -1,6 +1,6 @@
 //! Nodes: registered by their own worker, cordoned by people, lost and back.
 
-use super::{NodeCommand, NodeFacts};
+use super::{LogRelease, NodeCommand, NodeFacts};
 use crate::{builders::*, meta::MetaChange};
 
 fn update(node: &str, change: MetaChange) -> NodeCommand {
@@ -63,4 +63,26 @@ fn description_and_labels_change_and_the_same_again_is_nothing() {
     check(&site, update("edge-1", described(&too_long())), Err("invalid-value description"));
     site.has(update("edge-1", described("rack 4")));
     check(&site, update("edge-1", described("rack 4")), Ok(&[]));
+}
+
+#[test]
+fn commits_leave_the_live_log_for_a_reason_and_one_stays() {
+    let release = |through| NodeCommand::ReleaseLog {
+        node: "edge-1".into(),
+        through: LogRelease { through, hash: "ab".repeat(32) },
+    };
+    let mut site = a_world();
+    let last = site.world.sequence.0;
+    check(&site, release(1), Err("reason-required EdgeStack-Reason"));
+    site = site.because("a small disk");
+    for none_or_all in [0, last, last + 1] {
+        check(&site, release(none_or_all), Err("invalid-value before"));
+    }
+    assert_eq!(site.world.log_released(), None);
+    check(&site, release(last - 1), Ok(&["NodeLogReleased"]));
+    site.has(release(last - 1));
+    assert_eq!(site.world.log_released().map(|released| released.through), Some(last - 1));
+    check(&site, release(last - 1), Ok(&[]));
+    check(&site, release(1), Ok(&[]));
+    check(&site, release(last), Ok(&["NodeLogReleased"]));
 }

@@ -32,7 +32,7 @@ pub const FORCE_AFTER: TimeDelta = TimeDelta::seconds(60);
 /// How many users a refusal names.
 const NAMED_MAX: usize = 5;
 
-fn check_reason(given: &Given, kind: Kind, of: &Reference, action: &'static str) -> Result<(), Refusal> {
+pub(crate) fn check_reason(given: &Given, kind: Kind, of: &Reference, action: &'static str) -> Result<(), Refusal> {
     match &given.reason {
         Some(reason) if !reason.trim().is_empty() => Ok(()),
         Some(_) | None => Err(Refusal::ReasonRequired { kind, name: of.0.clone(), action: action.into() }),

@@ -318,6 +318,7 @@ fn nodes() -> Vec<(&'static str, Fact)> {
             reason: "no upload writes it any more: it broke off".into(),
         },
         NodeEvent::NodeReconcileRequested {},
+        NodeEvent::NodeLogReleased { through: 4096, hash: "ab".repeat(32) },
         NodeEvent::NodeForceRemoved {},
     ];
     let found = |kind, record| NodeEvent::NodeOrphanFound {
