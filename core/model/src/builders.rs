@@ -12,7 +12,7 @@ use crate::{
     image::{DiskFormat, Image, ImageCommand, ImageContent, ImageReport, ImageSource, ImageSpec, Visibility},
     keypair::{KeypairCommand, PublicKey},
     meta::MetaChange,
-    node::{Capacity, Hypervisor, Node, NodeCommand, NodeFacts, NodeReport},
+    node::{Capacity, Hypervisor, Node, NodeCommand, NodeFacts, NodeReport, PortRange},
     sealed::SealedText,
     vm::{CreateVm, Instance, RunStrategy, State, StoppedHow, Vm, VmCommand, VmReport},
     volume::{Volume, VolumeCommand, VolumeReport},
@@ -343,7 +343,7 @@ pub(crate) fn a_node() -> NodeFacts {
         },
         capacity: has,
         allocatable: has,
-        ssh_ports: (22000, 22999),
+        ssh_ports: PortRange { first: 22000, last: 22999 },
     }
 }
 

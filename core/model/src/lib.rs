@@ -33,6 +33,8 @@ pub mod labels;
 pub mod meta;
 pub mod name;
 pub mod node;
+#[cfg(test)]
+mod old_logs;
 pub mod orphan;
 pub mod placement;
 #[cfg(test)]
@@ -42,6 +44,7 @@ pub mod repair;
 pub mod schema;
 pub mod sealed;
 pub mod sequence;
+mod upcast;
 pub mod vm;
 pub mod volume;
 pub mod waiting;

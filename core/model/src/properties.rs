@@ -15,7 +15,7 @@ use crate::{
     image::{ImageCommand, ImageReport, ImageSource},
     keypair::KeypairCommand,
     meta::MetaChange,
-    node::{Node, NodeCommand, NodeFacts, NodeReport, OrphansSeen},
+    node::{Node, NodeCommand, NodeFacts, NodeReport, OrphansSeen, PortRange},
     orphan::{Artifact, ArtifactKind, Record, VmRecord},
     placement,
     vm::{CreateVm, RunStrategy, StoppedHow, VmCommand, VmEvent, VmReport},
@@ -268,7 +268,11 @@ impl Move {
                     2 => lost(node).into(),
                     _ => {
                         let facts = a_node_of(*vcpus, vcpus * 600, vcpus * 6);
-                        an_inventory(node, NodeFacts { ssh_ports: (22000, 22000 + ports - 1), ..facts }).into()
+                        an_inventory(
+                            node,
+                            NodeFacts { ssh_ports: PortRange { first: 22000, last: 22000 + ports - 1 }, ..facts },
+                        )
+                        .into()
                     }
                 }
             }
