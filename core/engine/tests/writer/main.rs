@@ -4,5 +4,6 @@
 mod answers;
 mod damage;
 mod faults;
+mod newer_events;
 mod site;
 mod two_writers;
