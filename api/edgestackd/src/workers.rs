@@ -125,7 +125,7 @@ fn node_driver(options: &Options, node: &Node) -> Arc<dyn node_driver::NodeDrive
             Accelerator::Tcg { why } => why.clone(),
         },
         cpu_overcommit: options.cpu_overcommit,
-        ssh_ports: (options.ssh_ports.first, options.ssh_ports.last),
+        ssh_ports: edgestack_model::node::PortRange { first: options.ssh_ports.first, last: options.ssh_ports.last },
     }))
 }
 

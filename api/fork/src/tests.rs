@@ -15,7 +15,7 @@ use edgestack_model::{
     Actor, Command, Labels, World,
     flavor::{FlavorCommand, Shape},
     image::{DiskFormat, ImageCommand, ImageSource, ImageSpec, Visibility},
-    node::{Capacity, Hypervisor, NodeCommand, NodeFacts, NodeReport},
+    node::{Capacity, Hypervisor, NodeCommand, NodeFacts, NodeReport, PortRange},
     vm::{CreateVm, RunStrategy, State, VmCommand},
 };
 use edgestack_seal::SealingKey;
@@ -73,7 +73,7 @@ fn a_node() -> Command {
         },
         capacity: has,
         allocatable: has,
-        ssh_ports: (22000, 22999),
+        ssh_ports: PortRange { first: 22000, last: 22999 },
     };
     Command::Node(NodeCommand::Report(NodeReport::Inventory {
         name: "edge-1".parse().unwrap(),

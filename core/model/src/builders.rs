@@ -13,7 +13,7 @@ use crate::{
     keypair::{KeypairCommand, PublicKey},
     lease::LeaseCommand,
     meta::MetaChange,
-    node::{Capacity, Hypervisor, Node, NodeCommand, NodeFacts, NodeReport},
+    node::{Capacity, Hypervisor, Node, NodeCommand, NodeFacts, NodeReport, PortRange},
     sealed::SealedText,
     vm::{CreateVm, Instance, RunStrategy, State, StoppedHow, Vm, VmCommand, VmReport},
     volume::{Volume, VolumeCommand, VolumeReport},
@@ -351,7 +351,7 @@ pub(crate) fn a_node() -> NodeFacts {
         },
         capacity: has,
         allocatable: has,
-        ssh_ports: (22000, 22999),
+        ssh_ports: PortRange { first: 22000, last: 22999 },
     }
 }
 

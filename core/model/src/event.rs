@@ -13,7 +13,7 @@ use serde::{
 use serde_json::{Value, value::RawValue};
 use uuid::Uuid;
 
-use crate::{Generation, Kind, Name};
+use crate::{Generation, Kind, Name, upcast};
 pub use crate::{
     flavor::FlavorEvent, image::ImageEvent, keypair::KeypairEvent, lease::LeaseEvent, node::NodeEvent, vm::VmEvent,
     volume::VolumeEvent, webhook::WebhookEvent,
@@ -109,11 +109,24 @@ pub enum EventError {
     /// A kind from a later version.
     #[error("event of unknown kind {0:?}: this EdgeStack is older than the log; install the version that wrote it")]
     UnknownKind(String),
-    /// A version of a known kind's event that is newer than this program.
+    /// A version of an event that is newer than this program.
     #[error(
-        "event {event_type} has version {version}, newer than this EdgeStack reads; install the version that wrote it"
+        "event {event_type} has version {version}, and this EdgeStack reads it up to version {newest}: it is older than \
+         the log; install the edgestackd that wrote it, or a newer one"
     )]
     UnknownVersion {
+        /// The event's type.
+        event_type: String,
+        /// Its version.
+        version: u32,
+        /// The newest that this program reads.
+        newest: u32,
+    },
+    /// A version of which no EdgeStack ever wrote events of this kind.
+    #[error("no {kind} has an event {event_type} of version {version}")]
+    NeverWritten {
+        /// The kind.
+        kind: Kind,
         /// The event's type.
         event_type: String,
         /// Its version.
@@ -132,11 +145,6 @@ pub enum EventError {
     },
 }
 
-/// What all types of events are at today. The first type whose data changes
-/// brings the version of each type and the upcast from the old one with it;
-/// `tests/golden` holds an example of every type and version ever written.
-pub(crate) const VERSION: u32 = 1;
-
 impl Event {
     /// The event as it is stored.
     ///
@@ -154,12 +162,13 @@ impl Event {
             Fact::Lease(event) => serde_json::to_value(event)?,
         };
         let Tagged { event_type, data } = serde_json::from_value(tagged)?;
+        let version = upcast::newest(&event_type);
         Ok(EventRecord {
             kind: self.fact.kind().to_string(),
             resource_id: self.resource_id,
             name: self.name.clone(),
             event_type,
-            version: VERSION,
+            version,
             generation: self.generation,
             data,
         })
@@ -203,10 +212,21 @@ where
     D: Deserializer<'de, Error = serde_json::Error>,
 {
     let kind: Kind = kind.parse().map_err(|_| EventError::UnknownKind(kind.to_owned()))?;
-    if version == 0 || version > VERSION {
-        return Err(EventError::UnknownVersion { event_type: event_type.to_owned(), version });
+    let newest = upcast::newest(event_type);
+    if version == 0 || version > newest {
+        return Err(EventError::UnknownVersion { event_type: event_type.to_owned(), version, newest });
     }
     let tagged = MapAccessDeserializer::new(TypeAndData { event_type: Some(event_type), data: Some(data) });
+    let read =
+        if version == newest { newest_form(kind, tagged) } else { older_form(kind, event_type, version, tagged)? };
+    read.map_err(|source| EventError::Unreadable { event_type: event_type.to_owned(), version, source })
+}
+
+/// What the types of today read.
+fn newest_form<'de, D>(kind: Kind, tagged: D) -> Result<Fact, D::Error>
+where
+    D: Deserializer<'de>,
+{
     match kind {
         Kind::Vm => VmEvent::deserialize(tagged).map(Fact::Vm),
         Kind::Image => ImageEvent::deserialize(tagged).map(Fact::Image),
@@ -217,7 +237,23 @@ where
         Kind::Webhook => WebhookEvent::deserialize(tagged).map(Fact::Webhook),
         Kind::Lease => LeaseEvent::deserialize(tagged).map(Fact::Lease),
     }
-    .map_err(|source| EventError::Unreadable { event_type: event_type.to_owned(), version, source })
+}
+
+/// What was written by an older EdgeStack, upcast.
+fn older_form<'de, D>(
+    kind: Kind,
+    event_type: &str,
+    version: u32,
+    tagged: D,
+) -> Result<Result<Fact, D::Error>, EventError>
+where
+    D: Deserializer<'de>,
+{
+    upcast::read(kind, event_type, version, tagged).ok_or_else(|| EventError::NeverWritten {
+        kind,
+        event_type: event_type.to_owned(),
+        version,
+    })
 }
 
 /// The map `{"type": …, "data": …}` that the event enums are read from, without one being made.

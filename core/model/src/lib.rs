@@ -34,6 +34,8 @@ pub mod lease;
 pub mod meta;
 pub mod name;
 pub mod node;
+#[cfg(test)]
+mod old_logs;
 pub mod orphan;
 pub mod placement;
 #[cfg(test)]
@@ -43,6 +45,7 @@ pub mod repair;
 pub mod schema;
 pub mod sealed;
 pub mod sequence;
+mod upcast;
 pub mod vm;
 pub mod volume;
 pub mod waiting;

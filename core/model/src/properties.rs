@@ -16,7 +16,7 @@ use crate::{
     keypair::KeypairCommand,
     lease::LeaseCommand,
     meta::MetaChange,
-    node::{Node, NodeCommand, NodeFacts, NodeReport, OrphansSeen},
+    node::{Node, NodeCommand, NodeFacts, NodeReport, OrphansSeen, PortRange},
     orphan::{Artifact, ArtifactKind, Record, VmRecord},
     placement,
     vm::{CreateVm, RunStrategy, StoppedHow, VmCommand, VmEvent, VmReport},
@@ -277,7 +277,11 @@ impl Move {
                     2 => lost(node).into(),
                     _ => {
                         let facts = a_node_of(*vcpus, vcpus * 600, vcpus * 6);
-                        an_inventory(node, NodeFacts { ssh_ports: (22000, 22000 + ports - 1), ..facts }).into()
+                        an_inventory(
+                            node,
+                            NodeFacts { ssh_ports: PortRange { first: 22000, last: 22000 + ports - 1 }, ..facts },
+                        )
+                        .into()
                     }
                 }
             }

@@ -13,9 +13,9 @@ use crate::{
     Kind,
     commit::{ENVELOPE_VERSION, Envelope},
     event::{
-        EventRecord, FlavorEvent, ImageEvent, KeypairEvent, LeaseEvent, NodeEvent, VERSION, VmEvent, VolumeEvent,
-        WebhookEvent,
+        EventRecord, FlavorEvent, ImageEvent, KeypairEvent, LeaseEvent, NodeEvent, VmEvent, VolumeEvent, WebhookEvent,
     },
+    upcast::{NodeEventV1, newest},
 };
 
 /// The word by which the commit's own schema is asked for, among types of events.
@@ -64,17 +64,20 @@ impl Schemas {
         let mut generator = settings.with_transform(RecursiveTransform(complete)).into_generator();
         let mut all = Vec::new();
         for kind in Kind::ALL {
-            // A type that gets a second version keeps the Rust type of the first for its upcast: that one's line comes here.
             all.extend(match kind {
-                Kind::Vm => events_of::<VmEvent>(&mut generator, kind, VERSION),
-                Kind::Image => events_of::<ImageEvent>(&mut generator, kind, VERSION),
-                Kind::Flavor => events_of::<FlavorEvent>(&mut generator, kind, VERSION),
-                Kind::Keypair => events_of::<KeypairEvent>(&mut generator, kind, VERSION),
-                Kind::Node => events_of::<NodeEvent>(&mut generator, kind, VERSION),
-                Kind::Volume => events_of::<VolumeEvent>(&mut generator, kind, VERSION),
-                Kind::Webhook => events_of::<WebhookEvent>(&mut generator, kind, VERSION),
-                Kind::Lease => events_of::<LeaseEvent>(&mut generator, kind, VERSION),
+                Kind::Vm => events_of::<VmEvent>(&mut generator, kind, newest),
+                Kind::Image => events_of::<ImageEvent>(&mut generator, kind, newest),
+                Kind::Flavor => events_of::<FlavorEvent>(&mut generator, kind, newest),
+                Kind::Keypair => events_of::<KeypairEvent>(&mut generator, kind, newest),
+                Kind::Node => events_of::<NodeEvent>(&mut generator, kind, newest),
+                Kind::Volume => events_of::<VolumeEvent>(&mut generator, kind, newest),
+                Kind::Webhook => events_of::<WebhookEvent>(&mut generator, kind, newest),
+                Kind::Lease => events_of::<LeaseEvent>(&mut generator, kind, newest),
             });
+            // Old versions stay served: from the Rust types that they are upcast from.
+            if kind == Kind::Node {
+                all.extend(events_of::<NodeEventV1>(&mut generator, kind, |_| 1));
+            }
         }
         let mut commit = finished(&mut generator, Envelope::json_schema);
         commit["title"] = title(COMMIT, ENVELOPE_VERSION);
@@ -128,12 +131,19 @@ fn finished(generator: &mut SchemaGenerator, make: impl FnOnce(&mut SchemaGenera
 }
 
 /// The schema of each type of a kind's events: the record that every event has, narrowed by the type's variant.
-fn events_of<E: JsonSchema>(generator: &mut SchemaGenerator, kind: Kind, version: u32) -> Vec<NamedSchema> {
+///
+/// `version` tells that of a type.
+fn events_of<E: JsonSchema>(
+    generator: &mut SchemaGenerator,
+    kind: Kind,
+    version: impl Fn(&str) -> u32,
+) -> Vec<NamedSchema> {
     let types = finished(generator, E::json_schema);
     let record = finished(generator, EventRecord::json_schema);
     let variants = types["oneOf"].as_array().into_iter().flatten();
     let schemas = variants.filter_map(|variant| {
         let name = variant["properties"]["type"]["const"].as_str()?;
+        let version = version(name);
         let mut schema = record.clone();
         schema["title"] = title(name, version);
         schema["description"] = variant["description"].clone();

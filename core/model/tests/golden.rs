@@ -135,3 +135,24 @@ fn what_is_newer_or_unknown_stops_the_reader() {
     assert!(Commit::decode(envelope.to_string().as_bytes()).is_err());
     assert!(Commit::decode(b"{}").is_err());
 }
+
+/// The two forms of one fact: read to the same event, and told to everyone in the newest form.
+#[test]
+fn an_old_form_is_read_as_the_newest() {
+    for (event_type, old, new) in [("NodeRegistered", 1, 2), ("NodeFactsChanged", 1, 2)] {
+        let read = |version: u32| {
+            let file = folder().join("events/node").join(format!("{event_type}.v{version}.json"));
+            serde_json::from_str::<EventRecord>(&fs::read_to_string(file).unwrap()).unwrap()
+        };
+        let (old, new) = (read(old), read(new));
+        assert_ne!(old.data, new.data, "{event_type}");
+        let event = Event::from_record(&old).unwrap();
+        assert_eq!(event, Event::from_record(&new).unwrap(), "{event_type}");
+        assert_eq!(event.to_record().unwrap(), new, "{event_type}");
+        // Each version has its form, and no other's.
+        for (version, data) in [(old.version, &new.data), (new.version + 1, &new.data)] {
+            let record = EventRecord { version, data: data.clone(), ..old.clone() };
+            assert!(Event::from_record(&record).is_err(), "{record:?} was read");
+        }
+    }
+}

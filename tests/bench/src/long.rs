@@ -84,11 +84,11 @@ async fn of_a_site(options: &Options, folder: tempfile::TempDir) -> Result<(), F
     let (daemon, nats) = site.resident_mib()?;
     println!("| resident memory then: daemon + nats-server | {daemon} + {nats} MiB | | | | daemon ≤ 200 MiB |");
     let mut client = site.client().await?;
-    let now = ask(&mut client, |n| format!("/flavors/{}", name(n))).await?;
+    let now = ask(&mut client, |n| format!("{PREFIX}/flavors/{}", name(n))).await?;
     for (what, path) in [("one object", "flavors/{}?"), ("list 100 objects", "flavors?limit=100&")] {
         let stats = ask(&mut client, |n| {
             let sequence = OBJECTS + scatter(n) % (commits - OBJECTS);
-            format!("/{}at={sequence}", path.replace("{}", &name(n)))
+            format!("{PREFIX}/{}at={sequence}", path.replace("{}", &name(n)))
         })
         .await?;
         println!(
@@ -99,8 +99,13 @@ async fn of_a_site(options: &Options, folder: tempfile::TempDir) -> Result<(), F
             ratio(stats.median(), now.median())
         );
     }
-    let stats = ask(&mut client, |n| format!("/flavors/{}/events", name(n))).await?;
-    println!("| one object's history | {} | {} | | | p99 ≤ 10 ms |", ms(stats.median()), ms(stats.percentile(99)));
+    for (what, before, after) in [
+        ("one object's history", format!("{PREFIX}/flavors/"), "/events"),
+        ("`explain` of one object", "/edgetron/log/explain/flavor/".to_owned(), ""),
+    ] {
+        let stats = ask(&mut client, |n| format!("{before}{}{after}", name(n))).await?;
+        println!("| {what} | {} | {} | | | p99 ≤ 10 ms |", ms(stats.median()), ms(stats.percentile(99)));
+    }
     let (daemon, nats) = site.resident_mib()?;
     println!(
         "| resident memory after all of this: daemon + nats-server | {daemon} + {nats} MiB | | | | daemon ≤ 200 MiB |"
@@ -121,7 +126,7 @@ fn scatter(n: usize) -> usize {
 async fn ask(client: &mut crate::http::Client, path: impl Fn(usize) -> String) -> Result<Stats, Failure> {
     let mut samples = Vec::with_capacity(SAMPLES);
     for n in 0..SAMPLES {
-        let path = format!("{PREFIX}{}", path(n));
+        let path = path(n);
         let begun = Instant::now();
         let (status, body) = client.request("GET", &path, "").await?;
         samples.push(begun.elapsed());

@@ -16,7 +16,7 @@ use edgestack_log::{ChainHead, Log, memory::MemoryLog, side::MemorySideLog};
 use edgestack_model::{
     Actor, Command, Id, World,
     image::{ImageCommand, ImageContent, ImageReport, ImageState},
-    node::{Capacity, Hypervisor, NodeCommand, NodeFacts, NodeReport},
+    node::{Capacity, Hypervisor, NodeCommand, NodeFacts, NodeReport, PortRange},
     vm::{Instance, Power, Target, Vm, VmCommand, VmReport},
     volume::{VolumeCommand, VolumeReport, VolumeState},
     webhook::{AllowList, NotAllowed, TargetUrl, Webhook},
@@ -317,7 +317,7 @@ fn node_facts() -> NodeFacts {
         },
         capacity,
         allocatable: capacity,
-        ssh_ports: (22000, 32000),
+        ssh_ports: PortRange { first: 22000, last: 32000 },
     }
 }
 

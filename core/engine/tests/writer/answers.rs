@@ -9,7 +9,7 @@ use edgestack_log::{
 };
 use edgestack_model::{
     Command,
-    node::{Capacity, Hypervisor, NodeCommand, NodeFacts, NodeReport},
+    node::{Capacity, Hypervisor, NodeCommand, NodeFacts, NodeReport, PortRange},
 };
 use futures::future::join_all;
 
@@ -33,7 +33,7 @@ fn an_inventory(node: &str) -> Command {
         },
         capacity: has,
         allocatable: has,
-        ssh_ports: (1024, 2048),
+        ssh_ports: PortRange { first: 1024, last: 2048 },
     };
     Command::Node(NodeCommand::Report(NodeReport::Inventory { name: node.parse().unwrap(), facts: Box::new(facts) }))
 }

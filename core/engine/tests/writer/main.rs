@@ -5,5 +5,6 @@ mod answers;
 mod damage;
 mod faults;
 mod leases;
+mod newer_events;
 mod site;
 mod two_writers;

@@ -53,7 +53,9 @@ pub struct LogRelease {
 }
 
 /// What a node is and has.
+// Version 1 of the events that carry it has the schema of the plain name.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "NodeFactsV2")]
 pub struct NodeFacts {
     /// Its IP addresses.
     pub addresses: Vec<String>,
@@ -69,8 +71,17 @@ pub struct NodeFacts {
     pub capacity: Capacity,
     /// What VMs may take in all, overcommit counted in.
     pub allocatable: Capacity,
-    /// Loopback ports for the SSH forwards of VMs with a user-mode NIC: first and last.
-    pub ssh_ports: (u16, u16),
+    /// Loopback ports for the SSH forwards of VMs with a user-mode NIC.
+    pub ssh_ports: PortRange,
+}
+
+/// A range of ports. It has none when its last comes before its first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct PortRange {
+    /// The first.
+    pub first: u16,
+    /// The last, also in it.
+    pub last: u16,
 }
 
 /// What runs a node's VMs.

@@ -16,7 +16,7 @@ use crate::{
     Event, Generation, Given, Id, Name, World,
     event::Fact,
     flavor::Shape,
-    node::{Capacity, Node},
+    node::{Capacity, Node, PortRange},
     vm::{Placement, VmEvent, VmSpec},
     volume::{VolumeEvent, VolumeSpec},
     waiting::{FailedAttempt, Failure},
@@ -125,7 +125,7 @@ fn free_if_taken(world: &World, node: &Node, spec: &VmSpec) -> Result<u64, Strin
     let free_memory_mib = room("MiB of memory", shape.memory_mib, has.memory_mib, used.memory_mib)?;
     room("GiB of disk", shape.disk_gib, has.disk_gib, used.disk_gib)?;
     if free_ssh_port(world, node, None).is_none() {
-        let (first, last) = node.facts.ssh_ports;
+        let PortRange { first, last } = node.facts.ssh_ports;
         return Err(format!("all its SSH ports {first}-{last} are taken"));
     }
     Ok(free_memory_mib)
@@ -205,7 +205,7 @@ fn free_ssh_port(world: &World, node: &Node, after: Option<u16>) -> Option<u16> 
         .filter(|placement| placement.node == node.id)
         .map(|placement| placement.ssh_port)
         .collect();
-    let (first, last) = node.facts.ssh_ports;
+    let PortRange { first, last } = node.facts.ssh_ports;
     let from = after.and_then(|port| port.checked_add(1)).filter(|port| *port <= last).unwrap_or(first);
     (from..=last).chain(first..from).find(|port| !taken.contains(port) || planted::is(Bug::PortGivenTwice))
 }

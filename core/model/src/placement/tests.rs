@@ -6,7 +6,7 @@ use crate::{
     builders::*,
     flavor::{HugePages, Shape},
     meta::MetaChange,
-    node::{Capacity, NodeCommand, NodeFacts},
+    node::{Capacity, NodeCommand, NodeFacts, PortRange},
     vm::{CreateVm, State, StoppedHow, VmCommand},
 };
 
@@ -48,7 +48,7 @@ fn each_reason_to_pass_a_node_over_is_told() {
     assert_eq!(passed_over(&mut site, a_vm("web")), "it is not ready: nothing was heard for 10 s");
 
     let mut site = a_world();
-    site.has(an_inventory("edge-1", NodeFacts { ssh_ports: (22000, 22001), ..a_node() }));
+    site.has(an_inventory("edge-1", NodeFacts { ssh_ports: PortRange { first: 22000, last: 22001 }, ..a_node() }));
     site.has(a_vm("a"));
     site.has(a_vm("b"));
     assert_eq!(passed_over(&mut site, a_vm("web")), "all its SSH ports 22000-22001 are taken");
@@ -167,7 +167,7 @@ fn a_waiting_vm_is_looked_at_again_with_longer_pauses_and_placed_as_soon_as_it_f
 #[test]
 fn ports_are_one_vms_each_on_a_node_and_free_again_after_it() {
     let mut site = a_world();
-    site.has(an_inventory("edge-1", NodeFacts { ssh_ports: (22000, 22002), ..a_node() }));
+    site.has(an_inventory("edge-1", NodeFacts { ssh_ports: PortRange { first: 22000, last: 22002 }, ..a_node() }));
     let port = |site: &Site, vm: &str| site.vm(vm).placement.as_ref().unwrap().ssh_port;
     for (vm, expect) in [("a", 22000), ("b", 22001), ("c", 22002)] {
         site.has(a_vm(vm));

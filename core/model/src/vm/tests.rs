@@ -419,7 +419,10 @@ fn a_vm_whose_ports_are_all_taken_backs_off_with_the_reason() {
         let mut site = a_world();
         site.has(a_vm("web"));
         site.has(site.told_of_root("web", VolumeReport::Created));
-        site.has(an_inventory("edge-1", crate::node::NodeFacts { ssh_ports: ports, ..a_node() }));
+        site.has(an_inventory(
+            "edge-1",
+            crate::node::NodeFacts { ssh_ports: crate::node::PortRange { first: ports.0, last: ports.1 }, ..a_node() },
+        ));
         check(&site, site.told("web", VmReport::SshPortTaken { port: 22000 }), Ok(expect));
         site.has(site.told("web", VmReport::SshPortTaken { port: 22000 }));
         let waiting = site.vm("web").waiting(&site.world).unwrap();

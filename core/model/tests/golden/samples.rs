@@ -11,7 +11,7 @@ use edgestack_model::{
     image::{DiskFormat, ImageContent, ImageSource, ImageSpec, Visibility},
     keypair::PublicKey,
     meta::MetaChange,
-    node::{Capacity, Hypervisor, NodeFacts},
+    node::{Capacity, Hypervisor, NodeFacts, PortRange},
     orphan::{Artifact, ArtifactKind, ImageRecord, Record, VmRecord},
     placement::PassedOver,
     sealed::SealedText,
@@ -296,7 +296,7 @@ fn nodes() -> Vec<(&'static str, Fact)> {
         },
         capacity: has,
         allocatable: Capacity { vcpus: 32, ..has },
-        ssh_ports: (22000, 22999),
+        ssh_ports: PortRange { first: 22000, last: 22999 },
     };
     let plain = [
         NodeEvent::NodeRegistered { facts: facts.clone() },

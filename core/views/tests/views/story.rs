@@ -13,7 +13,7 @@ use edgestack_model::{
     idempotency::IdempotencyClaim,
     image::{DiskFormat, ImageCommand, ImageContent, ImageReport, ImageSource, ImageSpec, Visibility},
     meta::MetaChange,
-    node::{Capacity, Hypervisor, NodeCommand, NodeFacts, NodeReport},
+    node::{Capacity, Hypervisor, NodeCommand, NodeFacts, NodeReport, PortRange},
     vm::{CreateVm, Instance, RunStrategy, VmCommand, VmReport},
     volume::{VolumeCommand, VolumeReport},
 };
@@ -274,7 +274,7 @@ fn an_inventory(node: &str) -> Command {
         },
         capacity: has,
         allocatable: has,
-        ssh_ports: (1024, 2048),
+        ssh_ports: PortRange { first: 1024, last: 2048 },
     };
     Command::Node(NodeCommand::Report(NodeReport::Inventory { name: node.parse().unwrap(), facts: Box::new(facts) }))
 }

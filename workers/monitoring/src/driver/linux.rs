@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, path::PathBuf, process::Stdio};
 
 use async_trait::async_trait;
-use edgestack_model::node::{Capacity, Hypervisor, NodeFacts};
+use edgestack_model::node::{Capacity, Hypervisor, NodeFacts, PortRange};
 use edgestack_pool::DriverError;
 
 use super::NodeDriver;
@@ -25,7 +25,7 @@ pub struct LinuxDriverConfig {
     /// vCPUs that VMs may have for each CPU.
     pub cpu_overcommit: u64,
     /// Loopback ports for SSH forwards: first and last.
-    pub ssh_ports: (u16, u16),
+    pub ssh_ports: PortRange,
 }
 
 /// Looks at this machine.

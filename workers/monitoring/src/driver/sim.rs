@@ -1,7 +1,7 @@
 //! A simulated node, which says so.
 
 use async_trait::async_trait;
-use edgestack_model::node::{Capacity, Hypervisor, NodeFacts};
+use edgestack_model::node::{Capacity, Hypervisor, NodeFacts, PortRange};
 use edgestack_pool::DriverError;
 
 use super::NodeDriver;
@@ -36,7 +36,7 @@ impl NodeDriver for SimDriver {
             },
             capacity: self.allocatable,
             allocatable: self.allocatable,
-            ssh_ports: (1024, u16::MAX),
+            ssh_ports: PortRange { first: 1024, last: u16::MAX },
         })
     }
 }
