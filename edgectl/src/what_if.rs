@@ -290,7 +290,8 @@ mod tests {
     use super::*;
 
     /// Verbs of commands that read, or that change nothing on the site.
-    const READING: [&str; 15] = [
+    const READING: [&str; 16] = [
+        "archive",
         "list",
         "show",
         "watch",

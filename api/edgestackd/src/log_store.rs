@@ -18,6 +18,7 @@ use crate::{
     archiving::{self, JetStreamStore},
     failure::Failure,
     options::{Options, Role},
+    permit::Permit,
     release, signed_head, state_folder,
 };
 
@@ -92,13 +93,23 @@ pub async fn open(options: &Options, root: &Path, signing: &SigningKey) -> Resul
         }
     }
     let log = Arc::new(log);
-    let (mut unrepaired, mut held) = (None, None);
+    let (mut unrepaired, mut held, mut permits) = (None, None, None);
     let repairer = if options.has(Role::Engine) {
         let archive = archiving::open(&state_folder::archive(root)).await?;
         let store = server.as_ref().map(|server| -> Arc<dyn edgestack_archive::LogStore> {
             Arc::new(JetStreamStore { log: log.clone(), keeper: server.store_keeper() })
         });
         signed_head::check_release(&archive, signing).await?;
+        if server.is_none() {
+            let permit = Permit {
+                live: log.clone(),
+                archive: archive.clone(),
+                site: options.site.to_string(),
+                signing: signing.clone(),
+            };
+            permit.at_start().await?;
+            permits = Some(permit);
+        }
         let whole = WholeLog::new(log.clone(), archive.clone());
         held = Some(whole.clone());
         let repairer = Repairer { archive, log: Arc::new(whole), store };
@@ -184,6 +195,9 @@ pub async fn open(options: &Options, root: &Path, signing: &SigningKey) -> Resul
         None => drop(tokio::spawn(mend_when_repaired(shared.clone(), replica.clone(), LOOK_FOR_REPAIR))),
     }
     tokio::spawn(verify_on_a_timer(shared.clone(), replica.clone(), VERIFY_EVERY));
+    if let Some(permit) = permits {
+        tokio::spawn(permit.run(replica.clone()));
+    }
     let archive = repairer.map(|repairer| repairer.archive);
     Ok(LogStore { server, credentials, log, whole: shared, held, archive, views, replica })
 }

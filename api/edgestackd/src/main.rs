@@ -10,6 +10,7 @@ mod guest_access;
 mod join;
 mod log_store;
 mod options;
+mod permit;
 mod release;
 mod restore;
 mod signals;

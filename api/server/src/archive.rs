@@ -81,7 +81,8 @@ async fn last_before(site: &Site, text: &str) -> Result<LogRelease, Failure> {
     };
     let last = site.app.replica.head().sequence;
     if through == 0 || through >= last {
-        return Err(wrong(format!("nothing would leave, or all: the log has the commits 1 to {last}")));
+        let text = format!("nothing would leave, or all: the log has the commits 1 to {last}");
+        return Err(Failure::new(&codes::WRONG_STATE, text).field("before"));
     }
     let stored = timeline.stored(through, 1).await.map_err(failed)?;
     let missing = || Failure::internal(format!("commit {through} is not in the log"));

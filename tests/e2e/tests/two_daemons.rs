@@ -4,7 +4,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use edgestack_e2e::{Api, Joined, PATIENCE, Site, eventually};
+use edgestack_e2e::{Api, Joined, PATIENCE, Site, edgestackd, eventually, run_edgectl::works};
 use futures::future::join_all;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
@@ -193,6 +193,41 @@ async fn what_one_does_is_taken_over_when_it_is_killed_or_paused() {
     joined.up().await;
     joined.api().post("vms", &a_vm("d")).await.accepted();
     await_vm(joined.api(), "d", "running").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_has_left_the_live_log_is_in_the_archive_of_each() {
+    let test = "what_has_left_the_live_log_is_in_the_archive_of_each";
+    let Some((site, mut joined)) = start(test).await else { return };
+    for number in 0..30 {
+        let flavor = json!({"name": format!("f{number}"), "vcpus": 1, "memory_mib": 64, "disk_gib": 1});
+        assert_eq!(site.api().post("flavors", &flavor).await.status, 201);
+    }
+    works(&site, &["archive", "--before", "20", "--reason", "the disk is small"]);
+    let both = async |api: &Api, name: &str| {
+        eventually("a command is taken", PATIENCE, async || {
+            let flavor = json!({"name": name, "vcpus": 1, "memory_mib": 64, "disk_gib": 1});
+            let reply = api.post("flavors", &flavor).await;
+            if reply.status == 201 { Ok(()) } else { Err(reply.text) }
+        })
+        .await;
+        let verified = api.get("flavors?at=15&limit=1000").await;
+        assert!(!verified["items"].as_array().unwrap().is_empty(), "{verified}");
+    };
+    both(joined.api(), "a").await;
+    both(site.api(), "b").await;
+    joined.daemon.kill();
+    joined.up().await;
+    both(joined.api(), "c").await;
+    assert!(!joined.daemon.log().contains("ALARM"), "{}", joined.daemon.log());
+
+    // Who comes now has no archive, and is told where it is.
+    let ticket = Joined::ticket(&site);
+    let folder = site.folder().join("late");
+    let arguments = ["--state-dir", &folder.to_string_lossy(), "--node", "late", "--listen", "127.0.0.1:0", "--join"];
+    let output = std::process::Command::new(edgestackd()).args(arguments).arg(&ticket).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && said.contains("copy the folder archive"), "{said}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -66,7 +66,7 @@ impl Process {
 
     fn lease(&self) -> Lease {
         let world = self.site.replica.world();
-        Lease::clone(world.lease(&"work".parse().unwrap()).expect("a lease that was taken"))
+        Lease::clone(world.lease(&"work".parse().unwrap()).unwrap())
     }
 
     async fn write_under(&self, epoch: u64, name: &str) -> Result<edgestack_engine::Outcome, SubmitError> {

@@ -15,7 +15,7 @@ pub fn check(evidence: &Evidence) -> Result<(), String> {
         if ["scheduler", "overseer"].contains(&who.as_str()) {
             let lease = who.parse().ok().and_then(|name| world.lease(&name));
             let holder = lease.and_then(|lease| lease.holder.as_ref());
-            if !holder.is_some_and(|holder| *from == format!("edgestackd on {}", holder.node)) {
+            if holder.is_none_or(|holder| *from != format!("edgestackd on {}", holder.node)) {
                 let sequence = commit.sequence;
                 return Err(format!("commit {sequence}: {who}, {from}, wrote, and the lease is {holder:?}'s"));
             }
