@@ -161,7 +161,7 @@ async fn connect(options: &Options, generation: u64) -> Result<(Live, Arc<Notify
         }
         async {}
     })
-    .connect(address)
+    .connect(address.split(',').collect::<Vec<_>>())
     .await
     .map_err(|error| Cause::with_source("can't connect to NATS", error))?;
     let context = ContextBuilder::new()
@@ -173,7 +173,7 @@ async fn connect(options: &Options, generation: u64) -> Result<(Live, Arc<Notify
     Ok((Live { client, context, generation }, lost))
 }
 
-/// `nats://user:password@host:port` in its parts: async-nats uses what is in a URL for nothing but its logs.
+/// `nats://user:password@host:port,host:port` in its parts, the addresses still as one: async-nats uses what is in a URL for nothing but its logs.
 pub(super) fn split_url(url: &str) -> Result<(String, Option<String>, Option<String>), Cause> {
     let rest = url.strip_prefix("nats://").ok_or_else(|| Cause::new("a NATS URL must start with nats://"))?;
     let Some((login, address)) = rest.rsplit_once('@') else {

@@ -45,7 +45,8 @@ use places::Places;
 /// How to reach the log, and how patient to be.
 #[derive(Clone)]
 pub struct Options {
-    /// `nats://user:password@host:port`, as [`Credentials::url`] gives it.
+    /// `nats://user:password@host:port`, as [`Credentials::url`] gives it. Of a cluster all servers are named, with commas
+    /// between (`…@host:port,host:port`): when one is lost, another is taken.
     pub url: String,
     /// Whom the URL's user stands for; only [`Role::Engine`] may append.
     pub role: Role,

@@ -251,7 +251,9 @@ impl JetStreamLog {
     ) -> BoxFuture<'static, ()> {
         Box::pin(async move {
             let outcome = match ack.await {
-                Ok(ack) if ack.duplicate || ack.sequence != place => {
+                // A replicated stream looks for the id before the sequence: a commit that comes again is told where it is.
+                // At the very place that was wanted it is ours, stored before: a place and its last commit fix the rest.
+                Ok(ack) if ack.sequence != place => {
                     let why = format!("the last commit of the message is already stored, in message {}", ack.sequence);
                     Err(AppendError::Refused(Cause::new(why)))
                 }

@@ -204,7 +204,7 @@ async fn read_servers(monitor_url: &str, holders: &[String]) -> Result<BTreeMap<
         .user_and_password(user.unwrap_or_default(), password.unwrap_or_default())
         .name(format!("edgestack {}", Role::Monitor))
         .custom_inbox_prefix(Role::Monitor.inbox())
-        .connect(address)
+        .connect(address.split(',').collect::<Vec<_>>())
         .await
         .map_err(|error| PromiseError::Server(Cause::with_source("can't connect to NATS", error)))?;
     let mut servers = BTreeMap::new();
