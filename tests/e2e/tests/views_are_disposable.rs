@@ -167,6 +167,14 @@ async fn views_that_were_damaged_come_back_the_same() {
 fn assert_same(before: &BTreeMap<String, String>, after: &BTreeMap<String, String>) {
     assert_eq!(before.keys().collect::<Vec<_>>(), after.keys().collect::<Vec<_>>());
     for (path, answer) in before {
-        assert_eq!(answer, &after[path], "{path}");
+        assert_eq!(of_any_start(answer), of_any_start(&after[path]), "{path}");
+    }
+}
+
+/// A list's answer without its last word, how long the log is: each start takes leases.
+fn of_any_start(answer: &str) -> &str {
+    match answer.rsplit_once(",\"sequence\":") {
+        Some((told, length)) if length.trim_end_matches('}').bytes().all(|byte| byte.is_ascii_digit()) => told,
+        Some(_) | None => answer,
     }
 }
