@@ -51,6 +51,9 @@ pub enum Failure {
     /// The second copy of the log cannot be opened.
     #[error("the archive of the log cannot be opened")]
     Archive(#[from] edgestack_archive::ArchiveError),
+    /// The store of the archive cannot be set up.
+    #[error(transparent)]
+    ArchiveStore(#[from] edgestack_archive::S3Error),
     /// It is not known whether the log lacks something.
     #[error("the log and its archive cannot be compared")]
     Incomparable(#[from] edgestack_archive::CompareError),

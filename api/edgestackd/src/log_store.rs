@@ -94,7 +94,7 @@ pub async fn open(options: &Options, root: &Path, signing: &SigningKey) -> Resul
     let log = Arc::new(log);
     let (mut unrepaired, mut held) = (None, None);
     let repairer = if options.has(Role::Engine) {
-        let archive = archiving::open(&state_folder::archive(root)).await?;
+        let archive = archiving::open(&state_folder::archive(root), options).await?;
         let store = server.as_ref().map(|server| -> Arc<dyn edgestack_archive::LogStore> {
             Arc::new(JetStreamStore { log: log.clone(), keeper: server.store_keeper() })
         });

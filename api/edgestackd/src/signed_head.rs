@@ -88,7 +88,12 @@ pub async fn keep(archive: Arc<Archive>, site: String, key: SigningKey) {
         let head_signed = SignedHead::sign(&key, site.clone(), head.sequence, head.hash_hex(), Utc::now());
         // Texts and a number: nothing that JSON could refuse.
         let text = serde_json::to_vec(&head_signed).unwrap_or_default();
-        match archive.put_signed_head(text).await {
+        // Where the store is elsewhere, what is signed there is there as well.
+        let put = match archive.copy_open().await {
+            Ok(()) => archive.put_signed_head(text).await,
+            Err(error) => Err(error),
+        };
+        match put {
             Ok(()) => signed = Some(head),
             Err(error) => tracing::warn!(
                 error = error_chain(&error),
