@@ -98,6 +98,7 @@ pub async fn open(options: &Options, root: &Path, signing: &SigningKey) -> Resul
         let store = server.as_ref().map(|server| -> Arc<dyn edgestack_archive::LogStore> {
             Arc::new(JetStreamStore { log: log.clone(), keeper: server.store_keeper() })
         });
+        signed_head::check_owner(&archive, signing).await?;
         signed_head::check_release(&archive, signing).await?;
         let whole = WholeLog::new(log.clone(), archive.clone());
         held = Some(whole.clone());

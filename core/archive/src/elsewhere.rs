@@ -98,6 +98,11 @@ pub(crate) async fn take_copy(store: &dyn ObjectStore, open: &mut OpenSegment) -
 }
 
 impl Archive {
+    /// Whether closed segments are in a store that is reached over a network.
+    pub fn is_elsewhere(&self) -> bool {
+        self.options.elsewhere
+    }
+
     /// Where the store is elsewhere: puts a copy of the open segment into it, in the place of the one before.
     ///
     /// # Errors

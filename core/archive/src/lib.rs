@@ -79,6 +79,9 @@ pub enum ArchiveError {
         #[source]
         source: object_store::Error,
     },
+    /// The store knows us not, or lets us not.
+    #[error("the archive's store refuses its keys; correct AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, in the environment or in the file of --archive-settings, and let them read, write and list there")]
+    Keys(#[source] object_store::Error),
     /// A commit does not chain on what the archive holds.
     #[error("the archive is damaged, or was given a commit that does not follow")]
     Damaged(#[from] Damage),
@@ -172,7 +175,7 @@ impl Archive {
         let lock = lock(folder)?;
         let found = match look(&*store).await {
             Err(error @ ArchiveError::Store { .. }) if options.elsewhere => {
-                let Some(known) = elsewhere::recall(folder) else { return Err(error) };
+                let Some(known) = elsewhere::recall(folder) else { return Err(told_of_store(error)) };
                 tracing::error!(
                     error = edgestack_engine::error_chain(&error),
                     "ALARM: the archive's store can't be reached; what is archived stays on this machine until it can, and what has left the log can't be shown"
@@ -368,6 +371,16 @@ fn lock(folder: &Path) -> Result<std::fs::File, ArchiveError> {
         Ok(()) => Ok(file),
         Err(rustix::io::Errno::WOULDBLOCK) => Err(ArchiveError::Held { path: folder.to_owned() }),
         Err(errno) => Err(failed(errno.into())),
+    }
+}
+
+fn told_of_store(error: ArchiveError) -> ArchiveError {
+    use object_store::Error::{PermissionDenied, Unauthenticated};
+    match error {
+        ArchiveError::Store { source: source @ (PermissionDenied { .. } | Unauthenticated { .. }), .. } => {
+            ArchiveError::Keys(source)
+        }
+        other => other,
     }
 }
 
