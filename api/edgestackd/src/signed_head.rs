@@ -5,8 +5,8 @@
 
 use std::{sync::Arc, time::Duration};
 
-use chrono::Utc;
 use bytes::Bytes;
+use chrono::Utc;
 use edgestack_archive::{Archive, ArchiveError};
 use edgestack_backup::{SignedHead, SigningKey};
 use edgestack_engine::error_chain;
@@ -64,7 +64,10 @@ pub async fn check(archive: &Archive, log: &dyn Log, key: &SigningKey) -> Result
 fn there(found: Result<Option<Bytes>, ArchiveError>, archive: &Archive) -> Result<Option<Bytes>, Failure> {
     match found {
         Err(error @ ArchiveError::Store { .. }) if archive.is_elsewhere() => {
-            tracing::warn!(error = error_chain(&error), "what was signed can't be compared with the archive's store now");
+            tracing::warn!(
+                error = error_chain(&error),
+                "what was signed can't be compared with the archive's store now"
+            );
             Ok(None)
         }
         found => Ok(found?),

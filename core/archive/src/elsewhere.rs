@@ -75,7 +75,9 @@ pub(crate) async fn take_copy(store: &dyn ObjectStore, open: &mut OpenSegment) -
         Err(error) => return Err(failed(error)),
     };
     let Ok(lines) = zstd::stream::decode_all(&bytes[..]) else {
-        tracing::error!("the copy of the open segment in the archive's store is damaged; the log is asked for its commits");
+        tracing::error!(
+            "the copy of the open segment in the archive's store is damaged; the log is asked for its commits"
+        );
         return Ok(());
     };
     let (mut head, mut commits) = (open.head(), vec![]);
@@ -91,7 +93,11 @@ pub(crate) async fn take_copy(store: &dyn ObjectStore, open: &mut OpenSegment) -
         commits.push(commit);
     }
     if let (Some(first), Some(last)) = (commits.first(), commits.last()) {
-        tracing::warn!(first = first.sequence, last = last.sequence, "the archive takes over what the copy of its open segment has beyond the local one");
+        tracing::warn!(
+            first = first.sequence,
+            last = last.sequence,
+            "the archive takes over what the copy of its open segment has beyond the local one"
+        );
         open.append(&commits).await?;
     }
     Ok(())

@@ -80,7 +80,9 @@ pub enum ArchiveError {
         source: object_store::Error,
     },
     /// The store knows us not, or lets us not.
-    #[error("the archive's store refuses its keys; correct AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, in the environment or in the file of --archive-settings, and let them read, write and list there")]
+    #[error(
+        "the archive's store refuses its keys; correct AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, in the environment or in the file of --archive-settings, and let them read, write and list there"
+    )]
     Keys(#[source] object_store::Error),
     /// A commit does not chain on what the archive holds.
     #[error("the archive is damaged, or was given a commit that does not follow")]
@@ -320,7 +322,12 @@ impl Archive {
         let index = segment::read_index(&*self.store, first, last).await?;
         let commits = segment::read(&*self.store, &index, first, usize::MAX).await?;
         if segment::check(&index, &commits)? != head {
-            return Err(segment_error(first, last, "it reads back as something else: another process writes to this place, too, or the store is broken".to_owned()));
+            return Err(segment_error(
+                first,
+                last,
+                "it reads back as something else: another process writes to this place, too, or the store is broken"
+                    .to_owned(),
+            ));
         }
         Ok(Arc::new(index))
     }

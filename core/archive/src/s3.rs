@@ -122,7 +122,10 @@ mod tests {
         assert!(settings_of(file.path()).unwrap_err().to_string().contains("chmod 0600"));
         set(0o600);
         let found = settings_of(file.path()).unwrap();
-        assert_eq!(found, [("AWS_REGION", "eu-1"), ("AWS_SECRET_ACCESS_KEY", "a=b")].map(|(n, v)| (n.into(), v.into())));
+        assert_eq!(
+            found,
+            [("AWS_REGION", "eu-1"), ("AWS_SECRET_ACCESS_KEY", "a=b")].map(|(n, v)| (n.into(), v.into()))
+        );
         std::fs::write(file.path(), "no setting").unwrap();
         assert!(settings_of(file.path()).unwrap_err().to_string().contains("line 1"));
     }

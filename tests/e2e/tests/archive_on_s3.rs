@@ -39,7 +39,8 @@ impl S3 {
             .expect("moto starts; EDGESTACK_PYTHON needs tests/e2e/requirements.txt");
         let s3 = Self { child, port };
         eventually("a bucket is made", PATIENCE, async || {
-            let made = reqwest::Client::new().put(s3.url(BUCKET)).header("Host", "s3.us-east-1.amazonaws.com").send().await;
+            let made =
+                reqwest::Client::new().put(s3.url(BUCKET)).header("Host", "s3.us-east-1.amazonaws.com").send().await;
             match made {
                 Ok(made) if made.status().is_success() => Ok(()),
                 other => Err(format!("{other:?}")),
@@ -138,7 +139,8 @@ fn is_whole(site: &Site) {
     assert!(replayed.contains("byte for byte"), "{replayed}");
 }
 
-#[tokio::test]
+// edgectl is waited for while the way to the store carries bytes.
+#[tokio::test(flavor = "multi_thread")]
 async fn closed_segments_lie_in_the_store_and_a_lost_machine_comes_back_from_it() {
     let test = "closed_segments_lie_in_the_store_and_a_lost_machine_comes_back_from_it";
     let Some(s3) = S3::start(test, &[]).await else { return };
