@@ -180,6 +180,7 @@ async fn closed_segments_lie_in_the_store_and_a_lost_machine_comes_back_from_it(
     })
     .await;
     is_whole(&site);
+    assert!(!site.log().contains("segment of the archive is damaged"), "what is away is not damaged");
     works(&site, &["archive", "--before", "50", "--reason", "it is back"]);
     is_whole(&site);
 
@@ -195,7 +196,9 @@ async fn closed_segments_lie_in_the_store_and_a_lost_machine_comes_back_from_it(
     }
     site.up().await;
     site.await_node().await;
-    assert_eq!(flavors(&site).await, FLAVORS + 2, "all that was in closed segments is back");
+    // The last two are in the open segment, whose copy is made each minute.
+    let back = flavors(&site).await;
+    assert!((FLAVORS..=FLAVORS + 2).contains(&back), "all that was in closed segments is back: {back}");
     add(&site, "on-the-new-machine").await;
     is_whole(&site);
 }
