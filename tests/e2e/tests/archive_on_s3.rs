@@ -153,9 +153,12 @@ async fn closed_segments_lie_in_the_store_and_a_lost_machine_comes_back_from_it(
         add(&site, &format!("f{number}")).await;
     }
     works(&site, &["archive", "--before", "40", "--reason", "a small disk"]);
-    let objects = s3.objects().await;
     for name in ["sites/one/segments/00000000000000000001-", "sites/one/released.json", "sites/one/head.json"] {
-        assert!(objects.contains(name), "{objects}");
+        eventually(&format!("{name} is in the store"), PATIENCE, async || {
+            let objects = s3.objects().await;
+            if objects.contains(name) { Ok(()) } else { Err(objects) }
+        })
+        .await;
     }
     assert!(!site.state().join("archive/segments").exists(), "no segment is here");
     is_whole(&site);
