@@ -40,10 +40,10 @@ ensure_schemathesis() {
     fi
 }
 
-# The Python that runs docs/examples: one environment for each set of requirements.
+# The Python that runs docs/examples, and an S3 server for tests: one environment for each set of requirements.
 example_python() {
     local requirements
-    requirements=$(sha256sum "$REPOSITORY/docs/examples/requirements.txt")
+    requirements=$(cat "$REPOSITORY/docs/examples/requirements.txt" "$REPOSITORY/tests/e2e/requirements.txt" | sha256sum)
     printf '%s/examples-%.12s/bin/python3\n' "$(cache_dir)" "$requirements"
 }
 
@@ -51,9 +51,10 @@ ensure_example_python() {
     local python dir
     python=$(example_python)
     dir=${python%/bin/python3}
-    if ! "$python" -c 'import jsonschema, nats' 2>/dev/null; then
+    if ! "$python" -c 'import jsonschema, moto.server, nats' 2>/dev/null; then
         /usr/bin/python3 -m venv --clear "$dir"
-        "$dir/bin/pip" install --disable-pip-version-check --requirement "$REPOSITORY/docs/examples/requirements.txt"
+        "$dir/bin/pip" install --disable-pip-version-check --requirement "$REPOSITORY/docs/examples/requirements.txt" \
+            --requirement "$REPOSITORY/tests/e2e/requirements.txt"
     fi
 }
 

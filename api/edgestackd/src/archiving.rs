@@ -3,24 +3,30 @@
 use std::{path::Path, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use edgestack_archive::{Archive, LogStore, Options as ArchiveOptions};
+use edgestack_archive::{Archive, LogStore, Options as ArchiveOptions, s3, settings_of};
 use edgestack_engine::error_chain;
 use edgestack_log::{
     Log as _, LogError,
     jetstream::{JetStreamLog, StoreKeeper},
 };
 
-use crate::{failure::Failure, log_store::REPLICAS};
+use crate::{failure::Failure, log_store::REPLICAS, options::Options};
 
 /// How long a nats-server with a new store may take until its stream can be made.
 const STREAM_PATIENCE: Duration = Duration::from_secs(30);
 
-/// Opens the archive in its folder.
+/// Opens the archive: the open segment in its folder, closed ones there or in the store that the command line names.
 ///
 /// # Errors
-/// [`Failure::Archive`].
-pub async fn open(folder: &Path) -> Result<Arc<Archive>, Failure> {
-    Ok(Arc::new(Archive::open_local(folder, ArchiveOptions::default()).await?))
+/// [`Failure::Archive`], [`Failure::ArchiveStore`].
+pub async fn open(folder: &Path, options: &Options) -> Result<Arc<Archive>, Failure> {
+    let Some(address) = &options.archive else {
+        return Ok(Arc::new(Archive::open_local(folder, ArchiveOptions::default()).await?));
+    };
+    let settings = options.archive_settings.as_deref().map(settings_of).transpose()?.unwrap_or_default();
+    let store = s3(address, &settings)?;
+    let options = ArchiveOptions { elsewhere: true, ..ArchiveOptions::default() };
+    Ok(Arc::new(Archive::open(folder, store, options).await?))
 }
 
 /// The JetStream folder of a nats-server that this process runs.

@@ -51,6 +51,19 @@ pub enum Failure {
     /// The second copy of the log cannot be opened.
     #[error("the archive of the log cannot be opened")]
     Archive(#[from] edgestack_archive::ArchiveError),
+    /// The archive's store holds another site's log.
+    #[error(
+        "the place that --archive names is that of a site \"{site}\" with another key ({public_key}): give this site a prefix of its own; or, if it is that site on a new machine, bring its folder secrets back first"
+    )]
+    ForeignArchive {
+        /// What the other one calls itself.
+        site: String,
+        /// The key that has signed there.
+        public_key: String,
+    },
+    /// The store of the archive cannot be set up.
+    #[error(transparent)]
+    ArchiveStore(#[from] edgestack_archive::S3Error),
     /// It is not known whether the log lacks something.
     #[error("the log and its archive cannot be compared")]
     Incomparable(#[from] edgestack_archive::CompareError),

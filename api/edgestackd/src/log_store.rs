@@ -95,10 +95,11 @@ pub async fn open(options: &Options, root: &Path, signing: &SigningKey) -> Resul
     let log = Arc::new(log);
     let (mut unrepaired, mut held, mut permits) = (None, None, None);
     let repairer = if options.has(Role::Engine) {
-        let archive = archiving::open(&state_folder::archive(root)).await?;
+        let archive = archiving::open(&state_folder::archive(root), options).await?;
         let store = server.as_ref().map(|server| -> Arc<dyn edgestack_archive::LogStore> {
             Arc::new(JetStreamStore { log: log.clone(), keeper: server.store_keeper() })
         });
+        signed_head::check_owner(&archive, signing).await?;
         signed_head::check_release(&archive, signing).await?;
         if server.is_none() {
             let permit = Permit {

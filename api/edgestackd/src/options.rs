@@ -8,6 +8,7 @@ use std::{
 };
 
 use clap::Parser;
+use edgestack_archive::S3Address;
 use edgestack_backup::PublicKey;
 use edgestack_model::{Name, webhook::allow::Allowed};
 
@@ -33,6 +34,15 @@ pub struct Options {
     /// Restores only what this key signed.
     #[arg(long, value_name = "KEY", requires = "restore")]
     pub restore_signed_by: Option<PublicKey>,
+
+    /// Where closed segments of the archive are kept: s3://BUCKET[/PREFIX], a place of this site alone; the state folder if
+    /// absent. Endpoint, region and keys by the usual AWS_… variables, or --archive-settings.
+    #[arg(long, value_name = "URL", env = "EDGESTACK_ARCHIVE")]
+    pub archive: Option<S3Address>,
+
+    /// A file of mode 0600 with lines AWS_…=value, for the store of --archive.
+    #[arg(long, value_name = "FILE", requires = "archive")]
+    pub archive_settings: Option<PathBuf>,
 
     /// Where the API listens. Other than loopback only with --tls-cert and --tls-key.
     #[arg(long, default_value = "127.0.0.1:9080")]

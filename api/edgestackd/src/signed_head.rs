@@ -5,8 +5,9 @@
 
 use std::{sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use chrono::Utc;
-use edgestack_archive::Archive;
+use edgestack_archive::{Archive, ArchiveError};
 use edgestack_backup::{SignedHead, SigningKey};
 use edgestack_engine::error_chain;
 use edgestack_log::{ChainHead, Log, chain};
@@ -24,7 +25,7 @@ const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// # Errors
 /// [`Failure::SetBack`] when it doesn't.
 pub async fn check(archive: &Archive, log: &dyn Log, key: &SigningKey) -> Result<(), Failure> {
-    let Some(bytes) = archive.signed_head().await? else { return Ok(()) };
+    let Some(bytes) = there(archive.signed_head().await, archive)? else { return Ok(()) };
     let head: SignedHead = match serde_json::from_slice(&bytes) {
         Ok(head) => head,
         Err(error) => {
@@ -58,13 +59,45 @@ pub async fn check(archive: &Archive, log: &dyn Log, key: &SigningKey) -> Result
     })
 }
 
+/// What is in the archive's store. One that is reached over a network may be away at a start, and no start waits for it: what
+/// this machine remembers of it counts until it is back.
+fn there(found: Result<Option<Bytes>, ArchiveError>, archive: &Archive) -> Result<Option<Bytes>, Failure> {
+    match found {
+        Err(error @ ArchiveError::Store { .. }) if archive.is_elsewhere() => {
+            tracing::warn!(
+                error = error_chain(&error),
+                "what was signed can't be compared with the archive's store now"
+            );
+            Ok(None)
+        }
+        found => Ok(found?),
+    }
+}
+
+/// Before anything is taken from a store that others can reach, too: is it this site's?
+///
+/// # Errors
+/// [`Failure::ForeignArchive`].
+pub async fn check_owner(archive: &Archive, key: &SigningKey) -> Result<(), Failure> {
+    if !archive.is_elsewhere() {
+        return Ok(());
+    }
+    let Some(bytes) = there(archive.signed_head().await, archive)? else { return Ok(()) };
+    match serde_json::from_slice::<SignedHead>(&bytes) {
+        Ok(head) if head.verifies() && head.public_key != key.public() => {
+            Err(Failure::ForeignArchive { site: head.site, public_key: head.public_key.to_string() })
+        }
+        Ok(_) | Err(_) => Ok(()),
+    }
+}
+
 /// Before anything is read: whether this site has said that commits may leave the live log. A record that it has not signed
 /// counts for nothing: then the live log must hold them all, and is filled from the archive if it doesn't.
 ///
 /// # Errors
 /// [`Failure::Archive`].
 pub async fn check_release(archive: &Archive, key: &SigningKey) -> Result<(), Failure> {
-    let Some(bytes) = archive.release_record().await? else { return Ok(()) };
+    let Some(bytes) = there(archive.release_record().await, archive)? else { return Ok(()) };
     let signed = serde_json::from_slice::<SignedHead>(&bytes);
     if !signed.is_ok_and(|signed| signed.verifies() && signed.public_key == key.public()) {
         tracing::error!(
@@ -88,7 +121,12 @@ pub async fn keep(archive: Arc<Archive>, site: String, key: SigningKey) {
         let head_signed = SignedHead::sign(&key, site.clone(), head.sequence, head.hash_hex(), Utc::now());
         // Texts and a number: nothing that JSON could refuse.
         let text = serde_json::to_vec(&head_signed).unwrap_or_default();
-        match archive.put_signed_head(text).await {
+        // Where the store is elsewhere, what is signed there is there as well.
+        let put = match archive.copy_open().await {
+            Ok(()) => archive.put_signed_head(text).await,
+            Err(error) => Err(error),
+        };
+        match put {
             Ok(()) => signed = Some(head),
             Err(error) => tracing::warn!(
                 error = error_chain(&error),

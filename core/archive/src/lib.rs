@@ -15,6 +15,7 @@
 //! [`WholeLog`].
 
 mod compare;
+mod elsewhere;
 mod index;
 mod keeper;
 mod line;
@@ -23,6 +24,7 @@ mod open_segment;
 mod refill;
 mod released;
 mod repair;
+mod s3;
 mod segment;
 mod whole;
 
@@ -30,6 +32,7 @@ pub use compare::{CompareError, Standing, compare};
 pub use keeper::{KeepError, keep, salvage};
 pub use refill::{RefillError, copy, refill};
 pub use repair::{LogStore, Repairer, Unfit};
+pub use s3::{S3Address, S3Error, s3, settings_of};
 pub use whole::{NoAppends, WholeLog};
 
 use std::{
@@ -48,6 +51,8 @@ use open_segment::OpenSegment;
 
 /// The object with the last head that was signed; what it says is for who signs.
 const SIGNED_HEAD: &str = "head.json";
+/// How long a store that was away is left alone, with a segment that is to be closed.
+const STORE_AGAIN: std::time::Duration = std::time::Duration::from_secs(60);
 /// Where closed segments are in the store.
 const SEGMENTS: &str = "segments";
 
@@ -74,6 +79,11 @@ pub enum ArchiveError {
         #[source]
         source: object_store::Error,
     },
+    /// The store knows us not, or lets us not.
+    #[error(
+        "the archive's store refuses its keys; correct AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, in the environment or in the file of --archive-settings, and let them read, write and list there"
+    )]
+    Keys(#[source] object_store::Error),
     /// A commit does not chain on what the archive holds.
     #[error("the archive is damaged, or was given a commit that does not follow")]
     Damaged(#[from] Damage),
@@ -104,12 +114,14 @@ pub enum ArchiveError {
 pub struct Options {
     /// When the open segment is closed: at so many bytes of commits.
     pub segment_bytes: u64,
+    /// Whether the store is reached over a network: then it may be away for hours, and must survive this machine.
+    pub elsewhere: bool,
 }
 
 impl Default for Options {
     /// 16 MiB: some 20,000 commits, 2 MB packed; ten years at 10,000 commits a day are 1,800 segments.
     fn default() -> Self {
-        Self { segment_bytes: 16 << 20 }
+        Self { segment_bytes: 16 << 20, elsewhere: false }
     }
 }
 
@@ -128,6 +140,8 @@ struct Inner {
     /// Closed segments in order, without gaps.
     closed: Vec<Closed>,
     open: OpenSegment,
+    /// When the store, which was away, is tried again.
+    store_again: Option<tokio::time::Instant>,
 }
 
 /// A closed segment; its index is read when it is needed first.
@@ -161,29 +175,27 @@ impl Archive {
     /// [`ArchiveError`].
     pub async fn open(folder: &Path, store: Arc<dyn ObjectStore>, options: Options) -> Result<Self, ArchiveError> {
         let lock = lock(folder)?;
-        let released = released::read(&*store).await?;
-        let mut closed = list(&*store).await?;
-        let head = loop {
-            let Some(last) = closed.last_mut() else { break ChainHead::GENESIS };
-            match last_head(&*store, last).await {
-                Ok((head, index)) => {
-                    last.index = Some(Arc::new(index));
-                    break head;
-                }
-                Err(ArchiveError::Segment { name, why }) if last.first <= released.sequence => {
-                    let why = format!("{why}; its commits have left the log: bring the object back from a copy");
-                    return Err(ArchiveError::Segment { name, why });
-                }
-                Err(ArchiveError::Segment { name, why }) => {
-                    tracing::error!(%name, why, "ALARM: the archive's last segment is damaged; it is put aside and comes again from the log");
-                    put_aside(&*store, last.first, last.last).await?;
-                    closed.pop();
-                }
-                Err(error) => return Err(error),
+        let found = match look(&*store).await {
+            Err(error @ ArchiveError::Store { .. }) if options.elsewhere => {
+                let Some(known) = elsewhere::recall(folder) else { return Err(told_of_store(error)) };
+                tracing::error!(
+                    error = edgestack_engine::error_chain(&error),
+                    "ALARM: the archive's store can't be reached; what is archived stays on this machine until it can, and what has left the log can't be shown"
+                );
+                known
             }
+            found => found?,
         };
-        let open = OpenSegment::open(&folder.join("open"), head)?;
-        let (inner, released) = (Mutex::new(Inner { closed, open }), std::sync::Mutex::new(released));
+        let mut open = OpenSegment::open(&folder.join("open"), found.head)?;
+        if options.elsewhere {
+            elsewhere::remember(folder, &found)?;
+            match elsewhere::take_copy(&*store, &mut open).await {
+                Err(ArchiveError::Store { .. }) => {}
+                taken => taken?,
+            }
+        }
+        let (released, closed) = (std::sync::Mutex::new(found.released), found.closed);
+        let inner = Mutex::new(Inner { closed, open, store_again: None });
         Ok(Self { store, folder: folder.to_owned(), options, inner, released, _lock: lock })
     }
 
@@ -239,10 +251,27 @@ impl Archive {
             return Ok(());
         }
         inner.open.append(fresh).await?;
-        if inner.open.bytes() >= self.options.segment_bytes {
-            self.close_segment(inner).await?;
+        if inner.open.bytes() < self.options.segment_bytes
+            || inner.store_again.is_some_and(|again| tokio::time::Instant::now() < again)
+        {
+            return Ok(());
         }
-        Ok(())
+        match self.close_segment(inner).await {
+            // What is appended is synced here. It goes there when the store is back.
+            Err(error @ ArchiveError::Store { .. }) if self.options.elsewhere => {
+                inner.store_again = Some(tokio::time::Instant::now() + STORE_AGAIN);
+                tracing::error!(
+                    error = edgestack_engine::error_chain(&error),
+                    "ALARM: the archive's store takes no segment; it grows on this machine, and the store is tried again each minute"
+                );
+                Ok(())
+            }
+            closed => {
+                closed?;
+                inner.store_again = None;
+                Ok(())
+            }
+        }
     }
 
     /// Packs the open segment and begins another; for tests, and before the archive is carried elsewhere.
@@ -263,6 +292,10 @@ impl Archive {
         let index = self.store_segment(lines, inner.open.before(), head).await?;
         inner.closed.push(Closed { first, last: head.sequence, index: Some(index) });
         inner.open.begin_next().await?;
+        self.remember(inner)?;
+        if self.options.elsewhere {
+            elsewhere::stored_elsewhere(head.sequence);
+        }
         tracing::info!(first, last = head.sequence, "the archive closed a segment");
         Ok(())
     }
@@ -279,16 +312,22 @@ impl Archive {
             .await
             .map_err(|error| segment_error(first, last, format!("packing it broke off: {error}")))??;
         let name = name(first, last);
-        // A crash after the write and before the open file went: the same segment, written once more.
-        let options = PutOptions { mode: PutMode::Overwrite, ..PutOptions::default() };
-        self.store
-            .put_opts(&name, PutPayload::from(packed.bytes), options)
-            .await
-            .map_err(|source| ArchiveError::Store { doing: format!("writing {name}"), source })?;
+        // Nobody's segment is overwritten. One that is there is ours, from a crash after the write and before the open file
+        // went, or it reads back as something else.
+        let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
+        match self.store.put_opts(&name, PutPayload::from(packed.bytes), options).await {
+            Ok(_) | Err(object_store::Error::AlreadyExists { .. }) => {}
+            Err(source) => return Err(ArchiveError::Store { doing: format!("writing {name}"), source }),
+        }
         let index = segment::read_index(&*self.store, first, last).await?;
         let commits = segment::read(&*self.store, &index, first, usize::MAX).await?;
         if segment::check(&index, &commits)? != head {
-            return Err(segment_error(first, last, "it reads back as something else".to_owned()));
+            return Err(segment_error(
+                first,
+                last,
+                "it reads back as something else: another process writes to this place, too, or the store is broken"
+                    .to_owned(),
+            ));
         }
         Ok(Arc::new(index))
     }
@@ -340,6 +379,42 @@ fn lock(folder: &Path) -> Result<std::fs::File, ArchiveError> {
         Err(rustix::io::Errno::WOULDBLOCK) => Err(ArchiveError::Held { path: folder.to_owned() }),
         Err(errno) => Err(failed(errno.into())),
     }
+}
+
+fn told_of_store(error: ArchiveError) -> ArchiveError {
+    use object_store::Error::{PermissionDenied, Unauthenticated};
+    match error {
+        ArchiveError::Store { source: source @ (PermissionDenied { .. } | Unauthenticated { .. }), .. } => {
+            ArchiveError::Keys(source)
+        }
+        other => other,
+    }
+}
+
+/// What is in a store. A last segment that is damaged, and comes again from the log, is put aside.
+async fn look(store: &dyn ObjectStore) -> Result<elsewhere::Found, ArchiveError> {
+    let released = released::read(store).await?;
+    let mut closed = list(store).await?;
+    let head = loop {
+        let Some(last) = closed.last_mut() else { break ChainHead::GENESIS };
+        match last_head(store, last).await {
+            Ok((head, index)) => {
+                last.index = Some(Arc::new(index));
+                break head;
+            }
+            Err(ArchiveError::Segment { name, why }) if last.first <= released.sequence => {
+                let why = format!("{why}; its commits have left the log: bring the object back from a copy");
+                return Err(ArchiveError::Segment { name, why });
+            }
+            Err(ArchiveError::Segment { name, why }) => {
+                tracing::error!(%name, why, "ALARM: the archive's last segment is damaged; it is put aside and comes again from the log");
+                put_aside(store, last.first, last.last).await?;
+                closed.pop();
+            }
+            Err(error) => return Err(error),
+        }
+    };
+    Ok(elsewhere::Found { released, closed, head })
 }
 
 /// The closed segments of a store, in order.

@@ -50,8 +50,22 @@ impl Archive {
                     before = Some(after);
                     continue;
                 }
+                // A store that can't be asked now says nothing of what is in it.
+                Err(error) if is_away(&error) => return Err(error.into()),
                 Err(why) => why,
             };
+            if one.first <= self.released().sequence {
+                // The only copy of what has left the log: nothing is touched. What comes after can be mended all the same.
+                tracing::error!(
+                    first = one.first,
+                    last = one.last,
+                    error = error_chain(&why),
+                    "ALARM: a segment of the archive is damaged whose commits have left the log; bring the object back from a copy"
+                );
+                before = None;
+                failed.get_or_insert(KeepError::from(why));
+                continue;
+            }
             tracing::error!(
                 first = one.first,
                 last = one.last,
@@ -64,18 +78,9 @@ impl Archive {
                 }
                 None => Some(self.inner.lock().await.open.before()),
             };
-            match self.make_anew(log, one, before, next.filter(|next| next.sequence == one.last)).await {
-                Ok(after) => {
-                    before = Some(after);
-                    mended.push((one.first, one.last));
-                }
-                // The only copy of what has left the log. What comes after can be mended all the same.
-                Err(error) if one.first <= self.released().sequence => {
-                    before = None;
-                    failed.get_or_insert(error);
-                }
-                Err(error) => return Err(error),
-            }
+            let after = self.make_anew(log, one, before, next.filter(|next| next.sequence == one.last)).await?;
+            before = Some(after);
+            mended.push((one.first, one.last));
         }
         let mut inner = self.inner.lock().await;
         if !inner.open.is_whole()? {
@@ -140,5 +145,12 @@ impl Archive {
             known.index = Some(index);
         }
         Ok(head)
+    }
+}
+
+fn is_away(error: &ArchiveError) -> bool {
+    match error {
+        ArchiveError::Store { source, .. } => !matches!(source, object_store::Error::NotFound { .. }),
+        _ => false,
     }
 }

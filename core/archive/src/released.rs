@@ -96,6 +96,6 @@ impl Archive {
         let put = self.store.put(&RELEASED.into(), PutPayload::from(record)).await;
         put.map_err(|source| ArchiveError::Store { doing: format!("writing {RELEASED}"), source })?;
         *self.released.lock().unwrap_or_else(PoisonError::into_inner) = through;
-        Ok(())
+        self.remember(&*self.inner.lock().await)
     }
 }

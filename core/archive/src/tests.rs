@@ -25,7 +25,7 @@ pub(crate) fn chain(from: ChainHead, count: u64) -> Vec<StoredCommit> {
 }
 
 pub(crate) fn small() -> Options {
-    Options { segment_bytes: 64 << 10 }
+    Options { segment_bytes: 64 << 10, ..Options::default() }
 }
 
 /// An archive of so many commits in several closed segments and an open one.

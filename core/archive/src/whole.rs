@@ -71,7 +71,10 @@ fn told_by_archive(error: ArchiveError, from: u64, released: u64) -> LogError {
             );
             Damage::Unreadable { sequence: from, last_sequence: released }.into()
         }
-        error @ (ArchiveError::File { .. } | ArchiveError::Store { .. } | ArchiveError::Held { .. }) => {
+        error @ (ArchiveError::File { .. }
+        | ArchiveError::Store { .. }
+        | ArchiveError::Keys(_)
+        | ArchiveError::Held { .. }) => {
             LogError::Unavailable(Cause::with_source("what has left the live log is in the archive", error))
         }
     }

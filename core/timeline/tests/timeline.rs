@@ -261,7 +261,7 @@ async fn the_archive_is_read_first_and_not_believed_either() {
     let folder = tempfile::tempdir().unwrap();
     let (log, worlds) = a_log(600).await;
     let commits = log.read(1, usize::MAX).await.unwrap();
-    let options = edgestack_archive::Options { segment_bytes: 50_000 };
+    let options = edgestack_archive::Options { segment_bytes: 50_000, ..edgestack_archive::Options::default() };
     let archive =
         Arc::new(edgestack_archive::Archive::open_local(&folder.path().join("archive"), options).await.unwrap());
     for part in commits[..500].chunks(50) {

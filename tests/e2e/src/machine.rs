@@ -38,7 +38,7 @@ pub fn python(test: &str) -> Option<PathBuf> {
     let python = std::env::var_os("EDGESTACK_PYTHON").map(PathBuf::from).filter(|path| path.is_file());
     if python.is_none() {
         println!(
-            "skipped: {test}: EDGESTACK_PYTHON names no Python with docs/examples/requirements.txt; run deploy/test"
+            "skipped: {test}: EDGESTACK_PYTHON names no Python with docs/examples/requirements.txt and tests/e2e/requirements.txt; run deploy/test"
         );
     }
     python

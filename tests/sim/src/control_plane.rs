@@ -108,7 +108,7 @@ async fn a_replica_of_another_process(log: Arc<dyn Log>) -> Arc<Replica> {
 /// Opens the archive and compares the log with it, as the daemon does before it folds anything.
 async fn open_archive(outside: &Arc<Outside>) -> (Repairer, Option<edgestack_log::Damage>) {
     let folder = outside.folder.join("archive");
-    let options = ArchiveOptions { segment_bytes: SEGMENT_BYTES };
+    let options = ArchiveOptions { segment_bytes: SEGMENT_BYTES, ..ArchiveOptions::default() };
     let archive = Arc::new(Archive::open(&folder, outside.segments.clone(), options).await.unwrap());
     *outside.archive.lock().unwrap() = Some(archive.clone());
     let log = Arc::new(outside.log.steady());
