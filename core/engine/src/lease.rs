@@ -179,11 +179,12 @@ impl Leases {
         beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
+                // First: on a busy site there is always another commit, and a holder that is busy is not dead.
                 biased;
+                _ = beat.tick() => (self.beat)(&beat_of(&fence.lease, self.process)),
                 changed = head.changed() => if changed.is_err() {
                     return;
                 },
-                _ = beat.tick() => (self.beat)(&beat_of(&fence.lease, self.process)),
             }
             let still = self.replica.world().lease(&fence.lease).and_then(|lease| self.ours(lease));
             if still.as_ref() != Some(fence) {
