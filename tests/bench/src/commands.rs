@@ -7,7 +7,7 @@ use crate::{
     bare::Bare,
     http::PREFIX,
     site::Site,
-    stats::{Stats, ms, ratio},
+    stats::{Stats, middle, ms, ratio},
 };
 
 /// The length of the commit that one of our commands leads to, bytes; printed so that it can be checked.
@@ -60,11 +60,6 @@ pub async fn measure(options: &Options) -> Result<(), Failure> {
     );
     bare.stop().await;
     Ok(())
-}
-
-fn middle(values: &mut [f64]) -> f64 {
-    values.sort_unstable_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or_default()
 }
 
 fn flavor(name: &str) -> String {

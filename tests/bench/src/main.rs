@@ -14,6 +14,7 @@ mod site;
 mod start;
 mod stats;
 mod subscribers;
+mod two_daemons;
 mod vms;
 
 use std::{path::PathBuf, process::ExitCode};
@@ -63,9 +64,10 @@ async fn main() -> ExitCode {
             "long" => long::measure(&options).await,
             "vms" => vms::measure(&options).await,
             "subscribers" => subscribers::measure(&options).await,
+            "two-daemons" => two_daemons::measure(&options).await,
             "qemu" => qemu::measure(&options).await,
             other => Err(format!(
-                "there is no measurement {other:?}; there are commands, fold, vms, subscribers, qemu, long"
+                "there is no measurement {other:?}; there are commands, fold, vms, subscribers, two-daemons, qemu, long"
             )
             .into()),
         };

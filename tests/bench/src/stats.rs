@@ -33,3 +33,9 @@ pub fn ms(duration: Duration) -> String {
 pub fn ratio(a: Duration, b: Duration) -> String {
     format!("{:.2}", a.as_secs_f64() / b.as_secs_f64())
 }
+
+/// The median of rates, which it sorts.
+pub fn middle(values: &mut [f64]) -> f64 {
+    values.sort_unstable_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or_default()
+}
