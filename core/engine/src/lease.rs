@@ -8,15 +8,16 @@
 use std::{sync::Arc, time::Duration};
 
 use edgestack_model::{
-    Actor, Command, Name, Refusal,
+    Actor, Command, Kind, Name, Refusal,
     lease::{Fence, Lease, LeaseCommand},
 };
 use futures::future::BoxFuture;
+use tokio::sync::broadcast::{self, error::RecvError};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::{
-    BEAT_EVERY, Clock, CommandPort, Heartbeats, LOST_AFTER, Origin, Outcome, Replica, Submission, SubmitError,
+    Applied, BEAT_EVERY, Clock, CommandPort, Heartbeats, LOST_AFTER, Origin, Outcome, Replica, Submission, SubmitError,
     error_chain,
 };
 
@@ -106,7 +107,7 @@ impl Leases {
 
     /// Waits until the lease is free, its holder silent, or its epoch the inherited one, and takes it.
     async fn take(&self, lease: &Name, inherited: Option<u64>) -> Fence {
-        let mut head = self.replica.watch_head();
+        let mut feed = self.replica.subscribe();
         loop {
             let seen = self.replica.world().lease(lease).cloned();
             let seen = seen.as_deref();
@@ -120,22 +121,10 @@ impl Leases {
                 }
                 Some(wait) => wait,
             };
-            // Given back, or taken: in the log.
-            let changed = async {
-                loop {
-                    if head.changed().await.is_err() {
-                        std::future::pending::<()>().await;
-                    }
-                    if self.replica.world().lease(lease).map(|lease| (lease.epoch, lease.holder.is_some()))
-                        != seen.map(|lease| (lease.epoch, lease.holder.is_some()))
-                    {
-                        return;
-                    }
-                }
-            };
             tokio::select! {
                 biased;
-                () = changed => {}
+                // Given back, or taken.
+                () = changed(&mut feed) => {}
                 () = tokio::time::sleep(wait) => {}
             }
         }
@@ -174,7 +163,7 @@ impl Leases {
 
     /// Tells that its holder lives, until it is another's.
     async fn keep(&self, fence: &Fence) {
-        let mut head = self.replica.watch_head();
+        let mut feed = self.replica.subscribe();
         let mut beat = tokio::time::interval(BEAT_EVERY);
         beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -182,9 +171,7 @@ impl Leases {
                 // First: on a busy site there is always another commit, and a holder that is busy is not dead.
                 biased;
                 _ = beat.tick() => (self.beat)(&beat_of(&fence.lease, self.process)),
-                changed = head.changed() => if changed.is_err() {
-                    return;
-                },
+                () = changed(&mut feed) => {}
             }
             let still = self.replica.world().lease(&fence.lease).and_then(|lease| self.ours(lease));
             if still.as_ref() != Some(fence) {
@@ -212,6 +199,19 @@ impl Leases {
         let mut origin = Origin::of(internal("lease", self.node.as_str()), self.clock.new_id(), None);
         origin.reason = reason;
         self.port.submit(Submission { command: Command::Lease(command), origin }).await
+    }
+}
+
+/// Waits until something happens to a lease. (A watch would wake those who wait in an order that no seed decides.)
+async fn changed(feed: &mut broadcast::Receiver<Arc<Applied>>) {
+    loop {
+        match feed.recv().await {
+            Ok(applied) if applied.changes.iter().any(|change| change.kind == Kind::Lease) => return,
+            Ok(_) => {}
+            Err(RecvError::Lagged(_)) => return,
+            // The replica is going, and with it the process.
+            Err(RecvError::Closed) => std::future::pending().await,
+        }
     }
 }
 

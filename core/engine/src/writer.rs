@@ -95,8 +95,19 @@ struct InFlight {
     payload: Bytes,
     sent: Instant,
     ack: PendingAck,
-    /// Answers that led to no commit, decided on a world with this one: they hold once it is durable.
-    then: Vec<(Waiting, Result<Outcome, SubmitError>)>,
+    /// Answers that led to no commit, decided on a world with this one: they hold once it is durable. `None`: to be decided
+    /// again then.
+    then: Vec<(Waiting, Option<Result<Outcome, SubmitError>>)>,
+}
+
+/// What other engines of the site have appended.
+enum Others {
+    /// Nothing that isn't known here.
+    Silent,
+    /// Something, and it is known now.
+    TakenOver,
+    /// Something behind what is in flight, which has to be answered first.
+    BehindFlight,
 }
 
 struct Writer {
@@ -236,8 +247,14 @@ impl Writer {
         // Appends prove that nobody else has written meanwhile. What leads to none has to look.
         while matches!(decided, Ok(Decision::Nothing { .. }) | Err(_)) {
             match self.take_over_from_others().await {
-                Ok(false) => break,
-                Ok(true) => decided = decide(&self.world, &given, &waiting.submission.command),
+                Ok(Others::Silent) => break,
+                Ok(Others::TakenOver) => decided = decide(&self.world, &given, &waiting.submission.command),
+                Ok(Others::BehindFlight) => {
+                    if let Some(last) = self.in_flight.back_mut() {
+                        last.then.push((waiting, None));
+                    }
+                    return;
+                }
                 Err(error) => {
                     let why = error_chain(&error);
                     return waiting.answer(Err(match self.replica.failure() {
@@ -327,19 +344,19 @@ impl Writer {
         self.in_flight.push_back(InFlight { waiting, commit, payload, sent, ack, then: vec![] });
     }
 
-    /// Takes over what other engines of the site have appended; true if they have. With commits in flight nothing is asked:
-    /// what is decided on them holds once they are stored, and they are stored behind nothing that this engine doesn't know.
-    async fn take_over_from_others(&mut self) -> Result<bool, LogError> {
-        if !self.in_flight.is_empty() || planted::is(Bug::RefusedOnOldWorld) {
-            return Ok(false);
+    /// Asks the log whether other engines of the site have appended, and takes that over. What is in flight doesn't say:
+    /// it may be stored long ago, and others have written behind it since.
+    async fn take_over_from_others(&mut self) -> Result<Others, LogError> {
+        if planted::is(Bug::RefusedOnOldWorld) || self.log.head().await?.last_sequence <= self.head.sequence {
+            return Ok(Others::Silent);
         }
-        if self.log.head().await?.last_sequence <= self.head.sequence {
-            return Ok(false);
+        if !self.in_flight.is_empty() {
+            return Ok(Others::BehindFlight);
         }
         catch_up(&*self.log, &self.replica).await?;
         let before = self.head;
         self.rewind();
-        Ok(self.head != before)
+        Ok(if self.head == before { Others::Silent } else { Others::TakenOver })
     }
 
     /// Whether an earlier attempt of this request may still be stored: it was sent, nobody knows where it is, and its place
@@ -353,7 +370,7 @@ impl Writer {
     /// What was decided against commits in flight holds only once they are durable; it waits for the last of them.
     fn answer_when_durable(&mut self, waiting: Waiting, outcome: Result<Outcome, SubmitError>) {
         match self.in_flight.back_mut() {
-            Some(last) if !planted::is(Bug::AnsweredAheadOfFlight) => last.then.push((waiting, outcome)),
+            Some(last) if !planted::is(Bug::AnsweredAheadOfFlight) => last.then.push((waiting, Some(outcome))),
             Some(_) | None => waiting.answer(outcome),
         }
     }
@@ -392,7 +409,7 @@ impl Writer {
         }
     }
 
-    fn fold_and_answer(&self, acked: Vec<InFlight>) {
+    fn fold_and_answer(&mut self, acked: Vec<InFlight>) {
         if acked.is_empty() {
             return;
         }
@@ -416,11 +433,11 @@ impl Writer {
             };
             one.waiting.answer(outcome);
             for (waiting, outcome) in one.then {
-                let outcome = match &folded {
-                    Ok(()) => outcome,
-                    Err(error) => Err(SubmitError::Damaged { why: error_chain(error) }),
-                };
-                waiting.answer(outcome);
+                match (&folded, outcome) {
+                    (Ok(()), Some(outcome)) => waiting.answer(outcome),
+                    (Ok(()), None) => self.again.push_back(waiting),
+                    (Err(error), _) => waiting.answer(Err(SubmitError::Damaged { why: error_chain(error) })),
+                }
             }
         }
     }
@@ -456,7 +473,7 @@ impl Writer {
             open.push((oldest.waiting, error));
         }
         // The ground has changed under what was decided behind it: decided again, in the old order.
-        let decide_again = |then: Vec<(Waiting, Result<Outcome, SubmitError>)>| {
+        let decide_again = |then: Vec<(Waiting, Option<Result<Outcome, SubmitError>>)>| {
             then.into_iter().map(|(waiting, _)| (waiting, AppendError::WrongLastSequence { actual: None }))
         };
         open.extend(decide_again(oldest.then));
