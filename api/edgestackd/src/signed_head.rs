@@ -10,7 +10,7 @@ use chrono::Utc;
 use edgestack_archive::{Archive, ArchiveError};
 use edgestack_backup::{SignedHead, SigningKey};
 use edgestack_engine::error_chain;
-use edgestack_log::{ChainHead, Log, chain};
+use edgestack_log::{ChainHead, Log, LogError, StoredCommit, chain};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::failure::Failure;
@@ -42,13 +42,16 @@ pub async fn check(archive: &Archive, log: &dyn Log, key: &SigningKey) -> Result
         return Ok(());
     }
     let last = log.head().await?.last_sequence;
-    let holds = match log.get(head.sequence).await? {
-        Some(stored) => {
-            ChainHead { sequence: stored.sequence, hash: chain::hash(&stored.payload) }.hash_hex() == head.hash
-        }
-        None => head.sequence == 0,
+    let signed = |stored: &StoredCommit| {
+        ChainHead { sequence: stored.sequence, hash: chain::hash(&stored.payload) }.hash_hex() == head.hash
     };
-    if holds {
+    let in_log = match log.get(head.sequence).await {
+        Ok(stored) => stored.as_ref().map_or(head.sequence == 0, signed),
+        Err(LogError::Damaged(_)) => false,
+        Err(error) => return Err(error.into()),
+    };
+    // A log that is damaged at this very commit is repaired from the archive. Set back are both.
+    if in_log || archive.read(head.sequence, 1).await.is_ok_and(|archived| archived.first().is_some_and(signed)) {
         return Ok(());
     }
     Err(Failure::SetBack {
