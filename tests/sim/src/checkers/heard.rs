@@ -14,6 +14,8 @@ const KNOWN_WITHIN: Duration = Duration::from_secs(45);
 pub struct Heard {
     /// Since when commits are possible, so that the engine could have said so.
     writable_since: Option<Duration>,
+    /// Under which taking somebody oversees the nodes.
+    epoch: Option<u64>,
 }
 
 impl Heard {
@@ -26,6 +28,13 @@ impl Heard {
         let log = &outside.log;
         if damaged || log.away.load(Ordering::Relaxed) || log.full.load(Ordering::Relaxed) {
             self.writable_since = None;
+            return Ok(());
+        }
+        // Who takes over counts the silence anew.
+        let lease = world.lease(&"overseer".parse().unwrap());
+        let epoch = lease.filter(|lease| lease.holder.is_some()).map(|lease| lease.epoch);
+        if outside.holders_silent.load(Ordering::Relaxed) || epoch.is_none() || epoch != self.epoch {
+            (self.epoch, self.writable_since) = (epoch, None);
             return Ok(());
         }
         let since = *self.writable_since.get_or_insert(now);

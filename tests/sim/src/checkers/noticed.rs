@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// The pools look at everything each 10 s; a report takes as long as the log needs.
-const NOTICED_WITHIN: Duration = Duration::from_secs(40);
+const NOTICED_WITHIN: Duration = Duration::from_secs(60);
 
 /// A running VM dies while all is at rest and no watch tells of it: only the beat can see that.
 ///
