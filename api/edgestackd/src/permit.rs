@@ -3,7 +3,10 @@
 //! The daemon with the nats-server decides and does it (`release.rs`). Another one only has to know that a live log which
 //! begins later has lost nothing: its own archive must hold what is missing, and the live log follow on that.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use chrono::Utc;
 use edgestack_archive::{Archive, ArchiveError};
@@ -15,6 +18,8 @@ use crate::failure::Failure;
 
 /// How soon it is looked whether a log that seems damaged just begins later.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// How long after a failure it is tried again: a try reads the whole archive.
+const TRY_AGAIN: Duration = Duration::from_secs(60);
 
 /// What it takes.
 #[derive(Clone)]
@@ -56,14 +61,18 @@ impl Permit {
     /// For as long as the process lives: when it is wished that commits leave, and when some seem to be missing.
     pub async fn run(self, replica: Arc<Replica>) {
         let mut head = replica.watch_head();
+        let mut not_before: Option<Instant> = None;
         loop {
             let wish = replica.world().log_released().map(|wish| (wish.through, wish.hash.clone()));
             if let Some((through, hash)) = wish.filter(|(through, _)| *through > self.archive.released().sequence)
+                && not_before.is_none_or(|not_before| Instant::now() >= not_before)
                 && self.archive.has(through + 1).await
             {
                 let mut through = ChainHead { sequence: through, ..ChainHead::GENESIS };
                 if hex::decode_to_slice(&hash, &mut through.hash).is_ok() {
-                    self.told(self.release(through).await);
+                    let released = self.release(through).await;
+                    not_before = released.is_err().then(|| Instant::now() + TRY_AGAIN);
+                    self.told(released);
                 }
             }
             if replica.failure().is_some() {

@@ -109,6 +109,8 @@ impl Leases {
     async fn take(&self, lease: &Name, inherited: Option<u64>) -> Fence {
         let mut feed = self.replica.subscribe();
         loop {
+            // On a damaged log nothing can be written, and who holds what may have changed since.
+            self.replica.wait_until_whole().await;
             let seen = self.replica.world().lease(lease).cloned();
             let seen = seen.as_deref();
             if let Some(fence) = seen.and_then(|lease| self.ours(lease)) {
@@ -161,7 +163,8 @@ impl Leases {
         }
     }
 
-    /// Tells that its holder lives, until it is another's.
+    /// Tells that its holder lives, until it is another's. Whose world stands still does not tell: it does no work, and one
+    /// whose world is whole is to do it.
     async fn keep(&self, fence: &Fence) {
         let mut feed = self.replica.subscribe();
         let mut beat = tokio::time::interval(BEAT_EVERY);
@@ -170,7 +173,11 @@ impl Leases {
             tokio::select! {
                 // First: on a busy site there is always another commit, and a holder that is busy is not dead.
                 biased;
-                _ = beat.tick() => (self.beat)(&beat_of(&fence.lease, self.process)),
+                _ = beat.tick() => {
+                    if self.replica.failure().is_none() {
+                        (self.beat)(&beat_of(&fence.lease, self.process));
+                    }
+                }
                 () = changed(&mut feed) => {}
             }
             let still = self.replica.world().lease(&fence.lease).and_then(|lease| self.ours(lease));

@@ -7,7 +7,7 @@ use edgestack_model::World;
 use crate::outside::Outside;
 
 /// After 10 s of silence it counts as lost, and the overseer looks each 2 s; the rest is for a log that is slow.
-const KNOWN_WITHIN: Duration = Duration::from_secs(45);
+const KNOWN_WITHIN: Duration = Duration::from_secs(25);
 
 /// What one life has seen of it.
 #[derive(Default)]

@@ -15,7 +15,8 @@ use crate::{
     outside::{Node, Outside},
 };
 
-/// The pools look at everything each 10 s; a report takes as long as the log needs.
+/// The pools look at everything each 10 s; a report takes as long as the log needs, is refused while the worker's own process
+/// doesn't know the latest wish (it hears of it after up to 10 s), and a driver that can't see it is asked after a back-off.
 const NOTICED_WITHIN: Duration = Duration::from_secs(60);
 
 /// A running VM dies while all is at rest and no watch tells of it: only the beat can see that.
