@@ -7,7 +7,7 @@
     PACKAGES_BUILD=(gcc g++ make pkg-config libc6-dev)
     PACKAGES_SITE=(ca-certificates curl openssh-client python3-venv procps)
     PACKAGES_IMAGE=(mmdebstrap debian-archive-keyring e2fsprogs fdisk dosfstools mtools zstd)
-    PACKAGES_TEST=(shellcheck python3-yaml qemu-guest-agent)
+    PACKAGES_TEST=(shellcheck python3-yaml qemu-guest-agent iproute2)
 }
 
 # as_root COMMAND...: runs it as root, through sudo where we are not.

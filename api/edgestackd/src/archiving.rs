@@ -10,7 +10,7 @@ use edgestack_log::{
     jetstream::{JetStreamLog, StoreKeeper},
 };
 
-use crate::{failure::Failure, log_store::REPLICAS, options::Options};
+use crate::{failure::Failure, options::Options};
 
 /// How long a nats-server with a new store may take until its stream can be made.
 const STREAM_PATIENCE: Duration = Duration::from_secs(30);
@@ -29,7 +29,7 @@ pub async fn open(folder: &Path, options: &Options) -> Result<Arc<Archive>, Fail
     Ok(Arc::new(Archive::open(folder, store, options).await?))
 }
 
-/// The JetStream folder of a nats-server that this process runs.
+/// The JetStream folder of a nats-server that this process runs, alone.
 pub struct JetStreamStore {
     /// The log in it.
     pub log: Arc<JetStreamLog>,
@@ -51,7 +51,7 @@ impl JetStreamStore {
     async fn make_stream(&self, first: u64) -> Result<(), LogError> {
         let deadline = tokio::time::Instant::now() + STREAM_PATIENCE;
         loop {
-            match self.log.ensure_stream_from(REPLICAS, first).await {
+            match self.log.ensure_stream_from(1, first).await {
                 Ok(()) => break,
                 Err(LogError::Unavailable(_)) if tokio::time::Instant::now() < deadline => {
                     tokio::time::sleep(Duration::from_millis(20)).await;
@@ -60,7 +60,7 @@ impl JetStreamStore {
             }
         }
         // It was in the store that is put aside; without it only refusals are forgotten over a restart.
-        if let Err(error) = self.log.refused().ensure(REPLICAS).await {
+        if let Err(error) = self.log.refused().ensure(1).await {
             tracing::warn!(error = error_chain(&error), "the stream of refused commands can't be made anew");
         }
         self.log.head().await.map(|_| ())

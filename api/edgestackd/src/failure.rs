@@ -132,6 +132,12 @@ pub enum Failure {
         /// Why, with the fix.
         why: String,
     },
+    /// The site's servers can't be a cluster.
+    #[error("--cluster: {why}")]
+    Cluster {
+        /// Why, with the fix.
+        why: String,
+    },
     /// The machine has no name that could be the node's.
     #[error("this node needs a name: --node NAME")]
     NoNodeName,

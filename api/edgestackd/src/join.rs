@@ -20,7 +20,7 @@ use crate::{
     client_file,
     failure::Failure,
     options::{Options, Role},
-    state_folder,
+    signed_head, state_folder,
 };
 
 /// The files of the folder `secrets` that are the same everywhere.
@@ -35,12 +35,19 @@ struct Ticket {
     site: Name,
     nats: Credentials,
     secrets: [String; SECRETS.len()],
+    /// What this site has signed last: a log that ends before that is still being filled.
+    #[serde(default)]
+    signed: u64,
 }
 
 /// What stays in a folder that has joined.
 #[derive(Serialize, Deserialize)]
-struct Mark {
-    site: Name,
+pub struct Mark {
+    /// The site.
+    pub site: Name,
+    /// The log is not to be written before it has come to this commit.
+    #[serde(default)]
+    pub signed: u64,
 }
 
 /// Prints what another daemon needs to join this folder's site.
@@ -58,8 +65,9 @@ pub fn print(options: &Options, root: &Path) -> Result<(), Failure> {
         fs::read_to_string(&path).map(|text| text.trim().to_owned()).map_err(failed(&path))
     };
     let secrets = [read(SECRETS[0])?, read(SECRETS[1])?, read(SECRETS[2])?];
-    let site = site_of(root)?.unwrap_or_else(|| options.site.clone());
-    let text = serde_json::to_string_pretty(&Ticket { site, nats, secrets })
+    let site = site_of(root)?.map_or_else(|| options.site.clone(), |mark| mark.site);
+    let signed = signed_head::last_of_folder(&state_folder::archive(root));
+    let text = serde_json::to_string_pretty(&Ticket { site, nats, secrets, signed })
         .map_err(|error| Failure::Join { why: error.to_string() })?;
     println!("{text}");
     Ok(())
@@ -75,10 +83,11 @@ pub fn join(root: &Path, file: &Path) -> Result<(), Failure> {
     let ticket: Ticket = serde_json::from_str(&text)
         .map_err(|error| refused(format!("{} is not what edgestackd --print-join prints: {error}", file.display())))?;
     let nats = state_folder::nats(root);
-    if nats.join("jetstream").exists() {
+    if nats.join("jetstream").exists() && site_of(root)?.is_none() {
         return Err(refused(format!("{} has a log of its own; give another --state-dir", root.display())));
     }
-    if let Some(site) = site_of(root)?.filter(|site| *site != ticket.site) {
+    if let Some(mark) = site_of(root)?.filter(|mark| mark.site != ticket.site) {
+        let site = mark.site;
         return Err(refused(format!("{} belongs to site \"{site}\"; give another --state-dir", root.display())));
     }
     let folder = state_folder::secrets(root);
@@ -92,7 +101,8 @@ pub fn join(root: &Path, file: &Path) -> Result<(), Failure> {
         }
     }
     ticket.nats.save(&nats)?;
-    let mark = serde_json::to_vec(&Mark { site: ticket.site }).map_err(|error| refused(error.to_string()))?;
+    let mark = Mark { site: ticket.site, signed: ticket.signed };
+    let mark = serde_json::to_vec(&mark).map_err(|error| refused(error.to_string()))?;
     let path = mark_of(root);
     write_secret(&path, &mark).map_err(failed(&path))
 }
@@ -101,7 +111,7 @@ pub fn join(root: &Path, file: &Path) -> Result<(), Failure> {
 ///
 /// # Errors
 /// [`Failure::Folder`].
-pub fn site_of(root: &Path) -> Result<Option<Name>, Failure> {
+pub fn site_of(root: &Path) -> Result<Option<Mark>, Failure> {
     let path = mark_of(root);
     let text = match fs::read(&path) {
         Ok(text) => text,
@@ -110,19 +120,24 @@ pub fn site_of(root: &Path) -> Result<Option<Name>, Failure> {
     };
     let mark: Mark = serde_json::from_slice(&text)
         .map_err(|error| Failure::Join { why: format!("{} is damaged ({error}); join again", path.display()) })?;
-    Ok(Some(mark.site))
+    Ok(Some(mark))
 }
 
 /// The roles that a daemon has which were not given: all on a site's own node, and those that do nothing on the node
-/// elsewhere.
+/// elsewhere, but for the node's nats-server where it is one of the cluster's.
 ///
 /// # Errors
 /// [`Failure::Join`] when a daemon that has joined is to do what only the first can.
-pub fn settle_roles(options: &mut Options, joined: bool) -> Result<(), Failure> {
+pub fn settle_roles(options: &mut Options, joined: bool, member: bool) -> Result<(), Failure> {
+    let possible = match (joined, member) {
+        (false, _) => &Role::ALL[..],
+        (true, false) => &Role::OF_JOINED[..],
+        (true, true) => &Role::OF_JOINED_MEMBER[..],
+    };
     if options.roles.is_empty() {
-        options.roles = if joined { Role::OF_JOINED.to_vec() } else { Role::ALL.to_vec() };
+        options.roles = possible.to_vec();
     }
-    match options.roles.iter().find(|role| joined && !Role::OF_JOINED.contains(role)) {
+    match options.roles.iter().find(|role| !possible.contains(role)) {
         None => Ok(()),
         Some(role) => Err(Failure::Join {
             why: format!(

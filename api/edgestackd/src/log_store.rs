@@ -8,7 +8,8 @@ use edgestack_engine::{Replica, catch_up, error_chain, follow, follow_behind, me
 use edgestack_log::{
     ChainHead, Log, LogError,
     jetstream::{
-        Credentials, JetStreamLog, NatsServer, NatsServerOptions, Options as LogOptions, Role as NatsRole, read_promise,
+        Credentials, JetStreamLog, Member, NatsServer, NatsServerOptions, Options as LogOptions, Role as NatsRole,
+        read_promise,
     },
 };
 use edgestack_model::World;
@@ -16,6 +17,7 @@ use edgestack_views::Views;
 
 use crate::{
     archiving::{self, JetStreamStore},
+    cluster::{self, OwnReplica},
     failure::Failure,
     options::{Options, Role},
     permit::Permit,
@@ -30,8 +32,6 @@ const LOOK_FOR_REPAIR: Duration = Duration::from_secs(2);
 const FOLLOW_BEHIND: Duration = Duration::from_millis(250);
 /// How often views are written that nobody reads.
 const SETTLE_EVERY: Duration = Duration::from_millis(200);
-/// One machine, one copy; a site of three servers is another issue.
-pub const REPLICAS: usize = 1;
 
 /// What a process has of the log.
 pub struct LogStore {
@@ -57,7 +57,15 @@ pub struct LogStore {
 ///
 /// # Errors
 /// [`Failure`]; above all when the promise of law 3 is not kept.
-pub async fn open(options: &Options, root: &Path, signing: &SigningKey) -> Result<LogStore, Failure> {
+///
+/// `members` are the servers of the cluster; nothing is written before the log has come to the commit `signed`.
+pub async fn open(
+    options: &Options,
+    root: &Path,
+    signing: &SigningKey,
+    members: &[Member],
+    signed: u64,
+) -> Result<LogStore, Failure> {
     let folder = state_folder::nats(root);
     // sled reads its file while nats-server starts.
     let views = options.has(Role::Api).then(|| {
@@ -68,6 +76,16 @@ pub async fn open(options: &Options, root: &Path, signing: &SigningKey) -> Resul
         release::settle(&folder).await?;
         let mut wanted = NatsServerOptions::new(options.nats_server(), &folder);
         wanted.port = options.nats_port.unwrap_or(0);
+        if !members.is_empty() {
+            let node = options.node_name();
+            let own = cluster::own(members, node.as_ref()).ok_or_else(|| Failure::Cluster {
+                why: format!(
+                    "node {} is none of them; see --node",
+                    node.map_or_else(String::new, |node| node.to_string())
+                ),
+            })?;
+            (wanted.host, wanted.port, wanted.cluster) = (own.client.ip(), own.client.port(), members.to_vec());
+        }
         Some(NatsServer::start(wanted).await?)
     } else {
         None
@@ -76,29 +94,44 @@ pub async fn open(options: &Options, root: &Path, signing: &SigningKey) -> Resul
         Some(server) => server.credentials().clone(),
         None => Credentials::load(&folder)?,
     };
+    let replicas = credentials.replicas();
     let role = if options.has(Role::Engine) { NatsRole::Engine } else { NatsRole::Reader };
-    let log = JetStreamLog::connect(LogOptions::new(credentials.url(role), role)).await?;
+    let mut reach = LogOptions::new(credentials.url(role), role);
+    if replicas > 1 {
+        reach.ack_timeout = cluster::ACK_TIMEOUT;
+    }
+    let log = JetStreamLog::connect(reach).await?;
     if options.has(Role::Engine) {
-        log.ensure_stream(REPLICAS).await?;
+        if replicas > 1 {
+            cluster::wait_for_majority(&log, replicas, signed).await;
+        } else {
+            log.ensure_stream(replicas).await?;
+        }
         // Good to have, and no reason not to serve.
-        if let Err(error) = log.refused().ensure(REPLICAS).await {
+        if let Err(error) = log.refused().ensure(replicas).await {
             tracing::warn!(
                 error = error_chain(&error),
                 "refused commands are not kept over a restart: their stream can't be made"
             );
         }
-        let broken = read_promise(&log, &credentials.url(NatsRole::Monitor), REPLICAS).await?;
+        let broken = read_promise(&log, &credentials.url(NatsRole::Monitor), replicas).await?;
         if !broken.is_empty() {
             return Err(Failure::BrokenPromise { broken });
         }
     }
     let log = Arc::new(log);
-    let (mut unrepaired, mut held, mut permits) = (None, None, None);
+    let (mut unrepaired, mut held, mut permits, mut own_replica) = (None, None, None, None);
     let repairer = if options.has(Role::Engine) {
         let archive = archiving::open(&state_folder::archive(root), options).await?;
-        let store = server.as_ref().map(|server| -> Arc<dyn edgestack_archive::LogStore> {
-            Arc::new(JetStreamStore { log: log.clone(), keeper: server.store_keeper() })
-        });
+        let store: Option<Arc<dyn edgestack_archive::LogStore>> = match &server {
+            Some(server) if replicas > 1 => {
+                let replica = Arc::new(OwnReplica::of(server, &log, &archive).await?);
+                own_replica = Some(replica.log());
+                Some(replica)
+            }
+            Some(server) => Some(Arc::new(JetStreamStore { log: log.clone(), keeper: server.store_keeper() })),
+            None => None,
+        };
         signed_head::check_owner(&archive, signing).await?;
         signed_head::check_release(&archive, signing).await?;
         if server.is_none() {
@@ -195,7 +228,8 @@ pub async fn open(options: &Options, root: &Path, signing: &SigningKey) -> Resul
         }
         None => drop(tokio::spawn(mend_when_repaired(shared.clone(), replica.clone(), LOOK_FOR_REPAIR))),
     }
-    tokio::spawn(verify_on_a_timer(shared.clone(), replica.clone(), VERIFY_EVERY));
+    // Each server's replica is read by the process that can make it anew.
+    tokio::spawn(verify_on_a_timer(own_replica.unwrap_or_else(|| shared.clone()), replica.clone(), VERIFY_EVERY));
     if let Some(permit) = permits {
         tokio::spawn(permit.run(replica.clone()));
     }

@@ -5,6 +5,7 @@ mod api;
 mod archiving;
 mod certificate;
 mod client_file;
+mod cluster;
 mod failure;
 mod guest_access;
 mod join;
@@ -103,9 +104,11 @@ async fn run(mut options: Options) -> Result<(), Failure> {
         join::join(&root, file)?;
     }
     let joined = join::site_of(&root)?;
-    join::settle_roles(&mut options, joined.is_some())?;
-    if let Some(site) = &joined {
-        options.site = site.clone();
+    let members = cluster::members(&options, &root)?;
+    let is_member = cluster::own(&members, options.node_name().as_ref()).is_some();
+    join::settle_roles(&mut options, joined.is_some(), is_member)?;
+    if let Some(mark) = &joined {
+        options.site = mark.site.clone();
     }
     let _roles = take_roles(&options, &root).await?;
     if let Some(file) = &options.restore {
@@ -118,7 +121,12 @@ async fn run(mut options: Options) -> Result<(), Failure> {
     let token = client_file::token(&secrets)?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
 
-    let store = log_store::open(&options, &root, &signing).await?;
+    let signed = joined.as_ref().map_or(0, |mark| mark.signed);
+    let store = tokio::select! {
+        store = log_store::open(&options, &root, &signing, &members, signed) => store?,
+        // It may wait for other machines. A nats-server that was started goes on, and is adopted at the next start.
+        () = signals.stop() => return Ok(()),
+    };
     let heartbeats = Heartbeats::new();
     let port = command_port(&options, &store, &clock);
     let leases = Leases {
@@ -141,7 +149,7 @@ async fn run(mut options: Options) -> Result<(), Failure> {
     let driver = workers::vm_driver(&options, &folders, &accelerator);
     let webhook_driver = webhooks::driver(&options)?;
     let timeline = webhooks::timeline(&options, &store, &root)?;
-    start_releasing(&options, &store, &root, &timeline, &signing);
+    start_releasing(&options, &store, &root, joined.is_some(), &timeline, &signing);
     let shutdown = CancellationToken::new();
     let serving = match store.views.clone().filter(|_| options.has(Role::Api)) {
         Some(views) => {
@@ -245,8 +253,11 @@ fn command_port(options: &Options, store: &LogStore, clock: &Arc<dyn Clock>) -> 
     }
     let config = EngineConfig::for_site(options.site.to_string());
     let appended: Arc<dyn Log> = match &store.server {
-        Some(server) => silent_log::watched(store.whole.clone(), server.state()),
-        None => store.whole.clone(),
+        // In a cluster a silence is an election.
+        Some(server) if server.credentials().members().is_empty() => {
+            silent_log::watched(store.whole.clone(), server.state())
+        }
+        Some(_) | None => store.whole.clone(),
     };
     let engine: Arc<dyn CommandPort> = Arc::new(Engine::start(config, appended, replica.clone(), clock.clone()));
     tokio::spawn(serve_commands(log, engine.clone()));
@@ -268,8 +279,21 @@ fn hold_engine_work(leases: &Leases, singletons: &mut JoinSet<()>) {
 }
 
 /// Lets older commits leave the live log when that is wished, where the nats-server and the archive are ours.
-fn start_releasing(options: &Options, store: &LogStore, root: &Path, timeline: &Timeline, signing: &SigningKey) {
-    let (Some(server), Some(archive), Some(log)) = (&store.server, &store.archive, &store.held) else { return };
+fn start_releasing(
+    options: &Options,
+    store: &LogStore,
+    root: &Path,
+    joined: bool,
+    timeline: &Timeline,
+    signing: &SigningKey,
+) {
+    let (Some(archive), Some(log)) = (&store.archive, &store.held) else { return };
+    let Some(server) = store.server.as_ref().filter(|server| server.credentials().members().is_empty()) else {
+        if !joined {
+            tokio::spawn(release::nobody_can(store.replica.clone()));
+        }
+        return;
+    };
     let release = Release {
         log: log.clone(),
         live: store.log.clone(),

@@ -10,6 +10,7 @@ use std::{
 use clap::Parser;
 use edgestack_archive::S3Address;
 use edgestack_backup::PublicKey;
+use edgestack_log::jetstream::Member;
 use edgestack_model::{Name, webhook::allow::Allowed};
 
 /// The EdgeStack daemon: API, command engine, views and worker pools of a site.
@@ -89,6 +90,16 @@ pub struct Options {
     #[arg(long)]
     pub nats_port: Option<u16>,
 
+    /// The three nodes that keep the log, a nats-server and a replica on each, this node among them; needed once, on the
+    /// site's first daemon, and brought to the others by --join. The log goes on when any one of them is lost.
+    #[arg(
+        long,
+        value_name = "NODE=ADDRESS:PORT/ROUTE-PORT",
+        value_delimiter = ',',
+        conflicts_with_all = ["nats_port", "join", "print_join"]
+    )]
+    pub cluster: Vec<Member>,
+
     /// What VMs are made with: `qemu`, or `simulated`, which makes nothing real and says so.
     #[arg(long, default_value = "qemu")]
     pub driver: DriverKind,
@@ -165,6 +176,9 @@ impl Role {
 
     /// What a daemon does that has joined a site: nothing that is tied to its node.
     pub const OF_JOINED: [Self; 3] = [Self::Engine, Self::Api, Self::WorkerWebhook];
+
+    /// The same, on a node that keeps a replica of the log.
+    pub const OF_JOINED_MEMBER: [Self; 4] = [Self::Nats, Self::Engine, Self::Api, Self::WorkerWebhook];
 }
 
 impl fmt::Display for Role {

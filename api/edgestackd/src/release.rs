@@ -26,8 +26,6 @@ use edgestack_log::{
 use edgestack_model::node::LogRelease;
 use edgestack_timeline::Timeline;
 
-use crate::log_store::REPLICAS;
-
 /// The second nats-server's folder, below the first one's.
 const NEXT: &str = "next";
 /// The stream that was live, from the moment when it is no more until the new one is.
@@ -91,6 +89,24 @@ pub async fn settle(nats: &Path) -> Result<(), ServerError> {
 /// The records of the folders above a renamed one.
 fn sync(renamed: &Path) -> io::Result<()> {
     renamed.parent().map_or(Ok(()), |parent| File::open(parent)?.sync_all())
+}
+
+/// Where the site's nats-server and its engine are two processes, neither has all that it takes: tells so at each wish.
+pub async fn nobody_can(replica: Arc<Replica>) {
+    let (mut head, mut told) = (replica.watch_head(), 0);
+    loop {
+        let wish = replica.world().log_released().map(|wish| wish.through);
+        if let Some(through) = wish.filter(|through| *through > told) {
+            told = through;
+            tracing::warn!(
+                through,
+                "commits are to leave the live log, and stay: only a process with both roles, nats and engine, lets them go, and not from a cluster"
+            );
+        }
+        if head.changed().await.is_err() {
+            return;
+        }
+    }
 }
 
 /// What it takes.
@@ -195,7 +211,7 @@ impl Release {
         let filled = self.fill(&next).await;
         next.stop(STOP).await;
         let (held, head, bytes) = filled?;
-        let swapped = self.keeper.while_stopped(move |nats| swap(nats, bytes)).await;
+        let swapped = self.keeper.while_stopped(move |nats| async move { swap(&nats, bytes) }).await;
         let back = match &swapped {
             Ok(_) => self.is_back(head).await,
             Err(_) => Ok(()),
@@ -213,7 +229,7 @@ impl Release {
     async fn fill(&self, next: &NatsServer) -> Result<(NoAppends, ChainHead, u64), ReleaseError> {
         let log = next.log(Role::Engine).await.map_err(failed("connecting to the second nats-server"))?;
         let first = self.archive.released().sequence + 1;
-        log.ensure_stream_from(REPLICAS, first).await.map_err(failed("making the new stream"))?;
+        log.ensure_stream_from(1, first).await.map_err(failed("making the new stream"))?;
         let log = WholeLog::new(Arc::new(log), self.archive.clone());
         let filled = refill(&self.archive, &log, |_| ()).await.map_err(failed("filling the new stream"))?;
         crash_point::pass("release.filled");

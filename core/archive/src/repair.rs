@@ -30,6 +30,11 @@ pub trait LogStore: Send + Sync + 'static {
     /// # Errors
     /// Why not, for people; it is tried again.
     async fn replace(&self, first: u64) -> Result<String, String>;
+
+    /// Whether it is one of several copies, the others of which are to fill it: what it puts aside is then only this one.
+    fn is_one_of_several(&self) -> bool {
+        false
+    }
 }
 
 /// Why nothing may be served until a person has looked.
@@ -144,7 +149,7 @@ impl Repairer {
         self.archive.verify(|_| ()).await.map_err(|error| text(&error))?;
         // Whatever is in the log alone (the archive is some milliseconds behind, or was cut back itself) must be in the
         // archive before the log is replaced.
-        if !planted::is(Bug::SalvageSkipped) {
+        if !store.is_one_of_several() && !planted::is(Bug::SalvageSkipped) {
             salvage(&self.archive, &*self.log).await.map_err(|error| {
                 format!(
                     "what the log has beyond the archive cannot be read ({}); it is in neither copy: to go on without it, stop the daemon, move nats/jetstream away and start again",
@@ -167,7 +172,7 @@ impl Repairer {
             commits = filled.sequence,
             elapsed_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
             damaged = aside,
-            "the log was repaired from the archive and verified; the damaged store is kept"
+            "the log was repaired and verified; the damaged store is kept"
         );
         Ok(())
     }

@@ -444,14 +444,13 @@ impl Writer {
 
     /// Law 5. See the module's words.
     async fn recover(&mut self, mut oldest: InFlight, error: AppendError) {
-        tracing::warn!(
-            seq = oldest.commit.sequence.0,
-            error = error_chain(&error),
-            in_flight = self.in_flight.len() + 1,
-            "an append failed; reading the log to learn what is stored"
-        );
+        let (seq, in_flight, why) = (oldest.commit.sequence.0, self.in_flight.len() + 1, error_chain(&error));
+        if matches!(error, AppendError::WrongLastSequence { .. }) {
+            tracing::debug!(seq, in_flight, why, "another engine was faster; taking over what it has appended");
+        } else {
+            tracing::warn!(seq, in_flight, why, "an append failed; reading the log to learn what is stored");
+        }
         metrics::counter!("edgestack_append_failures_total").increment(1);
-        let why = error_chain(&error);
         let nothing_was_sent = matches!(error, AppendError::Unavailable(_));
         let taken_for_stored = match &error {
             AppendError::UnknownOutcome(_) => planted::is(Bug::OutcomeGuessed),

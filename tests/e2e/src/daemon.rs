@@ -19,10 +19,21 @@ pub struct Daemon {
 
 impl Daemon {
     pub(crate) fn spawn(arguments: &[String], variables: &[(String, String)], log: PathBuf) -> Self {
+        let mut command = Command::new(machine::edgestackd());
+        command.args(arguments).envs(variables.iter().map(|(name, value)| (name, value)));
+        Self::run(command, log)
+    }
+
+    /// By a program that becomes it: `ip netns exec`.
+    pub(crate) fn spawn_by(by: &[&str], arguments: &[String], log: PathBuf) -> Self {
+        let mut command = Command::new(by[0]);
+        command.args(&by[1..]).arg(machine::edgestackd()).args(arguments);
+        Self::run(command, log)
+    }
+
+    fn run(mut command: Command, log: PathBuf) -> Self {
         let file = OpenOptions::new().create(true).append(true).open(&log).expect("a log file");
-        let child = Command::new(machine::edgestackd())
-            .args(arguments)
-            .envs(variables.iter().map(|(name, value)| (name, value)))
+        let child = command
             .stdin(Stdio::null())
             .stdout(file.try_clone().expect("a second handle"))
             .stderr(file)

@@ -5,6 +5,7 @@
 //! * [`processes`]: what the kernel says runs, which no report of ours can embellish.
 //! * [`eventually`]: awaits a condition with a deadline, and says what was seen last.
 //! * [`Joined`]: a second daemon on a site.
+//! * [`Three`]: a site whose log is on three nodes, in network namespaces if need be.
 //! * [`Guest`]: a Debian guest over SSH.
 //! * [`nats`]: the log as a plain NATS client reads it.
 //!
@@ -25,6 +26,7 @@ mod receiver;
 pub mod run_edgectl;
 mod site;
 mod spare;
+mod three;
 mod vms;
 
 pub use api::{Api, PREFIXES, Reply};
@@ -36,3 +38,4 @@ pub use joined::Joined;
 pub use machine::{edgectl, edgestackd, guest_image, nats_server, python, qemu};
 pub use receiver::{Delivered, Receiver};
 pub use site::{Site, SiteOptions};
+pub use three::{Node, Three};

@@ -6,7 +6,8 @@ use std::{
     process::{Child, ChildStdin, Command, Stdio},
 };
 
-/// Waits for the end of its input, then kills what has a path below the folder among its arguments, and removes it.
+/// Waits for the end of its input, then kills what has a path below the folder among its arguments, and removes it and the
+/// network namespaces that are named after it.
 const SCRIPT: &str = r#"
 read -r _
 folder=$1
@@ -21,6 +22,9 @@ for _ in 1 2 3; do
 done
 grep --fixed-strings " $folder/" /proc/mounts | cut --delimiter=' ' --fields=2 | while read -r mounted; do
     umount --lazy "$mounted"
+done
+ip netns list 2>/dev/null | cut --delimiter=' ' --fields=1 | grep --fixed-strings "${folder##*/}-" | while read -r namespace; do
+    ip netns delete "$namespace"
 done
 rm -rf "$folder"
 "#;

@@ -92,9 +92,17 @@ pub(super) struct StreamCluster {
     pub(super) replicas: Vec<StreamReplica>,
 }
 
+/// A follower, as the leader sees it.
 #[derive(Debug, Deserialize)]
 pub(super) struct StreamReplica {
     pub(super) name: String,
+    #[serde(default)]
+    pub(super) current: bool,
+    #[serde(default)]
+    pub(super) offline: bool,
+    /// Entries that it has not applied yet.
+    #[serde(default)]
+    pub(super) lag: u64,
 }
 
 /// One message as the stream holds it; what is in it, [`lines`](super::lines) tells.

@@ -133,10 +133,28 @@ async fn keep(options: Options, tell: watch::Sender<Link>) {
     }
 }
 
+/// Connects to the first server that answers. One's own comes first: it is the nearest, and its replica the one to watch over.
 async fn connect(options: &Options, generation: u64) -> Result<(Live, Arc<Notify>), Cause> {
+    let (addresses, user, password) = split_url(&options.url)?;
+    let mut last = Err(Cause::new("a NATS URL must name a server"));
+    for address in addresses.split(',') {
+        last = connect_to(options, generation, address, user.clone(), password.clone()).await;
+        if last.is_ok() {
+            break;
+        }
+    }
+    last
+}
+
+async fn connect_to(
+    options: &Options,
+    generation: u64,
+    address: &str,
+    user: Option<String>,
+    password: Option<String>,
+) -> Result<(Live, Arc<Notify>), Cause> {
     let lost = Arc::new(Notify::new());
     let tell_lost = lost.clone();
-    let (address, user, password) = split_url(&options.url)?;
     let used = AtomicBool::new(false);
     let client = ConnectOptions::with_auth_callback(move |_nonce| {
         let first = !used.swap(true, Ordering::Relaxed);
@@ -161,7 +179,7 @@ async fn connect(options: &Options, generation: u64) -> Result<(Live, Arc<Notify
         }
         async {}
     })
-    .connect(address.split(',').collect::<Vec<_>>())
+    .connect(address)
     .await
     .map_err(|error| Cause::with_source("can't connect to NATS", error))?;
     let context = ContextBuilder::new()

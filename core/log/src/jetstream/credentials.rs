@@ -11,6 +11,8 @@ use std::path::{Path, PathBuf};
 use rand::Rng;
 use serde::{Deserialize, Serialize};
 
+use super::cluster::{Cluster, Member};
+
 const FILE: &str = "credentials.json";
 
 /// Whom a user of the NATS server stands for; each has the least rights that it needs.
@@ -112,6 +114,9 @@ pub struct Credentials {
     address: SocketAddr,
     server_name: String,
     passwords: BTreeMap<Role, String>,
+    /// None on a server alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    cluster: Option<Cluster>,
 }
 
 impl fmt::Debug for Credentials {
@@ -133,16 +138,15 @@ impl Credentials {
 
     /// New random passwords for a server at `address`.
     pub(super) fn generate(address: SocketAddr) -> Self {
-        let random = |bytes: usize| {
-            let mut buffer = vec![0_u8; bytes];
-            rand::rng().fill(buffer.as_mut_slice());
-            hex::encode(buffer)
-        };
         let passwords = Role::ALL.into_iter().map(|role| (role, random(32))).collect();
-        Self { address, server_name: format!("edgestack-{}", random(8)), passwords }
+        Self { address, server_name: format!("edgestack-{}", random(8)), passwords, cluster: None }
     }
 
-    pub(super) fn load_if_there(dir: &Path) -> Result<Option<Self>, CredentialsError> {
+    /// The same; `None` before the first start.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn load_if_there(dir: &Path) -> Result<Option<Self>, CredentialsError> {
         match Self::load(dir) {
             Err(CredentialsError::File { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
@@ -166,24 +170,70 @@ impl Credentials {
         self
     }
 
+    /// The same, of the servers of a cluster.
+    pub(super) fn among(mut self, members: &[Member]) -> Self {
+        let route_password = self.cluster.map_or_else(|| random(32), |cluster| cluster.route_password);
+        self.cluster = Some(Cluster { route_password, members: members.to_vec() });
+        self
+    }
+
+    pub(super) fn cluster(&self) -> Option<&Cluster> {
+        self.cluster.as_ref()
+    }
+
+    /// The servers of the cluster; none where there is one server alone.
+    pub fn members(&self) -> &[Member] {
+        self.cluster.as_ref().map_or(&[], |cluster| &cluster.members)
+    }
+
+    /// How many replicas the streams have: one on each server.
+    pub fn replicas(&self) -> usize {
+        self.members().len().max(1)
+    }
+
     /// Where the server listens.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
     /// The name by which the server is told from any other one that may listen there.
-    pub fn server_name(&self) -> &str {
-        &self.server_name
+    pub fn server_name(&self) -> String {
+        match self.members().iter().find(|member| member.client == self.address) {
+            Some(member) => self.name_of(member),
+            None => self.server_name.clone(),
+        }
+    }
+
+    /// The name of one of a cluster's servers.
+    pub fn name_of(&self, member: &Member) -> String {
+        format!("{}-{}", self.server_name, member.node)
     }
 
     pub(super) fn password(&self, role: Role) -> &str {
         self.passwords.get(&role).map_or("", String::as_str)
     }
 
-    /// `nats://user:password@address:port` for `role`. It holds the password: never log it.
+    /// `nats://user:password@address:port` for `role`. It holds the password: never log it. Of a cluster it names all
+    /// servers, the one of this node first.
     pub fn url(&self, role: Role) -> String {
-        format!("nats://{}:{}@{}", role.user(), self.password(role), self.address)
+        let members = self.members();
+        let own = members.iter().filter(|member| member.client == self.address);
+        let others = members.iter().filter(|member| member.client != self.address);
+        let all: Vec<_> = own.chain(others).map(|member| member.client.to_string()).collect();
+        let addresses = if all.is_empty() { self.address.to_string() } else { all.join(",") };
+        format!("nats://{}:{}@{addresses}", role.user(), self.password(role))
     }
+
+    /// The same, for one of a cluster's servers alone.
+    pub fn url_of(&self, role: Role, member: &Member) -> String {
+        format!("nats://{}:{}@{}", role.user(), self.password(role), member.client)
+    }
+}
+
+fn random(bytes: usize) -> String {
+    let mut buffer = vec![0_u8; bytes];
+    rand::rng().fill(buffer.as_mut_slice());
+    hex::encode(buffer)
 }
 
 /// Writes a file that only its owner may read, whole or not at all, also at a power cut.
@@ -223,5 +273,19 @@ mod tests {
         }
         assert!(made.url(Role::Engine).starts_with("nats://engine:"));
         assert!(made.url(Role::Engine).ends_with("@127.0.0.1:4333"));
+    }
+
+    #[test]
+    fn of_a_cluster_ones_own_server_comes_first() {
+        let members: Vec<Member> = [1, 2, 3].map(|n| format!("n{n}=10.0.0.{n}:4222/6222").parse().unwrap()).to_vec();
+        let made = Credentials::generate("10.0.0.2:4222".parse().unwrap()).among(&members);
+        assert!(made.url(Role::Reader).ends_with("@10.0.0.2:4222,10.0.0.1:4222,10.0.0.3:4222"));
+        assert!(made.server_name().ends_with("-n2"));
+        assert_eq!(made.replicas(), 3);
+        let again = made.clone().among(&members);
+        assert_eq!(again, made, "the servers' password stays");
+        let dir = tempfile::tempdir().unwrap();
+        made.save(dir.path()).unwrap();
+        assert_eq!(Credentials::load(dir.path()).unwrap(), made);
     }
 }

@@ -6,6 +6,7 @@
 //! and by a watchdog, so a lost notice costs a moment and never a commit.
 
 mod api;
+mod cluster;
 mod connection;
 mod credentials;
 mod feed;
@@ -29,6 +30,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::stream::BoxStream;
 
+pub use cluster::{CLUSTER_SERVERS, Copies, Member, check_members};
 pub use credentials::{Credentials, CredentialsError, Role, sender};
 pub use promise::{BrokenPromise, PromiseError, read_promise};
 pub use refused::{REFUSED_STREAM, REFUSED_SUBJECT, RefusedStream};

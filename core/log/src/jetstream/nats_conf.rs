@@ -100,12 +100,12 @@ jetstream {{
   max_memory_store: 64MB
 }}
 
-system_account: SYS
-accounts {{
 "#,
         name = credentials.server_name(),
         address = credentials.address(),
     );
+    routes(&mut text, credentials);
+    text.push_str("system_account: SYS\naccounts {\n");
     let _ = writeln!(text, "  EDGESTACK {{\n    jetstream: enabled");
     user(&mut text, credentials, Role::Engine, &engine_publishes, &[COMMANDS, HEARTBEATS, STORED_SUBJECTS], true);
     text.push_str("    exports [\n");
@@ -144,6 +144,35 @@ accounts {{
     user(&mut text, credentials, Role::Monitor, &["$SYS.REQ.SERVER.PING.VARZ".to_owned()], &[], false);
     text.push_str("  }\n}\n");
     text
+}
+
+/// The other servers of a cluster.
+fn routes(text: &mut String, credentials: &Credentials) {
+    let Some(cluster) = credentials.cluster() else { return };
+    let Some(own) = cluster.members.iter().find(|member| member.client == credentials.address()) else { return };
+    let password = &cluster.route_password;
+    let others = cluster.members.iter().filter(|member| *member != own);
+    let others: Vec<_> = others.map(|member| format!("\"nats://route:{password}@{}\"", member.route)).collect();
+    let local = format!("{{ deny: [\"$JS.API.DIRECT.GET.{STREAM}\", \"$JS.API.DIRECT.GET.{STREAM}.>\"] }}");
+    let _ = writeln!(
+        text,
+        r#"cluster {{
+  name: edgestack
+  listen: "{listen}"
+  # Clients know all servers by what they were given.
+  no_advertise: true
+  authorization {{ user: route, password: "{password}", timeout: 5 }}
+  routes: [{others}]
+  # A server that is cut off is known as such before its followers have waited for it; a route that was silent is made anew.
+  ping_interval: "1s"
+  ping_max: 2
+  # Who reads here reads this server's replica. Otherwise any server would answer, and damage of one come and go.
+  permissions {{ import: {local}, export: {local} }}
+}}
+"#,
+        listen = own.route,
+        others = others.join(", ")
+    );
 }
 
 fn user(

@@ -144,6 +144,8 @@ pub enum PromiseError {
 ///
 /// # Errors
 /// When the settings can't be read, which is no better than a broken promise.
+///
+/// Servers of a cluster that don't answer are no reason as long as those that do are a majority.
 pub async fn read_promise(
     log: &JetStreamLog,
     monitor_url: &str,
@@ -153,12 +155,18 @@ pub async fn read_promise(
     let info = api::stream_info(&live, STREAM).await.map_err(PromiseError::Stream)?;
     let holders = holders(&info, &live.client.server_info().server_name);
     let mut servers = read_servers(monitor_url, &holders).await?;
-    let mut broken = Vec::new();
+    let (mut broken, mut silent, count) = (Vec::new(), Vec::new(), holders.len());
     for holder in holders {
         match servers.remove(&holder) {
             Some(server) => broken.extend(broken_by_server(&server)),
-            None => broken.push(BrokenPromise::ServerSilent { server: holder }),
+            None => silent.push(holder),
         }
+    }
+    // A majority acknowledges, so a minority may be down: what it did before, its own start has looked at.
+    if silent.len() > (count - 1) / 2 {
+        broken.extend(silent.into_iter().map(|server| BrokenPromise::ServerSilent { server }));
+    } else if !silent.is_empty() {
+        tracing::warn!(?silent, "some servers of the cluster don't answer; the others are a majority, and go on");
     }
     broken.extend(broken_by_stream(&info.config, replicas));
     Ok(broken)

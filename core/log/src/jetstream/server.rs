@@ -7,11 +7,14 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use futures::FutureExt as _;
 use rustix::fs::{FlockOperation, flock};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
+use super::cluster::Member;
 use super::credentials::{Credentials, CredentialsError, Role, write_private};
+use super::store::stream_folder;
 use super::supervisor::{Order, Plan, ServerState, Watched, put_store_aside, running_with, supervise};
 use super::{JetStreamLog, Options, nats_conf};
 use crate::LogError;
@@ -30,6 +33,8 @@ pub struct NatsServerOptions {
     pub host: IpAddr,
     /// On which port; 0 takes a free one at the first start and keeps it.
     pub port: u16,
+    /// The servers of a cluster, with this one among them; none for a server alone. It decides where this one listens.
+    pub cluster: Vec<Member>,
     /// How long the first start may take, reading a large store included.
     pub ready_timeout: Duration,
 }
@@ -42,6 +47,7 @@ impl NatsServerOptions {
             dir: dir.into(),
             host: IpAddr::V4(Ipv4Addr::LOCALHOST),
             port: 0,
+            cluster: Vec::new(),
             ready_timeout: Duration::from_secs(60),
         }
     }
@@ -77,6 +83,18 @@ pub enum ServerError {
         #[from]
         CredentialsError,
     ),
+    /// A server alone can't become one of a cluster, nor back, with its store.
+    #[error(
+        "{} holds the log of {}, and is to be that of {}: move it away and start again, the log is then filled from the \
+         archive",
+        path.display(), kind(*clustered), kind(!clustered)
+    )]
+    OtherKind {
+        /// The store.
+        path: PathBuf,
+        /// Whether the store is a cluster's.
+        clustered: bool,
+    },
     /// Somebody else listens there.
     #[error("can't listen on {address}: stop what listens there, or choose another port")]
     AddressTaken {
@@ -134,6 +152,11 @@ impl NatsServer {
             Some(recorded) => recorded.at(address),
             None => Credentials::generate(address),
         };
+        let credentials = match &options.cluster[..] {
+            [] => credentials,
+            members => credentials.among(members),
+        };
+        check_kind(&dir, &credentials)?;
         if recorded.as_ref() != Some(&credentials) {
             credentials.save(&dir)?;
         }
@@ -252,7 +275,19 @@ impl StoreKeeper {
     /// # Errors
     /// An I/O error when the server cannot be stopped or the folder not be renamed, or the server is being stopped.
     pub async fn replace(&self) -> io::Result<PathBuf> {
-        self.while_stopped(put_store_aside).await
+        self.replace_if(async { Ok(()) }).await
+    }
+
+    /// The same, when what is looked at while the server is stopped is as it should be.
+    ///
+    /// # Errors
+    /// As [`Self::replace`], and those of the look; the store stays then.
+    pub async fn replace_if(&self, look: impl Future<Output = io::Result<()>> + Send + 'static) -> io::Result<PathBuf> {
+        let work = |dir: PathBuf| async move {
+            look.await?;
+            put_store_aside(&dir)
+        };
+        self.while_stopped(work).await
     }
 
     /// Stops the server, does something in its folder, and starts it again, however that went. Returns its outcome once
@@ -260,14 +295,15 @@ impl StoreKeeper {
     ///
     /// # Errors
     /// An I/O error when the server cannot be stopped or is being stopped, and the work's own.
-    pub async fn while_stopped(
-        &self,
-        work: impl FnOnce(&Path) -> io::Result<PathBuf> + Send + 'static,
-    ) -> io::Result<PathBuf> {
+    pub async fn while_stopped<W>(&self, work: impl FnOnce(PathBuf) -> W + Send + 'static) -> io::Result<PathBuf>
+    where
+        W: Future<Output = io::Result<PathBuf>> + Send + 'static,
+    {
         let stopping = || io::Error::other("nats-server is being stopped");
         let (reply, done) = oneshot::channel();
         let orders = self.orders.upgrade().ok_or_else(stopping)?;
-        orders.send(Order::WhileStopped(Box::new(work), reply)).await.map_err(|_| stopping())?;
+        let work = Box::new(move |dir| work(dir).boxed());
+        orders.send(Order::WhileStopped(work, reply)).await.map_err(|_| stopping())?;
         drop(orders);
         let done = done.await.map_err(|_| stopping())?;
         let mut state = self.state.clone();
@@ -314,6 +350,21 @@ fn take_running(config_path: &Path) -> io::Result<Vec<Watched>> {
 fn is_same_program(pid: u32, binary: &Path) -> bool {
     let runs = fs::read_link(format!("/proc/{pid}/exe"));
     matches!((runs, binary.canonicalize()), (Ok(runs), Ok(binary)) if runs == binary)
+}
+
+fn kind(clustered: bool) -> &'static str {
+    if clustered { "a cluster" } else { "a server alone" }
+}
+
+/// What nats-server makes of a store that was made in the other way is not what was in it.
+fn check_kind(dir: &Path, credentials: &Credentials) -> Result<(), ServerError> {
+    let path = dir.join("jetstream");
+    if !stream_folder(dir).exists() {
+        return Ok(());
+    }
+    // Where a server of a cluster keeps, in the system account, what the servers agree on.
+    let clustered = path.join("jetstream/SYS/_js_/_meta_").exists();
+    if clustered != credentials.members().is_empty() { Ok(()) } else { Err(ServerError::OtherKind { path, clustered }) }
 }
 
 fn wanted_address(

@@ -10,6 +10,7 @@ use std::process::Stdio;
 use std::time::{Duration, SystemTime};
 
 use chrono::{DateTime, Utc};
+use futures::future::BoxFuture;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use serde::Deserialize;
 use tokio::io::unix::AsyncFd;
@@ -198,7 +199,7 @@ pub(super) enum Order {
 }
 
 /// What is done in a server's folder while it doesn't run.
-pub(super) type Work = Box<dyn FnOnce(&Path) -> io::Result<PathBuf> + Send>;
+pub(super) type Work = Box<dyn FnOnce(PathBuf) -> BoxFuture<'static, io::Result<PathBuf>> + Send>;
 
 /// Runs until it is told to stop; if nobody is left to tell it anything, the server is left running.
 pub(super) async fn supervise(
@@ -224,7 +225,7 @@ pub(super) async fn supervise(
                 match end {
                     Watch::Ordered(Order::WhileStopped(work, reply)) => {
                         let done = match server.stop(REPLACE_PATIENCE).await {
-                            Ok(()) => work(&plan.dir),
+                            Ok(()) => work(plan.dir.clone()).await,
                             Err(error) => Err(error),
                         };
                         tell.send_replace(ServerState::Starting { pid: 0 });
@@ -257,7 +258,7 @@ pub(super) async fn supervise(
         match until_ordered(tokio::time::sleep(wait), &mut orders).await {
             Some(Watch::Ended(())) => {}
             Some(Watch::Ordered(Order::WhileStopped(work, reply))) => {
-                let _ = reply.send(work(&plan.dir));
+                let _ = reply.send(work(plan.dir.clone()).await);
             }
             Some(Watch::Ordered(Order::Stop(_))) => {
                 tell.send_replace(ServerState::Stopped);
@@ -340,7 +341,7 @@ async fn watch_over(plan: &Plan, server: &mut Watched, tell: &watch::Sender<Serv
 async fn answers(credentials: &Credentials) {
     loop {
         if let Ok(name) = tokio::time::timeout(Duration::from_secs(2), server_name(credentials)).await
-            && name.as_deref() == Some(credentials.server_name())
+            && name.as_deref() == Some(&credentials.server_name())
         {
             return;
         }
