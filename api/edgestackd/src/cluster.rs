@@ -49,12 +49,14 @@ pub fn own<'a>(members: &'a [Member], node: Option<&Name>) -> Option<&'a Member>
 
 /// Makes the stream, unless it is there, as soon as a majority of the servers is, and waits until one leads; and until the
 /// log has come to a commit, when it is being filled.
-pub async fn wait_for_majority(log: &JetStreamLog, replicas: usize, signed: u64) {
+pub async fn wait_for_majority(log: &JetStreamLog, replicas: usize, archived: u64) {
     let mut said: Option<tokio::time::Instant> = None;
     loop {
         let why = match ready(log, replicas).await {
-            Ok(last) if last >= signed => return,
-            Ok(last) => format!("the log ends at {last}, and {signed} was signed: it is being filled"),
+            Ok(last) if last >= archived => return,
+            Ok(last) => {
+                format!("the log ends at {last}, and {archived} is archived on the first node: it is being filled")
+            }
             Err(error) => error_chain(&error),
         };
         if said.is_none_or(|said| said.elapsed() >= SAY_AGAIN) {
@@ -91,6 +93,8 @@ pub struct OwnReplica {
 enum Health {
     Whole,
     Damaged(String),
+    /// It fits together, and is not what is archived from before this commit on.
+    Foreign(u64),
     /// It can't be asked now.
     Silent(String),
 }
@@ -135,7 +139,7 @@ impl OwnReplica {
     async fn health(&self, replica: &JetStreamLog, wanted: ChainHead) -> Health {
         match verify_from(replica, self.archive.released(), Some(wanted.sequence)).await {
             Ok(found) if found.hash == wanted.hash => Health::Whole,
-            Ok(found) => Health::Damaged(format!("its commit {} is not the archive's", found.sequence)),
+            Ok(found) => Health::Foreign(found.sequence),
             Err(LogError::Damaged(damage)) => Health::Damaged(damage.to_string()),
             Err(error) => Health::Silent(error_chain(&error)),
         }
@@ -163,6 +167,7 @@ impl OwnReplica {
                         member.node
                     ));
                 }
+                Health::Foreign(_) => tracing::warn!(node = member.node, "another replica is not what is archived"),
                 Health::Damaged(what) | Health::Silent(what) => {
                     tracing::warn!(node = member.node, what, "another replica is no help");
                 }
@@ -200,6 +205,7 @@ impl OwnReplica {
             let why = match self.health(&self.own, wanted).await {
                 Health::Whole if current => return Ok(aside.display().to_string()),
                 Health::Whole => "it is not current".to_owned(),
+                Health::Foreign(sequence) => format!("its commit {sequence} is not the archive's"),
                 Health::Damaged(what) | Health::Silent(what) => what,
             };
             if tokio::time::Instant::now() > deadline {
@@ -217,6 +223,9 @@ impl LogStore for OwnReplica {
         match self.health(&self.own, wanted).await {
             // What is missing at the log's end is appended; the others are filled by that.
             Health::Whole => Ok("none: this node's replica is whole".to_owned()),
+            Health::Foreign(sequence) => Err(format!(
+                "the cluster's log and the archive of this node are two different logs from before commit {sequence} on; if the log is the right one, move the archive away and start again"
+            )),
             Health::Silent(why) => Err(format!("this node's replica can't be read: {why}")),
             Health::Damaged(what) => {
                 tracing::error!(

@@ -11,6 +11,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use edgestack_archive::archived_through;
 use edgestack_log::jetstream::Credentials;
 use edgestack_model::Name;
 use edgestack_seal::{key_file, write_secret};
@@ -20,7 +21,7 @@ use crate::{
     client_file,
     failure::Failure,
     options::{Options, Role},
-    signed_head, state_folder,
+    state_folder,
 };
 
 /// The files of the folder `secrets` that are the same everywhere.
@@ -35,9 +36,9 @@ struct Ticket {
     site: Name,
     nats: Credentials,
     secrets: [String; SECRETS.len()],
-    /// What this site has signed last: a log that ends before that is still being filled.
+    /// How far the archive of this site goes: a log that ends before that is still being filled.
     #[serde(default)]
-    signed: u64,
+    archived: u64,
 }
 
 /// What stays in a folder that has joined.
@@ -47,7 +48,7 @@ pub struct Mark {
     pub site: Name,
     /// The log is not to be written before it has come to this commit.
     #[serde(default)]
-    pub signed: u64,
+    pub archived: u64,
 }
 
 /// Prints what another daemon needs to join this folder's site.
@@ -66,8 +67,8 @@ pub fn print(options: &Options, root: &Path) -> Result<(), Failure> {
     };
     let secrets = [read(SECRETS[0])?, read(SECRETS[1])?, read(SECRETS[2])?];
     let site = site_of(root)?.map_or_else(|| options.site.clone(), |mark| mark.site);
-    let signed = signed_head::last_of_folder(&state_folder::archive(root));
-    let text = serde_json::to_string_pretty(&Ticket { site, nats, secrets, signed })
+    let archived = archived_through(&state_folder::archive(root))?;
+    let text = serde_json::to_string_pretty(&Ticket { site, nats, secrets, archived })
         .map_err(|error| Failure::Join { why: error.to_string() })?;
     println!("{text}");
     Ok(())
@@ -101,7 +102,7 @@ pub fn join(root: &Path, file: &Path) -> Result<(), Failure> {
         }
     }
     ticket.nats.save(&nats)?;
-    let mark = Mark { site: ticket.site, signed: ticket.signed };
+    let mark = Mark { site: ticket.site, archived: ticket.archived };
     let mark = serde_json::to_vec(&mark).map_err(|error| refused(error.to_string()))?;
     let path = mark_of(root);
     write_secret(&path, &mark).map_err(failed(&path))

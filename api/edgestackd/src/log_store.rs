@@ -58,13 +58,14 @@ pub struct LogStore {
 /// # Errors
 /// [`Failure`]; above all when the promise of law 3 is not kept.
 ///
-/// `members` are the servers of the cluster; nothing is written before the log has come to the commit `signed`.
+/// `members` are the servers of the cluster; nothing is written before the log has come to the commit
+/// `archived`.
 pub async fn open(
     options: &Options,
     root: &Path,
     signing: &SigningKey,
     members: &[Member],
-    signed: u64,
+    archived: u64,
 ) -> Result<LogStore, Failure> {
     let folder = state_folder::nats(root);
     // sled reads its file while nats-server starts.
@@ -103,7 +104,7 @@ pub async fn open(
     let log = JetStreamLog::connect(reach).await?;
     if options.has(Role::Engine) {
         if replicas > 1 {
-            cluster::wait_for_majority(&log, replicas, signed).await;
+            cluster::wait_for_majority(&log, replicas, archived).await;
         } else {
             log.ensure_stream(replicas).await?;
         }

@@ -121,9 +121,9 @@ async fn run(mut options: Options) -> Result<(), Failure> {
     let token = client_file::token(&secrets)?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
 
-    let signed = joined.as_ref().map_or(0, |mark| mark.signed);
+    let archived = joined.as_ref().map_or(0, |mark| mark.archived);
     let store = tokio::select! {
-        store = log_store::open(&options, &root, &signing, &members, signed) => store?,
+        store = log_store::open(&options, &root, &signing, &members, archived) => store?,
         // It may wait for other machines. A nats-server that was started goes on, and is adopted at the next start.
         () = signals.stop() => return Ok(()),
     };

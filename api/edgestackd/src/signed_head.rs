@@ -3,7 +3,7 @@
 //! A chain of hashes proves that a log fits together, not that it is all of it: two copies that are both cut back to an
 //! earlier commit, or both replaced by an older backup, are whole. What was signed later tells.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use chrono::Utc;
@@ -109,12 +109,6 @@ pub async fn check_release(archive: &Archive, key: &SigningKey) -> Result<(), Fa
         archive.distrust_release();
     }
     Ok(())
-}
-
-/// What the archive in a folder of a state folder tells that was signed last, by its word alone; 0 where there is none.
-pub fn last_of_folder(archive: &Path) -> u64 {
-    let text = std::fs::read(archive.join("head.json")).unwrap_or_default();
-    serde_json::from_slice::<SignedHead>(&text).map_or(0, |head| head.sequence)
 }
 
 /// Signs the archive's head for as long as the process lives.

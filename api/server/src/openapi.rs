@@ -83,6 +83,8 @@ pub(crate) fn document(resources: OpenApi, open: OpenApi, site: &SiteInfo) -> St
     }
     constrain_keys(&mut schemas["CreateKeypair"]);
     constrain_filter(&mut schemas["WebhookFilter"]);
+    constrain_undo(&mut schemas["AskUndo"]);
+    constrain_moment(&mut schemas["ArchiveLog"]);
     json!({
         "openapi": "3.1.0",
         "info": {
@@ -338,6 +340,10 @@ fn add_problems(path: &str, sort: &Sort, operation: &mut Value) {
     if path == "/edgetron/undo" {
         statuses.extend([404, 412]);
     }
+    if path == "/edgetron/log/archive" {
+        // Nothing would leave; no node is registered, in whose history it would stand.
+        statuses.extend([404, 409]);
+    }
     if sort.is_upload {
         statuses.push(507);
     }
@@ -397,6 +403,22 @@ fn constrain_keys(schema: &mut Value) {
     }
     let (description, example) = (schema["description"].clone(), schema["example"].clone());
     *schema = json!({"description": description, "example": example, "oneOf": ways});
+}
+
+/// What is undone is told in one of two ways.
+fn constrain_undo(schema: &mut Value) {
+    let way = |said: &str, form: Value, other: &str| json!({"required": [said], "properties": {said: form, other: {"type": "null"}}});
+    schema["oneOf"] = json!([
+        way("sequence", json!({"type": "integer"}), "correlation"),
+        way("correlation", json!({"type": "string"}), "sequence"),
+    ]);
+    schema["properties"]["reason"]["pattern"] = r"^[^\x00-\x1f\x7f-\x9f]*$".into();
+}
+
+/// A moment: a sequence, a time, or how long ago.
+fn constrain_moment(schema: &mut Value) {
+    schema["properties"]["before"]["pattern"] =
+        r"^([0-9]{1,18}|[1-9][0-9]{0,4} (seconds|minutes|hours|days) ago|20[0-2][0-5]-(0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]Z)$".into();
 }
 
 /// The words of a filter are bounded, and kinds are known.

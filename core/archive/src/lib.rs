@@ -30,6 +30,7 @@ mod whole;
 
 pub use compare::{CompareError, Standing, compare};
 pub use keeper::{KeepError, keep, salvage};
+pub use open_segment::archived_through;
 pub use refill::{RefillError, copy, refill};
 pub use repair::{LogStore, Repairer, Unfit};
 pub use s3::{S3Address, S3Error, s3, settings_of};
@@ -186,7 +187,7 @@ impl Archive {
             }
             found => found?,
         };
-        let mut open = OpenSegment::open(&folder.join("open"), found.head)?;
+        let mut open = OpenSegment::open(&folder.join(open_segment::OPEN), found.head)?;
         if options.elsewhere {
             elsewhere::remember(folder, &found)?;
             match elsewhere::take_copy(&*store, &mut open).await {

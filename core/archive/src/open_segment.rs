@@ -18,6 +18,8 @@ use crate::{
     line::{self, Seal},
 };
 
+/// The folder of the open segment, below the archive's.
+pub(crate) const OPEN: &str = "open";
 /// Bytes of lines that one read unpacks at most.
 const READ_BYTES_MAX: usize = 8 << 20;
 
@@ -245,6 +247,28 @@ fn put_aside(path: &Path) -> Result<(), ArchiveError> {
 }
 
 /// Open segments in a folder, by first sequence.
+/// How far the archive in a folder goes, as its open segment tells, without taking it from who has it open: for another process
+/// to know what the log must come to. 0 where there is no archive.
+///
+/// # Errors
+/// [`ArchiveError::File`].
+pub fn archived_through(folder: &Path) -> Result<u64, ArchiveError> {
+    let folder = folder.join(OPEN);
+    if !folder.exists() {
+        return Ok(0);
+    }
+    let Some((first, path)) = files(&folder)?.pop() else { return Ok(0) };
+    let text = fs::read(&path).map_err(failed(&path, "reading"))?.into();
+    let (mut through, mut sealed) = (first.saturating_sub(1), first.saturating_sub(1));
+    for (_, line) in line::split(&text).0 {
+        match Seal::read(&line) {
+            Some(_) => sealed = through,
+            None => through += 1,
+        }
+    }
+    Ok(sealed)
+}
+
 fn files(folder: &Path) -> Result<Vec<(u64, PathBuf)>, ArchiveError> {
     let reading = || failed(folder, "listing");
     let mut found = Vec::new();

@@ -50,6 +50,20 @@ fn open_file(folder: &Path) -> PathBuf {
     files.remove(0)
 }
 
+#[tokio::test]
+async fn another_process_sees_how_far_it_goes() {
+    let folder = tempfile::tempdir().unwrap();
+    assert_eq!(crate::archived_through(folder.path()).unwrap(), 0);
+    let (archive, _) = filled(folder.path(), 500).await;
+    assert_eq!(crate::archived_through(folder.path()).unwrap(), 500, "while it is open, several segments on");
+    drop(archive);
+    // A write that was torn is not archived.
+    let path = open_file(folder.path());
+    let torn = fs::metadata(&path).unwrap().len() - 1;
+    fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(torn).unwrap();
+    assert!(crate::archived_through(folder.path()).unwrap() < 500);
+}
+
 async fn read_all(archive: &Archive) -> Vec<StoredCommit> {
     let mut all: Vec<StoredCommit> = vec![];
     loop {

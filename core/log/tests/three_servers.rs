@@ -1,5 +1,5 @@
 //! The log on a cluster of three servers, three replicas: it keeps every promise of [`Log`], and goes on when any one
-//! server is killed. The servers are configured here: our own `nats.conf` makes no cluster yet (ADR 0033).
+//! server is killed. The servers are configured here; those of a site are tested end to end (ADR 0033).
 #![allow(clippy::unwrap_used, reason = "a test's own functions are tests, too")]
 
 mod nats;

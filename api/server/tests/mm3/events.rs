@@ -201,6 +201,32 @@ async fn under_load_nothing_is_missed_or_doubled() {
 }
 
 #[tokio::test]
+async fn who_takes_nothing_for_long_is_sent_away_and_comes_back_to_where_it_was() {
+    let site = Site::new().await;
+    let begin = site.log.head().await.unwrap().last_sequence;
+    let mut slow = site.stream(PATH, &[]).await;
+    let (_, greeting) = slow.next().await.unwrap();
+    assert_eq!(greeting, json!({"sequence": begin}));
+    // Nobody waits for it.
+    let count = 10_001;
+    stream::iter(0..count)
+        .for_each_concurrent(32, async |number| {
+            site.submit(a_flavor(&format!("f{number}"), None)).await;
+        })
+        .await;
+    tokio::time::pause();
+    tokio::time::advance(std::time::Duration::from_secs(61)).await;
+    tokio::time::resume();
+    let (id, last_words) = slow.next().await.expect("it is told why");
+    assert_eq!(last_words["sequence"], begin, "{last_words}");
+    assert!(last_words["reason"].as_str().unwrap().contains(&format!("Last-Event-ID: {id}")), "{last_words}");
+    assert_eq!(slow.next().await, None, "those were its last words");
+    let mut again = site.stream(PATH, &[("last-event-id", &id)]).await;
+    let wanted: Vec<String> = (begin + 1..=begin + count).map(|sequence| format!("{sequence}.0")).collect();
+    assert_eq!(take(&mut again, wanted.last().unwrap()).await, wanted);
+}
+
+#[tokio::test]
 async fn wrong_places_and_filters_are_refused() {
     let site = Site::new().await;
     let end = site.log.head().await.unwrap().last_sequence;
