@@ -92,6 +92,7 @@ pub async fn serve(
         uploads: folders.uploads(),
         running_uploads: RunningUploads::default(),
         workers_here,
+        log_can_leave: store.credentials.members().is_empty(),
         upload_bytes_max: edgestack_server::UPLOAD_BYTES_MAX,
         readiness: readiness(store),
         metrics: {

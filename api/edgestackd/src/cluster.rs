@@ -20,6 +20,8 @@ use crate::{failure::Failure, options::Options, state_folder};
 
 /// What a server that is lost has not acknowledged by then is sent again to the next one that leads.
 pub const ACK_TIMEOUT: Duration = Duration::from_secs(2);
+/// How often the leading server is asked which others follow it.
+const WATCH_EVERY: Duration = Duration::from_secs(5);
 /// How soon servers are asked again: their elections give no event.
 const ASK_AGAIN: Duration = Duration::from_millis(250);
 /// How often a start that waits says so.
@@ -73,6 +75,37 @@ async fn ready(log: &JetStreamLog, replicas: usize) -> Result<u64, LogError> {
     let last = log.head().await?.last_sequence;
     log.read(last.max(1), 1).await?;
     Ok(last)
+}
+
+/// Tells which servers keep the log whenever that changes, for as long as the process lives: with two of three all goes on, and
+/// one more that is lost stops the site.
+pub async fn watch_over(log: Arc<JetStreamLog>, credentials: Credentials) {
+    let (mut told, mut seen): (Option<Vec<String>>, Option<Vec<String>>) = (None, None);
+    loop {
+        // Without one that leads nobody answers, and writes tell so.
+        if let Ok(copies) = log.copies().await {
+            let missing: Vec<String> = credentials
+                .members()
+                .iter()
+                .filter(|member| !copies.is_current(&credentials.name_of(member)))
+                .map(|member| member.node.clone())
+                .collect();
+            let current = u8::try_from(credentials.members().len() - missing.len()).unwrap_or(u8::MAX);
+            metrics::gauge!("edgestack_log_replicas_current").set(f64::from(current));
+            // Under writes a follower lags for moments.
+            if seen.as_ref() == Some(&missing) && told.as_ref() != Some(&missing) {
+                match missing.is_empty() {
+                    true => tracing::info!("the log is on all nodes of the cluster"),
+                    false => {
+                        tracing::warn!(?missing, "the log is not on all nodes of the cluster, or these lag behind")
+                    }
+                }
+                told = Some(missing.clone());
+            }
+            seen = Some(missing);
+        }
+        tokio::time::sleep(WATCH_EVERY).await;
+    }
 }
 
 /// The replica on this node.
@@ -154,8 +187,8 @@ impl OwnReplica {
                 own_seen = true;
                 continue;
             }
-            let options = LogOptions::new(self.credentials.url_of(NatsRole::Reader, member), NatsRole::Reader);
-            let health = match JetStreamLog::connect(options).await {
+            let url = self.credentials.url_of(NatsRole::Reader, member);
+            let health = match JetStreamLog::connect(LogOptions::new(url, NatsRole::Reader)).await {
                 Ok(replica) => self.health(&replica, wanted).await,
                 Err(error) => Health::Silent(error_chain(&error)),
             };

@@ -229,6 +229,9 @@ pub async fn open(
         }
         None => drop(tokio::spawn(mend_when_repaired(shared.clone(), replica.clone(), LOOK_FOR_REPAIR))),
     }
+    if replicas > 1 {
+        tokio::spawn(cluster::watch_over(log.clone(), credentials.clone()));
+    }
     // Each server's replica is read by the process that can make it anew.
     tokio::spawn(verify_on_a_timer(own_replica.unwrap_or_else(|| shared.clone()), replica.clone(), VERIFY_EVERY));
     if let Some(permit) = permits {

@@ -37,7 +37,7 @@ use edgestack_engine::{
     run_overseer, run_scheduler,
 };
 use edgestack_link::{RemotePort, hear_heartbeats, hear_others, heartbeat_sender, serve_commands};
-use edgestack_log::Log;
+use edgestack_log::{Log, jetstream::NatsServer};
 use edgestack_pool::NodeLock;
 use edgestack_qemu::Accelerator;
 use edgestack_seal::SealingKey;
@@ -124,8 +124,8 @@ async fn run(mut options: Options) -> Result<(), Failure> {
     let archived = joined.as_ref().map_or(0, |mark| mark.archived);
     let store = tokio::select! {
         store = log_store::open(&options, &root, &signing, &members, archived) => store?,
-        // It may wait for other machines. A nats-server that was started goes on, and is adopted at the next start.
-        () = signals.stop() => return Ok(()),
+        // It may wait for other machines.
+        () = signals.stop(), if is_member => return stop_waiting(&options, &root).await,
     };
     let heartbeats = Heartbeats::new();
     let port = command_port(&options, &store, &clock);
@@ -307,6 +307,14 @@ fn start_releasing(
         signing: signing.clone(),
     };
     tokio::spawn(release.run());
+}
+
+/// The end of a start that waited for the other servers of the cluster: nothing but our own runs by then.
+async fn stop_waiting(options: &Options, root: &Path) -> Result<(), Failure> {
+    if options.has(Role::Nats) {
+        NatsServer::end(&state_folder::nats(root)).await?;
+    }
+    Ok(())
 }
 
 async fn stop(store: LogStore) {

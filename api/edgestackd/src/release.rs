@@ -100,7 +100,7 @@ pub async fn nobody_can(replica: Arc<Replica>) {
             told = through;
             tracing::warn!(
                 through,
-                "commits are to leave the live log, and stay: only a process with both roles, nats and engine, lets them go, and not from a cluster"
+                "commits are to leave the live log, and stay: only a process with both roles, nats and engine, lets them go"
             );
         }
         if head.changed().await.is_err() {

@@ -57,6 +57,10 @@ async fn show_log_archive(State(site): State<Arc<Site>>, parameters: Parameters)
 )]
 async fn archive_log(State(site): State<Arc<Site>>, change: Change) -> Answer {
     let asked: ArchiveLog = change.parse()?;
+    if !site.app.log_can_leave {
+        let text = "commits can't leave a log that is on three nodes; nothing was done";
+        return Err(Failure::new(&codes::WRONG_STATE, text));
+    }
     let through = last_before(&site, &asked.before).await?;
     // By id, so the one that was registered first: whose history it stands in makes no difference.
     let node = site.app.replica.world().nodes.values().next().map(|node| Reference::id(node.id));

@@ -64,6 +64,8 @@ pub struct AppState {
     pub running_uploads: RunningUploads,
     /// Whether images and VMs are on this process's node; a daemon that has joined a site has none.
     pub workers_here: bool,
+    /// Whether older commits can leave the live log; not where it is on several servers.
+    pub log_can_leave: bool,
     /// The longest upload, bytes; [`UPLOAD_BYTES_MAX`] is the usual bound.
     pub upload_bytes_max: u64,
     /// Whether commands are taken now, besides what the replica knows itself.

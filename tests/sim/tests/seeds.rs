@@ -21,13 +21,15 @@ use edgestack_sim::{Fault, REPLAY, Violation, run};
 const SEEDS: Range<u64> = 0..2000;
 
 /// Seeds that once found something wrong in EdgeStack or in this simulation, and what. They are run each time.
-const KEPT: [(u64, &str); 7] = [
+const KEPT: [(u64, &str); 9] = [
     (7, "a flipped bit that was read before the next commit could tell stopped a replica for good"),
     (12, "the archive's first segment was lost, and nobody noticed until the log was lost, too"),
     (16, "workers began on the world of the past that a damaged log led to"),
     (20, "as 7, in another field"),
     (35, "as 12, with a log that was whole"),
     (72, "those who waited for a repair were woken in an order that no seed decided"),
+    (1040, "a refusal was decided behind commits in flight, while another engine had written behind them"),
+    (1441, "a process whose replica had failed kept its leases, and nobody did their work"),
     (1290, "a flipped bit in the hash that the index of the archive's last segment tells"),
 ];
 

@@ -85,6 +85,7 @@ impl Site {
             uploads: folder.path().join("uploads"),
             running_uploads: RunningUploads::default(),
             workers_here: true,
+            log_can_leave: true,
             upload_bytes_max: UPLOAD_BYTES_MAX,
             readiness: Arc::new(|| Ok(())),
             metrics: Arc::new(|| "edgestack_up 1\n".to_owned()),

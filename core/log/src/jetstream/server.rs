@@ -241,6 +241,18 @@ impl NatsServer {
     /// # Errors
     /// [`ServerError::Adopt`], [`ServerError::Folder`].
     pub async fn remove(dir: &Path) -> Result<(), ServerError> {
+        Self::end(dir).await?;
+        match fs::remove_dir_all(dir) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(folder_error(dir)(error)),
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
+
+    /// Ends the server that may be left running in a folder.
+    ///
+    /// # Errors
+    /// [`ServerError::Adopt`], [`ServerError::Folder`].
+    pub async fn end(dir: &Path) -> Result<(), ServerError> {
         let dir = match dir.canonicalize() {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             found => found.map_err(folder_error(dir))?,
@@ -248,7 +260,7 @@ impl NatsServer {
         for left in take_running(&dir.join("nats.conf")).map_err(ServerError::Adopt)? {
             left.stop(REPLACE_PATIENCE).await.map_err(ServerError::Adopt)?;
         }
-        fs::remove_dir_all(&dir).map_err(folder_error(&dir))
+        Ok(())
     }
 
     /// Asks it to stop, and kills it when `patience` is over. Returns when it has ended.
