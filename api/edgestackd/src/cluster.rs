@@ -1,7 +1,12 @@
 //! A site whose log is on three nodes, a replica on each (ADR 0033): which they are, how a start waits for a majority, and
 //! how the replica of this node is watched over and made anew from the others.
 
-use std::{io, path::Path, sync::Arc, time::Duration};
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use edgestack_archive::{Archive, LogStore, WholeLog};
@@ -10,11 +15,12 @@ use edgestack_log::{
     ChainHead, Log, LogError, chain,
     jetstream::{
         Credentials, JetStreamLog, Member, NatsServer, Options as LogOptions, Role as NatsRole, StoreKeeper,
-        check_members,
+        check_members, stored_bytes,
     },
     verify_from,
 };
 use edgestack_model::Name;
+use tokio::time::Instant;
 
 use crate::{failure::Failure, options::Options, state_folder};
 
@@ -22,6 +28,8 @@ use crate::{failure::Failure, options::Options, state_folder};
 pub const ACK_TIMEOUT: Duration = Duration::from_secs(2);
 /// How often the leading server is asked which others follow it.
 const WATCH_EVERY: Duration = Duration::from_secs(5);
+/// How long a replica may answer nothing, and not grow, before it is made anew.
+const STUCK: Duration = Duration::from_secs(15);
 /// How soon servers are asked again: their elections give no event.
 const ASK_AGAIN: Duration = Duration::from_millis(250);
 /// How often a start that waits says so.
@@ -52,7 +60,7 @@ pub fn own<'a>(members: &'a [Member], node: Option<&Name>) -> Option<&'a Member>
 /// Makes the stream, unless it is there, as soon as a majority of the servers is, and waits until one leads; and until the
 /// log has come to a commit, when it is being filled.
 pub async fn wait_for_majority(log: &JetStreamLog, replicas: usize, archived: u64) {
-    let mut said: Option<tokio::time::Instant> = None;
+    let mut said: Option<Instant> = None;
     loop {
         let why = match ready(log, replicas).await {
             Ok(last) if last >= archived => return,
@@ -62,19 +70,24 @@ pub async fn wait_for_majority(log: &JetStreamLog, replicas: usize, archived: u6
             Err(error) => error_chain(&error),
         };
         if said.is_none_or(|said| said.elapsed() >= SAY_AGAIN) {
-            said = Some(tokio::time::Instant::now());
+            said = Some(Instant::now());
             tracing::warn!(why, "waiting for the log on the cluster's servers; two of the three must run");
         }
         tokio::time::sleep(ASK_AGAIN).await;
     }
 }
 
-/// The last commit, once a server leads and the one that is asked has a replica to read.
+/// The last commit, once a server leads and what it has can be read.
 async fn ready(log: &JetStreamLog, replicas: usize) -> Result<u64, LogError> {
     log.ensure_stream(replicas).await?;
     let last = log.head().await?.last_sequence;
     log.read(last.max(1), 1).await?;
     Ok(last)
+}
+
+/// Asks one server for what its own replica has.
+fn this_replica(url: String) -> LogOptions {
+    LogOptions { only_this_replica: true, ..LogOptions::new(url, NatsRole::Reader) }
 }
 
 /// Tells which servers keep the log whenever that changes, for as long as the process lives: with two of three all goes on, and
@@ -142,13 +155,51 @@ impl OwnReplica {
         let own = credentials.members().iter().find(|member| member.client == credentials.address());
         let url =
             own.map_or_else(|| credentials.url(NatsRole::Reader), |own| credentials.url_of(NatsRole::Reader, own));
-        let own = Arc::new(JetStreamLog::connect(LogOptions::new(url, NatsRole::Reader)).await?);
+        let own = Arc::new(JetStreamLog::connect(this_replica(url)).await?);
         Ok(Self { own, live: live.clone(), archive: archive.clone(), keeper: server.store_keeper(), credentials })
     }
 
     /// The log as this node's replica has it.
     pub fn log(&self) -> Arc<dyn Log> {
         Arc::new(WholeLog::new(self.own.clone(), self.archive.clone()))
+    }
+
+    /// For as long as the process lives: a replica that answers nothing, and doesn't grow, is made anew from the others. Such is
+    /// one that nats-server has given up ("critical write error"), as it doesn't go together with what the others tell.
+    /// Meanwhile the daemon reads from the leading server, and goes on.
+    pub async fn watch(self: Arc<Self>, nats: PathBuf) {
+        let mut stuck: Option<(Instant, u64)> = None;
+        loop {
+            tokio::time::sleep(WATCH_EVERY).await;
+            let silent = match self.live.head().await {
+                Ok(head) => {
+                    matches!(self.own.read(head.last_sequence.max(1), 1).await, Err(LogError::Unavailable(_)))
+                }
+                // Nobody leads, so nothing can be expected.
+                Err(_) => false,
+            };
+            if !silent {
+                stuck = None;
+                continue;
+            }
+            // While it is being filled its files grow.
+            let bytes = stored_bytes(&nats).unwrap_or(0);
+            let since = stuck.filter(|(_, before)| *before == bytes).map_or_else(Instant::now, |(since, _)| since);
+            stuck = Some((since, bytes));
+            if since.elapsed() < STUCK {
+                continue;
+            }
+            tracing::error!("ALARM: this node's replica of the log answers nothing; it is made anew from the others");
+            let made = match self.wanted().await {
+                Ok(wanted) => self.make_anew(wanted).await,
+                Err(why) => Err(why),
+            };
+            match made {
+                Ok(aside) => tracing::warn!(damaged = aside, "this node's replica is whole; the old store is kept"),
+                Err(why) => tracing::error!(why, "this node's replica was not made anew; it is tried again"),
+            }
+            stuck = None;
+        }
     }
 
     fn name(&self) -> String {
@@ -188,7 +239,7 @@ impl OwnReplica {
                 continue;
             }
             let url = self.credentials.url_of(NatsRole::Reader, member);
-            let health = match JetStreamLog::connect(LogOptions::new(url, NatsRole::Reader)).await {
+            let health = match JetStreamLog::connect(this_replica(url)).await {
                 Ok(replica) => self.health(&replica, wanted).await,
                 Err(error) => Health::Silent(error_chain(&error)),
             };
@@ -212,27 +263,27 @@ impl OwnReplica {
     async fn make_anew(&self, wanted: ChainHead) -> Result<String, String> {
         let whole = self.whole_others(wanted).await?;
         if whole.is_empty() {
-            return Err("no other replica is whole: bring one back, or stop all daemons, move nats/jetstream away on each node and start them: the log is then filled from the archive".to_owned());
+            return Err("no other replica is whole: bring one back; or stop all daemons, copy the archive folder of the node that has archived most (\"archived\" in edgestackd --print-join) over those of the others, move nats/jetstream away on each node, and start all: the log is then filled from the archives".to_owned());
         }
         // Looked at again while this server is stopped: the others go on without it by then, so nothing that was acknowledged
         // is here alone.
         let live = self.live.clone();
         let led_by_whole = async move {
-            let deadline = tokio::time::Instant::now() + ELECTED_WITHIN;
+            let deadline = Instant::now() + ELECTED_WITHIN;
             loop {
                 let why = match live.copies().await {
                     Ok(copies) if copies.leader.as_ref().is_some_and(|leader| whole.contains(leader)) => return Ok(()),
                     Ok(copies) => format!("{} leads", copies.leader.as_deref().unwrap_or("no server")),
                     Err(error) => error_chain(&error),
                 };
-                if tokio::time::Instant::now() > deadline {
+                if Instant::now() > deadline {
                     return Err(io::Error::other(format!("no server with a whole replica leads the others: {why}")));
                 }
                 tokio::time::sleep(ASK_AGAIN).await;
             }
         };
         let aside = self.keeper.replace_if(led_by_whole).await.map_err(|error| error_chain(&error))?;
-        let deadline = tokio::time::Instant::now() + FILLED_WITHIN;
+        let deadline = Instant::now() + FILLED_WITHIN;
         loop {
             let current = self.live.copies().await.is_ok_and(|copies| copies.is_current(&self.name()));
             let why = match self.health(&self.own, wanted).await {
@@ -241,7 +292,7 @@ impl OwnReplica {
                 Health::Foreign(sequence) => format!("its commit {sequence} is not the archive's"),
                 Health::Damaged(what) | Health::Silent(what) => what,
             };
-            if tokio::time::Instant::now() > deadline {
+            if Instant::now() > deadline {
                 return Err(format!("this node's replica was not filled by the others: {why}"));
             }
             tokio::time::sleep(ASK_AGAIN).await;

@@ -128,6 +128,7 @@ pub async fn open(
             Some(server) if replicas > 1 => {
                 let replica = Arc::new(OwnReplica::of(server, &log, &archive).await?);
                 own_replica = Some(replica.log());
+                tokio::spawn(replica.clone().watch(folder.clone()));
                 Some(replica)
             }
             Some(server) => Some(Arc::new(JetStreamStore { log: log.clone(), keeper: server.store_keeper() })),

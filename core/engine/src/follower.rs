@@ -12,8 +12,12 @@ use crate::{Replica, ReplicaError, error_chain, reconnect::Pause};
 
 /// Commits asked for at once.
 const BATCH: usize = 512;
+/// The same while all of a log is folded: messages hold some hundred commits at most, and the one at the end is read twice.
+const CATCH_UP_BATCH: usize = 2048;
 /// Commits verified at once on the timer.
 const PIECE: u64 = 1024;
+/// How long after the log could not be read its verification goes on, at most.
+const TRY_AGAIN: Duration = Duration::from_secs(5);
 /// Rests between two pieces, as multiples of what a piece took: in the first round after a start, and later.
 const FIRST_ROUND: u32 = 9;
 const LATER_ROUNDS: u32 = 99;
@@ -25,7 +29,7 @@ const BUSY: u64 = 64;
 /// # Errors
 /// [`LogError`] when the log cannot be read, or is damaged (the replica has failed then).
 pub async fn catch_up(log: &dyn Log, replica: &Replica) -> Result<(), LogError> {
-    let mut read = log.read(replica.head().sequence + 1, BATCH).await;
+    let mut read = log.read(replica.head().sequence + 1, CATCH_UP_BATCH).await;
     loop {
         let batch = match read {
             Ok(batch) => batch,
@@ -40,7 +44,7 @@ pub async fn catch_up(log: &dyn Log, replica: &Replica) -> Result<(), LogError> 
         }
         // The log looks for the next batch while this one is folded.
         let next = batch.last().map_or(0, |last| last.sequence) + 1;
-        let (ahead, folded) = tokio::join!(log.read(next, BATCH), async {
+        let (ahead, folded) = tokio::join!(log.read(next, CATCH_UP_BATCH), async {
             replica.apply(batch.into_iter().map(|stored| (stored, None)).collect())
         });
         if folded.is_err() {
@@ -236,7 +240,7 @@ pub async fn verify_on_a_timer(log: Arc<dyn Log>, replica: Arc<Replica>, rest: D
                 tracing::warn!(error, seq, "the log could not be verified now; it goes on there");
                 // A long log takes long, and a short pause of nats-server must not send it back to its beginning.
                 round = Some(going);
-                tokio::time::sleep(rest).await;
+                tokio::time::sleep(rest.min(TRY_AGAIN)).await;
                 continue;
             }
         }

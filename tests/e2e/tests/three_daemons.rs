@@ -50,6 +50,11 @@ fn flip_in_the_middle(path: &Path) {
     file.write_all_at(&[byte[0] ^ 4], at).unwrap();
 }
 
+fn cut_in_half(path: &Path) {
+    let file = fs::OpenOptions::new().write(true).open(path).unwrap();
+    file.set_len(file.metadata().unwrap().len() / 2).unwrap();
+}
+
 async fn await_said(node: &Node, words: &str, times: usize, within: Duration) {
     eventually(&format!("{} says {words:?}", node.name), within, async || {
         let said = node.log().matches(words).count();
@@ -106,11 +111,24 @@ async fn a_damaged_replica_is_made_anew_from_the_others() {
     await_said(&three.nodes[1], whole, 1, PATIENCE).await;
     acknowledged.some(&three.nodes[1], "after-a-flip", 1).await;
 
-    // The whole store gone: the servers fill it by themselves.
-    three.nodes[2].lose();
-    fs::remove_dir_all(three.nodes[2].state().join("nats/jetstream")).unwrap();
-    three.nodes[2].up().await;
-    acknowledged.some(&three.nodes[2], "after-a-loss", 1).await;
+    // A block cut in half (which its server gives up at once, or serves with a gap), the index lost, the whole store gone.
+    let store = three.nodes[2].state().join("nats/jetstream");
+    for damage in ["cut", "index", "store"] {
+        three.nodes[2].daemon.as_mut().unwrap().stop().await;
+        match damage {
+            "cut" => blocks(&three.nodes[2]).iter().for_each(|block| cut_in_half(block)),
+            "index" => fs::remove_file(blocks(&three.nodes[2])[0].with_file_name("index.db")).unwrap(),
+            _ => fs::remove_dir_all(&store).unwrap(),
+        }
+        three.nodes[2].up().await;
+        acknowledged.some(&three.nodes[2], &format!("after-{damage}"), 1).await;
+        three.await_flavors(&[2], &acknowledged.names).await;
+        eventually("the log is whole", FOUND_WITHIN, async || {
+            let told = three.nodes[2].edgectl(&["verify-log"]);
+            if told.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&told.stderr).into_owned()) }
+        })
+        .await;
+    }
 
     // While it runs.
     let server = &three.nodes[0];

@@ -1,13 +1,13 @@
 //! The few JetStream requests we make, in their own words (NATS JetStream API, JSON over request and reply; "direct get"
 //! in ADR-31). Raw, because the settings must be read as the server tells them, also those a client library lacks.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_nats::{Client, Message, RequestError, RequestErrorKind};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
-use futures::StreamExt;
+use futures::{FutureExt as _, StreamExt as _};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -48,6 +48,9 @@ pub(super) const WRONG_LAST_SEQUENCE_CONSTANT: u64 = 10164;
 const READ_BYTES_MAX: usize = 8 * 1024 * 1024;
 const READ_MESSAGES_MAX: usize = 4096;
 
+/// How soon the stream's leading server is asked again after another has answered: an election gives no event.
+const ASK_AGAIN: Duration = Duration::from_millis(100);
+
 /// The error object of a JetStream answer.
 #[derive(Debug, Clone, Deserialize, thiserror::Error)]
 #[error("{description} (code {code}, error {err_code})")]
@@ -74,6 +77,21 @@ pub(super) struct StreamInfo {
     pub(super) config: Value,
     #[serde(default)]
     pub(super) cluster: Option<StreamCluster>,
+}
+
+impl StreamInfo {
+    /// Whether the server that told it leads the stream: it lists the replicas but its own.
+    fn is_the_leaders(&self) -> bool {
+        let replicas = self.config.get("num_replicas").and_then(Value::as_u64).unwrap_or(1);
+        if replicas <= 1 {
+            return true;
+        }
+        let Some(cluster) = &self.cluster else { return false };
+        let leader = cluster.leader.as_deref().unwrap_or_default();
+        !leader.is_empty()
+            && cluster.replicas.len() as u64 + 1 >= replicas
+            && cluster.replicas.iter().all(|replica| replica.name != leader)
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -115,9 +133,7 @@ pub(super) struct StoredMessage {
 
 pub(super) fn told_by_request(error: RequestError) -> LogError {
     match error.kind() {
-        RequestErrorKind::NoResponders => LogError::Unavailable(Cause::new(
-            "no server answers (JetStream is down or starting, or the right is missing)",
-        )),
+        RequestErrorKind::NoResponders => silent(),
         RequestErrorKind::InvalidSubject | RequestErrorKind::MaxPayloadExceeded => {
             LogError::Refused(Cause::with_source("the request can't be sent", error))
         }
@@ -144,8 +160,29 @@ pub(super) async fn request<T: DeserializeOwned>(
     serde_json::from_value(answer).map(Ok).map_err(not_understood)
 }
 
+/// What the leading server tells of a stream.
+///
+/// In a cluster others answer, too, with what they have, which may be nothing: any while none leads, and for 10 s after its
+/// start the one that was to lead when the stream was made (nats-server 2.15, `jsStreamInfoRequest`). Of two answers the first
+/// alone comes through. So one that isn't the leading server's counts for nothing, and is asked for again.
 pub(super) async fn stream_info(live: &Live, stream: &str) -> Result<StreamInfo, LogError> {
-    Ok(request(&live.client, format!("$JS.API.STREAM.INFO.{stream}"), None).await??)
+    let asked = Instant::now();
+    loop {
+        let info: StreamInfo = request(&live.client, format!("$JS.API.STREAM.INFO.{stream}"), None).await??;
+        if info.is_the_leaders() {
+            return Ok(info);
+        }
+        if asked.elapsed() >= live.request_timeout {
+            let why = "the stream's leading server doesn't answer, or there is none";
+            return Err(LogError::Unavailable(Cause::new(why)));
+        }
+        tokio::time::sleep(ASK_AGAIN).await;
+    }
+}
+
+/// Nobody answers.
+pub(super) fn silent() -> LogError {
+    LogError::Unavailable(Cause::new("no server answers (JetStream is down or starting, or the right is missing)"))
 }
 
 /// `$JS.API.STREAM.MSG.GET.<stream>`: answered by the stream's leader only, so what it doesn't know isn't acknowledged.
@@ -174,14 +211,15 @@ pub(super) async fn message_get(live: &Live, sequence: u64) -> Result<Option<Sto
 }
 
 /// `$JS.API.DIRECT.GET.<stream>` with `batch`: the messages from `from` on as plain messages, then a status 204. The
-/// server steps over what is missing, so the caller checks for gaps; from a replica it may end early.
+/// server steps over what is missing, so the caller checks for gaps; from a replica it may end early. `None`: nobody
+/// answers, as a server whose replica is not current does.
 pub(super) async fn direct_get(
     live: &Live,
     stream: &str,
     from: u64,
     max_messages: usize,
     timeout: Duration,
-) -> Result<Vec<StoredMessage>, LogError> {
+) -> Result<Option<Vec<StoredMessage>>, LogError> {
     let batch = max_messages.min(READ_MESSAGES_MAX);
     let body = json!({ "seq": from, "batch": batch, "max_bytes": READ_BYTES_MAX }).to_string();
     let unavailable = |error| LogError::Unavailable(Cause::with_source("NATS gave no answer", error));
@@ -197,17 +235,19 @@ pub(super) async fn direct_get(
         .map_err(|error| LogError::Unavailable(Cause::with_source("can't send the request", error)))?;
     let mut found = Vec::new();
     loop {
-        let answer = tokio::time::timeout(timeout, answers.next()).await.map_err(unavailable)?;
+        let answer = match answers.next().now_or_never() {
+            Some(ready) => ready,
+            // A timer for each of thousands of messages costs more than the messages.
+            None => tokio::time::timeout(timeout, answers.next()).await.map_err(unavailable)?,
+        };
         let Some(answer) = answer else {
             return Err(LogError::Unavailable(Cause::new("the connection was lost")));
         };
         match answer.status.map(|status| status.as_u16()) {
             None => found.push(stored(answer)?),
             // End of the batch, or nothing there at all.
-            Some(204 | 404) => return Ok(found),
-            Some(503) => {
-                return Err(LogError::Unavailable(Cause::new("no server answers (JetStream is down or starting)")));
-            }
+            Some(204 | 404) => return Ok(Some(found)),
+            Some(503) => return Ok(None),
             Some(status) => {
                 let description = answer.description.unwrap_or_default();
                 let why = format!("JetStream refuses a direct get: {description} (status {status})");
@@ -224,4 +264,32 @@ fn stored(answer: Message) -> Result<StoredMessage, LogError> {
         return Err(LogError::Refused(Cause::new("an answer to a direct get has no sequence")));
     };
     Ok(StoredMessage { sequence, payload: answer.payload })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_the_leading_server_tells_counts() {
+        let told = |replicas: u64, cluster: Value| -> bool {
+            let info = json!({
+                "state": {"messages": 0, "first_seq": 0, "last_seq": 0},
+                "config": {"num_replicas": replicas},
+                "cluster": cluster,
+            });
+            serde_json::from_value::<StreamInfo>(info).unwrap().is_the_leaders()
+        };
+        let names = |names: &[&str]| names.iter().map(|name| json!({"name": name})).collect::<Vec<_>>();
+        assert!(told(1, Value::Null), "a server alone");
+        assert!(told(3, json!({"leader": "a", "replicas": names(&["b", "c"])})));
+        for (what, cluster) in [
+            ("by b, which a leads", json!({"leader": "a", "replicas": names(&["a", "c"])})),
+            ("while none leads", json!({"leader": "", "replicas": names(&["a", "b", "c"])})),
+            ("by one that knows of no group yet", json!({"leader": "b"})),
+            ("by one that is not in the cluster", Value::Null),
+        ] {
+            assert!(!told(3, cluster), "{what}");
+        }
+    }
 }

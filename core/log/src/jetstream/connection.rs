@@ -35,6 +35,10 @@ pub(super) struct Live {
     pub(super) context: jetstream::Context,
     /// Counts connections, so that what was known of an earlier one can be told from what is known of this one.
     pub(super) generation: u64,
+    /// As [`Options::request_timeout`].
+    pub(super) request_timeout: Duration,
+    /// Whether the server is one of a cluster.
+    pub(super) in_cluster: bool,
 }
 
 /// What the keeper knows: a connection, or why there is none.
@@ -188,7 +192,8 @@ async fn connect_to(
         .max_ack_inflight(options.max_in_flight)
         .backpressure_on_inflight(true)
         .build(client.clone());
-    Ok((Live { client, context, generation }, lost))
+    let in_cluster = client.server_info().cluster.is_some();
+    Ok((Live { client, context, generation, request_timeout: options.request_timeout, in_cluster }, lost))
 }
 
 /// `nats://user:password@host:port,host:port` in its parts, the addresses still as one: async-nats uses what is in a URL for nothing but its logs.

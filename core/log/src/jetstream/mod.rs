@@ -60,6 +60,9 @@ pub struct Options {
     pub request_timeout: Duration,
     /// How many messages may be in flight; the next call waits.
     pub max_in_flight: usize,
+    /// What the server's own replica lacks or doesn't answer is not asked of the leading server: for who watches over a
+    /// replica.
+    pub only_this_replica: bool,
     /// How long a follower hears nothing before it looks by itself.
     pub watchdog: Duration,
 }
@@ -74,6 +77,7 @@ impl Options {
             ack_timeout: Duration::from_secs(5),
             request_timeout: Duration::from_secs(5),
             max_in_flight: 1024,
+            only_this_replica: false,
             watchdog: Duration::from_secs(1),
         }
     }
@@ -194,6 +198,9 @@ impl Log for JetStreamLog {
         let batch = self.read_once(from, max_messages).await?;
         if !batch.is_empty() {
             return Ok(batch);
+        }
+        if self.inner.options.only_this_replica {
+            return Err(LogError::Unavailable(Cause::new("this server's replica ends before the log")));
         }
         match self.get(from).await? {
             // A replica that lags behind its leader.

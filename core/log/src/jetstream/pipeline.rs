@@ -10,7 +10,12 @@
 //! commit it wasn't decided after, with a `previous_hash` of nothing. So a message whose predecessor isn't known to be
 //! stored also carries `Nats-Expected-Last-Msg-Id`. It can't always do so: the server forgets that id when it restarts
 //! later than the two-minute window for duplicates, and would then refuse for ever (ADR 0004).
+//!
+//! **In a cluster that header is deadly**: the leading server doesn't look at it before the message is replicated, and then
+//! each server that finds another id gives the whole stream up ("critical write error", `applyStreamMsgOp` in nats-server
+//! 2.15.1). So there a message goes out only when the one before it is known to be stored, and the sequence alone fences.
 
+use std::collections::VecDeque;
 use std::error::Error;
 
 use async_nats::jetstream::context::{PublishAckFuture, PublishError, PublishErrorKind};
@@ -28,6 +33,8 @@ use crate::{Append, AppendError, Cause, LogError, MAX_COMMIT_BYTES, PendingAck};
 
 /// Messages with the server before commits begin to share: one that it syncs, one that it can go on with.
 const IN_FLIGHT_MAX: usize = 2;
+/// The same in a cluster.
+const IN_FLIGHT_IN_CLUSTER: usize = 1;
 
 /// What the log knows of its own appends.
 #[derive(Default)]
@@ -42,7 +49,8 @@ pub(super) struct Pipeline {
     sent: Sent,
     /// Messages with the server.
     in_flight: usize,
-    waiting: Message,
+    /// Not sent yet, in order; more than one in a cluster alone.
+    waiting: VecDeque<Message>,
 }
 
 struct Tip {
@@ -131,7 +139,7 @@ impl Pipeline {
     fn fail(&mut self, error: &AppendError) {
         self.epoch += 1;
         self.tip = None;
-        std::mem::take(&mut self.waiting).tell(&Err(error.clone()));
+        std::mem::take(&mut self.waiting).into_iter().for_each(|message| message.tell(&Err(error.clone())));
     }
 }
 
@@ -146,14 +154,19 @@ impl JetStreamLog {
         pipeline.tip = Some(Tip { sequence: expected + 1, hash: hash(&append.payload), stored: false });
         let (tell, told) = oneshot::channel();
         let entry = Entry { append, tell };
-        if pipeline.waiting.entries.is_empty() && pipeline.in_flight < IN_FLIGHT_MAX {
+        if pipeline.waiting.is_empty() && pipeline.in_flight < in_flight_max(&live) {
             self.send(&mut pipeline, &live, Message::alone(entry)).await?;
         } else {
-            if !pipeline.waiting.has_room_for(&entry.append.payload) {
-                let full = std::mem::take(&mut pipeline.waiting);
-                self.send(&mut pipeline, &live, full).await?;
+            match pipeline.waiting.back_mut() {
+                Some(last) if last.has_room_for(&entry.append.payload) => last.push(entry),
+                Some(_) | None => {
+                    let full = if live.in_cluster { None } else { pipeline.waiting.pop_front() };
+                    if let Some(full) = full {
+                        self.send(&mut pipeline, &live, full).await?;
+                    }
+                    pipeline.waiting.push_back(Message::alone(entry));
+                }
             }
-            pipeline.waiting.push(entry);
         }
         let lost = || AppendError::UnknownOutcome(Cause::new("the log was closed before it answered"));
         Ok(Box::pin(async move { told.await.unwrap_or_else(|_| Err(lost())) }))
@@ -215,7 +228,7 @@ impl JetStreamLog {
         let bytes = payload.len();
         let mut publish =
             PublishMessage::build().payload(payload).message_id(&id).expected_last_sequence(pipeline.sent.message);
-        if let Some(predecessor) = &pipeline.sent.in_flight {
+        if let Some(predecessor) = pipeline.sent.in_flight.as_ref().filter(|_| !live.in_cluster) {
             publish = publish.expected_last_message_id(predecessor);
         }
         // Whoever hands over may give up at the next line: then nothing is known, and the next one looks.
@@ -274,8 +287,9 @@ impl JetStreamLog {
                     }),
                     Err(_) => {}
                 }
-                if pipeline.in_flight < IN_FLIGHT_MAX && !pipeline.waiting.entries.is_empty() {
-                    let waiting = std::mem::take(&mut pipeline.waiting);
+                if pipeline.in_flight < in_flight_max(&live)
+                    && let Some(waiting) = pipeline.waiting.pop_front()
+                {
                     // A failure has told its commits already.
                     let _ = self.send(&mut pipeline, &live, waiting).await;
                 }
@@ -302,6 +316,10 @@ impl JetStreamLog {
             tip.stored = true;
         }
     }
+}
+
+fn in_flight_max(live: &Live) -> usize {
+    if live.in_cluster { IN_FLIGHT_IN_CLUSTER } else { IN_FLIGHT_MAX }
 }
 
 /// Tells the outcome of a publish by the server's error number (nats-server `server/errors.json`), never by its text.

@@ -142,10 +142,10 @@ pub enum PromiseError {
 /// `monitor_url` is a URL of a user of the system account who may ask `$SYS.REQ.SERVER.PING.VARZ`
 /// ([`Role::Monitor`]); `replicas` is what the site is configured for.
 ///
+/// Servers of a cluster that don't answer are no reason as long as those that do are a majority.
+///
 /// # Errors
 /// When the settings can't be read, which is no better than a broken promise.
-///
-/// Servers of a cluster that don't answer are no reason as long as those that do are a majority.
 pub async fn read_promise(
     log: &JetStreamLog,
     monitor_url: &str,

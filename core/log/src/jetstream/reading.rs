@@ -10,6 +10,9 @@ use crate::{Damage, LogError, LogHead, StoredCommit};
 /// Looks by estimate before only halving is trusted: where messages hold about equally many, the first ones hit.
 const ESTIMATES: u32 = 4;
 
+/// Messages that are asked of the leading server at once, one by one.
+const FROM_LEADER: usize = 64;
+
 impl JetStreamLog {
     /// Commits from `from` on, dense, as far as one answer of the server reaches. An empty answer proves nothing.
     pub(super) async fn read_once(&self, from: u64, max_commits: usize) -> Result<Vec<StoredCommit>, LogError> {
@@ -17,8 +20,7 @@ impl JetStreamLog {
         let start = self.locate(&live, from).await?;
         let per_message = self.inner.commits_per_message.load(std::sync::atomic::Ordering::Relaxed).max(1);
         let wanted = max_commits.div_ceil(per_message);
-        let messages =
-            api::direct_get(&live, STREAM, start.message, wanted, self.inner.options.request_timeout).await?;
+        let messages = self.messages(&live, start.message, wanted).await?;
         if let Some(first) = messages.first()
             && first.sequence > start.message
         {
@@ -31,6 +33,25 @@ impl JetStreamLog {
             self.inner.commits_per_message.store(per_message, std::sync::atomic::Ordering::Relaxed);
         }
         Ok(commits)
+    }
+
+    /// Messages from a sequence on, of the server's own replica; while that answers nothing, of the leading server.
+    async fn messages(&self, live: &Live, from: u64, wanted: usize) -> Result<Vec<StoredMessage>, LogError> {
+        let options = &self.inner.options;
+        if let Some(found) = api::direct_get(live, STREAM, from, wanted, options.request_timeout).await? {
+            return Ok(found);
+        }
+        if options.only_this_replica {
+            return Err(api::silent());
+        }
+        let mut found = Vec::new();
+        for sequence in (from..).take(wanted.min(FROM_LEADER)) {
+            match api::message_get(live, sequence).await? {
+                Some(message) => found.push(message),
+                None => break,
+            }
+        }
+        Ok(found)
     }
 
     /// The commits of `messages`, which begin at `start`, counted from there on: those from `from` on, no more than
@@ -221,7 +242,6 @@ impl JetStreamLog {
 
     /// The message at a sequence or, when it can't be read, the next one that can.
     async fn next_message(&self, live: &Live, sequence: u64) -> Result<Option<StoredMessage>, LogError> {
-        let found = api::direct_get(live, STREAM, sequence, 1, self.inner.options.request_timeout).await?;
-        Ok(found.into_iter().next())
+        Ok(self.messages(live, sequence, 1).await?.into_iter().next())
     }
 }

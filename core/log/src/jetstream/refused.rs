@@ -84,7 +84,7 @@ impl SideLog for RefusedStream {
         let mut all = Vec::new();
         while from <= state.last_seq {
             let timeout = self.log.inner.options.request_timeout;
-            let batch = api::direct_get(&live, REFUSED_STREAM, from, BATCH, timeout).await?;
+            let batch = api::direct_get(&live, REFUSED_STREAM, from, BATCH, timeout).await?.ok_or_else(api::silent)?;
             let Some(last) = batch.last() else { break };
             from = last.sequence + 1;
             all.extend(batch.into_iter().map(|message| message.payload));
