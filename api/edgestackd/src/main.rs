@@ -323,6 +323,17 @@ async fn stop(store: LogStore) {
     {
         tracing::warn!(error = error_chain(&error), "the views were not written; they are rebuilt at the next start");
     }
+    if let Some(archive) = &store.archive
+        && store.replica.failure().is_none()
+    {
+        // What was committed at the very end has its second copy, too, before the log's server goes.
+        let archived = edgestack_archive::catch_up(archive, &*store.whole, &store.replica);
+        match tokio::time::timeout(STOP_PATIENCE, archived).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(error = error_chain(&error), "the last commits are not archived yet"),
+            Err(_) => tracing::warn!("the last commits are not archived yet"),
+        }
+    }
     if let Some(server) = store.server {
         server.stop(STOP_PATIENCE).await;
     }

@@ -29,7 +29,7 @@ mod segment;
 mod whole;
 
 pub use compare::{CompareError, Standing, compare};
-pub use keeper::{KeepError, keep, salvage};
+pub use keeper::{KeepError, catch_up, keep, salvage};
 pub use open_segment::archived_through;
 pub use refill::{RefillError, copy, refill};
 pub use repair::{LogStore, Repairer, Unfit};
