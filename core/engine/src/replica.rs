@@ -102,8 +102,8 @@ struct Inner {
     projection: Option<Box<dyn Projection>>,
 }
 
-/// A commit that chains on those before it, decoded if it came so, and the head after it.
-type Vouched = (StoredCommit, Option<Arc<Commit>>, ChainHead);
+/// A commit that chains on those before it, decoded if this program can, and the head after it.
+type Vouched = (StoredCommit, Result<Arc<Commit>, DecodeError>, ChainHead);
 
 impl Replica {
     /// A replica that goes on from a known place: a world and the chain's head there.
@@ -268,7 +268,13 @@ impl Replica {
                 }
                 continue;
             }
-            if let Err(damage) = head.check_next(&stored) {
+            let decoded = decoded.map_or_else(|| Commit::decode(&stored.payload).map(Arc::new), Ok);
+            let checked = match &decoded {
+                Ok(commit) => head.check_next_read(&stored, commit.sequence.0, &commit.previous_hash),
+                // What this program can't read is in its place or not all the same.
+                Err(_) => head.check_next(&stored),
+            };
+            if let Err(damage) = checked {
                 if damage.first_wrong() < stored.sequence && !planted::is(Bug::FoldedBeforeVouched) {
                     vouched.pop();
                 }
@@ -283,15 +289,10 @@ impl Replica {
         &self,
         inner: &mut Inner,
         stored: &StoredCommit,
-        decoded: Option<Arc<Commit>>,
+        decoded: Result<Arc<Commit>, DecodeError>,
         head: ChainHead,
     ) -> Result<Applied, ReplicaError> {
-        let commit = match decoded {
-            Some(commit) => commit,
-            None => {
-                Arc::new(Commit::decode(&stored.payload).map_err(|error| ReplicaError::Undecodable(Arc::new(error)))?)
-            }
-        };
+        let commit = decoded.map_err(|error| ReplicaError::Undecodable(Arc::new(error)))?;
         let mut world = self.world.write().unwrap_or_else(PoisonError::into_inner);
         let mut changes: Vec<Change> = Vec::with_capacity(commit.events.len());
         for event in &commit.events {

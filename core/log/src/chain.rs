@@ -180,6 +180,30 @@ impl ChainHead {
     /// # Errors
     /// What is wrong, naming the first wrong sequence.
     pub fn check_next(&mut self, commit: &StoredCommit) -> Result<(), Damage> {
+        self.check_place(commit)?;
+        let envelope = Envelope::read(commit)?;
+        self.check_next_read(commit, envelope.sequence, &envelope.previous_hash)
+    }
+
+    /// As [`Self::check_next`], for who has read already what the commit's payload says of its sequence and of the hash before
+    /// it.
+    ///
+    /// # Errors
+    /// As [`Self::check_next`].
+    pub fn check_next_read(&mut self, commit: &StoredCommit, says: u64, previous_hash: &str) -> Result<(), Damage> {
+        self.check_place(commit)?;
+        if says != commit.sequence {
+            return Err(Damage::Reordered { sequence: commit.sequence, says });
+        }
+        if !self.is_spelt(previous_hash) && !planted::is(Bug::HashNotChecked) {
+            let says = previous_hash.to_owned();
+            return Err(Damage::BrokenHash { sequence: commit.sequence, says, is: self.hash_hex() });
+        }
+        *self = self.after(&commit.payload);
+        Ok(())
+    }
+
+    fn check_place(&self, commit: &StoredCommit) -> Result<(), Damage> {
         let expected = self.sequence + 1;
         if commit.sequence > expected {
             return Err(Damage::Gap { expected, found: commit.sequence });
@@ -187,19 +211,13 @@ impl ChainHead {
         if commit.sequence < expected {
             return Err(Damage::Reordered { sequence: expected, says: commit.sequence });
         }
-        let envelope = Envelope::read(commit)?;
-        if envelope.sequence != commit.sequence {
-            return Err(Damage::Reordered { sequence: commit.sequence, says: envelope.sequence });
-        }
-        if envelope.previous_hash != self.hash_hex() && !planted::is(Bug::HashNotChecked) {
-            return Err(Damage::BrokenHash {
-                sequence: commit.sequence,
-                says: envelope.previous_hash,
-                is: self.hash_hex(),
-            });
-        }
-        *self = self.after(&commit.payload);
         Ok(())
+    }
+
+    /// Whether a text is [`Self::hash_hex`].
+    fn is_spelt(&self, text: &str) -> bool {
+        let mut digits = [0; 64];
+        hex::encode_to_slice(self.hash, &mut digits).is_ok() && digits == text.as_bytes()
     }
 }
 

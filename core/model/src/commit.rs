@@ -183,7 +183,12 @@ impl Commit {
     /// # Errors
     /// See [`DecodeError`]; a reader stops there, it never skips.
     pub fn decode(payload: &[u8]) -> Result<Self, DecodeError> {
-        let envelope: StoredEnvelope<'_> = serde_json::from_slice(payload).map_err(DecodeError::Envelope)?;
+        let envelope: StoredEnvelope<'_> = match std::str::from_utf8(payload) {
+            // Looked at once as a whole, and not each string again.
+            Ok(text) => serde_json::from_str(text),
+            Err(_) => serde_json::from_slice(payload),
+        }
+        .map_err(DecodeError::Envelope)?;
         if envelope.version != ENVELOPE_VERSION {
             return Err(DecodeError::Version(envelope.version));
         }

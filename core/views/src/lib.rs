@@ -279,7 +279,7 @@ impl Views {
         let Some(head) = head.filter(|_| !*broken) else { return };
         let begun = std::time::Instant::now();
         crash_point::pass("views.before");
-        let written = self.history.project(&applied, &head).and_then(|()| {
+        let written = self.history.project(&applied, head.sequence).and_then(|()| {
             crash_point::pass("views.between");
             self.state.project(&applied, &head)
         });
@@ -304,7 +304,7 @@ struct Keeper(Views);
 impl Projection for Keeper {
     fn project(&mut self, batch: &[Arc<Applied>], _world: &World, head: &ChainHead) {
         if let Some(anew) = &mut *lock(&self.0.pending.anew) {
-            return anew.add(batch, head);
+            return anew.add(batch);
         }
         let waiting = {
             let mut queue = lock(&self.0.pending.queue);

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use edgestack_model::Commit;
 use sled::Tree;
+use zstd::bulk::Compressor;
 
 use crate::ViewError;
 
@@ -60,8 +61,8 @@ impl Row {
         self.commits.push(begin..self.text.len());
     }
 
-    fn pack(&self) -> Result<Vec<u8>, ViewError> {
-        zstd::bulk::compress(&self.text, LEVEL).map_err(ViewError::Packing)
+    fn pack(&self, packer: &mut Compressor<'_>) -> Result<Vec<u8>, ViewError> {
+        packer.compress(&self.text).map_err(ViewError::Packing)
     }
 
     fn unpack(number: u64, packed: &[u8]) -> Option<Self> {
@@ -82,19 +83,25 @@ impl Row {
 }
 
 /// The last row, as it is being filled.
-#[derive(Debug, Default)]
 pub(crate) struct LastRow {
     row: Option<Row>,
+    /// Making one costs more than packing a row with it.
+    packer: Compressor<'static>,
 }
 
 impl LastRow {
+    /// None yet.
+    pub fn new() -> Result<Self, ViewError> {
+        Ok(Self { row: None, packer: Compressor::new(LEVEL).map_err(ViewError::Packing)? })
+    }
+
     /// Adds the commit that follows the last one.
     pub fn push(&mut self, rows: &mut Rows<'_>, sequence: u64, payload: &[u8]) -> Result<(), ViewError> {
         let number = number_of(sequence);
         let mut row = match self.row.take() {
             Some(row) if row.number == number => row,
             Some(whole) => {
-                rows.insert(key(whole.number), whole.pack()?);
+                rows.insert(key(whole.number), whole.pack(&mut self.packer)?);
                 Row { number, ..Row::default() }
             }
             None if (sequence - 1).is_multiple_of(ROW_COMMITS) => Row { number, ..Row::default() },
@@ -112,9 +119,9 @@ impl LastRow {
     }
 
     /// Writes it.
-    pub fn finish(self, rows: &mut Rows<'_>) -> Result<(), ViewError> {
-        if let Some(row) = self.row {
-            rows.insert(key(row.number), row.pack()?);
+    pub fn finish(mut self, rows: &mut Rows<'_>) -> Result<(), ViewError> {
+        if let Some(row) = self.row.take() {
+            rows.insert(key(row.number), row.pack(&mut self.packer)?);
         }
         Ok(())
     }

@@ -22,6 +22,13 @@ pub(crate) struct Block {
 }
 
 impl Block {
+    /// The block to write a commit into that is in no block yet, when all up to `upto` are written with it: one of level 1 at
+    /// once if it becomes whole.
+    pub fn to_write(sequence: u64, upto: u64) -> Self {
+        let large = Self::of(1, sequence);
+        if large.first() == sequence && large.last() <= upto { large } else { Self::of(0, sequence) }
+    }
+
     /// The block of a level that a commit is in.
     pub fn of(level: u32, sequence: u64) -> Self {
         Self { level, number: sequence.saturating_sub(1) / commits(level) }
@@ -53,7 +60,12 @@ impl Block {
 
     /// The key of the row in which it has a term.
     pub fn row_of(self, term: u64) -> Vec<u8> {
-        self.row(bucket(self.level, term))
+        self.row(self.number_of(term))
+    }
+
+    /// The number of the row in which it has a term.
+    pub fn number_of(self, term: u64) -> u64 {
+        bucket(self.level, term)
     }
 
     /// The key of its row of this number.

@@ -17,7 +17,6 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use chrono::{DateTime, Utc};
 use edgestack_engine::{Applied, crash_point};
-use edgestack_log::ChainHead;
 use edgestack_model::{Actor, Commit, Kind, Sequence, event::EventRecord};
 use edgestack_planted::{self as planted, Bug};
 use sha2::{Digest as _, Sha256};
@@ -134,15 +133,16 @@ impl History {
         Ok(Sequence(low))
     }
 
-    pub(crate) fn project(&self, applied: &[Arc<Applied>], head: &ChainHead) -> Result<(), ViewError> {
-        let batch = write::batch(&self.tree, self.position(), applied, head)?;
+    /// Writes commits, of which `upto` is the last.
+    pub(crate) fn project(&self, applied: &[Arc<Applied>], upto: u64) -> Result<(), ViewError> {
+        let batch = write::batch(&self.tree, self.position(), applied, upto)?;
         let mut position = self.position.write().unwrap_or_else(PoisonError::into_inner);
         if planted::is(Bug::ViewBatchSplit) {
-            self.tree.insert(POSITION, serde_json::to_vec(&head.sequence)?)?;
+            self.tree.insert(POSITION, serde_json::to_vec(&upto)?)?;
             crash_point::pass("views.between");
         }
         self.tree.apply_batch(batch)?;
-        *position = head.sequence.max(*position);
+        *position = upto.max(*position);
         Ok(())
     }
 }

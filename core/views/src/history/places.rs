@@ -13,9 +13,11 @@ pub(crate) struct Places {
 }
 
 impl Places {
-    /// An empty list of places from the sequence `first` on.
-    pub fn from(first: u64) -> Self {
-        Self { bytes: Vec::new(), sequence: first, last: None }
+    /// Empties it for places from the sequence `first` on.
+    pub fn begin(&mut self, first: u64) {
+        self.bytes.clear();
+        self.sequence = first;
+        self.last = None;
     }
 
     /// Adds one that is behind all others; the same one again is nothing new.
@@ -27,6 +29,25 @@ impl Places {
         number(&mut self.bytes, place.1.into());
         self.sequence = place.0;
         self.last = Some(place);
+    }
+
+    /// Adds a list that begins at the sequence `first` and is behind all others; `None` when it is no such list.
+    pub fn append(&mut self, mut list: &[u8], first: u64) -> Option<()> {
+        if list.is_empty() {
+            return Some(());
+        }
+        let mut sequence = first.checked_add(take_number(&mut list)?)?;
+        number(&mut self.bytes, sequence.checked_sub(self.sequence)?);
+        // But for the first distance all stays as it is.
+        self.bytes.extend_from_slice(list);
+        let mut event = u32::try_from(take_number(&mut list)?).ok()?;
+        while !list.is_empty() {
+            sequence = sequence.checked_add(take_number(&mut list)?)?;
+            event = u32::try_from(take_number(&mut list)?).ok()?;
+        }
+        self.sequence = sequence;
+        self.last = Some((sequence, event));
+        Some(())
     }
 
     /// As they are stored.
@@ -79,7 +100,8 @@ mod tests {
         fn places_are_read_as_they_were_pushed(first in 0_u64..1 << 50, steps in prop::collection::vec((0_u64..1 << 20, any::<u32>()), 0..50)) {
             let mut sequence = first;
             let mut pushed = Vec::new();
-            let mut places = Places::from(first);
+            let mut places = Places::default();
+            places.begin(first);
             for (step, index) in steps {
                 sequence += step;
                 places.push((sequence, index));

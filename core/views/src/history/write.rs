@@ -3,13 +3,12 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use edgestack_engine::Applied;
-use edgestack_log::ChainHead;
 use sled::{Batch, Tree};
 
 use super::{
     bearers,
     commits::LastRow,
-    dictionary::Dictionary,
+    dictionary::{self, Dictionary},
     layout::{Block, TOP_LEVEL},
     terms,
 };
@@ -49,16 +48,11 @@ impl Rows<'_> {
     }
 }
 
-/// The batch that brings the view from `position` to `head`.
-pub(super) fn batch(
-    tree: &Tree,
-    position: u64,
-    applied: &[Arc<Applied>],
-    head: &ChainHead,
-) -> Result<Batch, ViewError> {
+/// The batch that brings the view from `position` to `upto`.
+pub(super) fn batch(tree: &Tree, position: u64, applied: &[Arc<Applied>], upto: u64) -> Result<Batch, ViewError> {
     let mut rows = Rows { tree, changed: BTreeMap::new() };
-    let mut last_row = LastRow::default();
-    let mut index = Index::default();
+    let mut last_row = LastRow::new()?;
+    let mut index = Index { upto, last: None };
     for one in applied.iter().filter(|one| one.commit.sequence.0 > position) {
         last_row.push(&mut rows, one.commit.sequence.0, &one.payload)?;
         index.add(&mut rows, one)?;
@@ -74,34 +68,38 @@ pub(super) fn batch(
         }
     }
     // It may be ahead of the other view, after a kill between the two.
-    batch.insert(POSITION, serde_json::to_vec(&head.sequence.max(position))?);
+    batch.insert(POSITION, serde_json::to_vec(&upto.max(position))?);
     Ok(batch)
 }
 
-/// The last block of level 0, as it is being filled.
-#[derive(Default)]
+/// The last block, as it is being filled.
 struct Index {
+    /// The last commit of the batch.
+    upto: u64,
     last: Option<(Block, Dictionary)>,
 }
 
 impl Index {
     fn add(&mut self, rows: &mut Rows<'_>, applied: &Applied) -> Result<(), ViewError> {
         let sequence = applied.commit.sequence.0;
-        let block = Block::of(0, sequence);
-        let (_, dictionary) = match self.last.take().filter(|(last, _)| *last == block) {
+        let (block, dictionary) = match self.last.take() {
             Some(last) => self.last.insert(last),
             None => {
+                let block = Block::to_write(sequence, self.upto);
                 let mut dictionary = Dictionary::from(block.first());
-                if let Some(row) = rows.get(&block.row(0))? {
-                    dictionary.append(&row, block.first()).ok_or(ViewError::Incomplete)?;
+                if block.level == 0
+                    && let Some(row) = rows.get(&block.row(0))?
+                {
+                    dictionary.append(&row).ok_or(ViewError::Incomplete)?;
                 }
                 self.last.insert((block, dictionary))
             }
         };
         terms::each_of(applied, |term, index| dictionary.push(term, (sequence, index)));
         if sequence == block.last() {
+            let level = block.level;
             self.write_last(rows);
-            for level in 1..=TOP_LEVEL {
+            for level in level + 1..=TOP_LEVEL {
                 let above = Block::of(level, sequence);
                 if above.last() != sequence {
                     break;
@@ -114,7 +112,7 @@ impl Index {
 
     fn write_last(&mut self, rows: &mut Rows<'_>) {
         if let Some((block, dictionary)) = self.last.take() {
-            rows.insert(block.row(0), dictionary.encode());
+            dictionary.write(block, |number, row| rows.insert(block.row(number), row));
         }
     }
 
@@ -123,33 +121,23 @@ impl Index {
     }
 }
 
-/// Makes a block of those below it, which go. Row by row, so that little of it is in memory at once.
+/// Makes a block of those below it, which go. Some rows at once, so that little of it is in memory.
 fn merge(rows: &mut Rows<'_>, block: Block) -> Result<(), ViewError> {
     let parts: Vec<Block> = block.parts().collect();
     let below = parts.first().map_or(0, |part| part.rows());
-    let finer = block.rows() / below.max(1);
     for bucket in 0..below {
-        let mut joined = Dictionary::from(block.first());
+        let mut found = Vec::with_capacity(parts.len());
         for part in &parts {
             let key = part.row(bucket);
             if let Some(row) = rows.get(&key)? {
-                joined.append(&row, part.first()).ok_or(ViewError::Incomplete)?;
+                found.push((part.first(), row));
                 rows.remove(key)?;
             }
         }
-        for number in bucket * finer..(bucket + 1) * finer {
-            let dictionary = joined.take_below(first_term(block, number + 1));
-            if !dictionary.is_empty() {
-                rows.insert(block.row(number), dictionary.encode());
-            }
-        }
+        dictionary::join(&found, block, |number, row| rows.insert(block.row(number), row))
+            .ok_or(ViewError::Incomplete)?;
     }
     Ok(())
-}
-
-/// The smallest hash in a block's row of this number; `None` behind the last.
-fn first_term(block: Block, number: u64) -> Option<u64> {
-    (number < block.rows()).then(|| number * (u64::MAX / block.rows() + 1))
 }
 
 #[cfg(test)]
@@ -166,17 +154,14 @@ mod tests {
         let mut expect: BTreeMap<u64, Vec<(u64, u32)>> = BTreeMap::new();
         let mut rows = Rows { tree: &db, changed: BTreeMap::new() };
         for part in top.parts() {
-            let mut dictionaries: BTreeMap<Vec<u8>, Dictionary> = BTreeMap::new();
+            let mut dictionary = Dictionary::from(part.first());
             for (number, &term) in terms.iter().enumerate().filter(|(number, _)| number % 7 != part.number as usize % 7)
             {
                 let place = (part.first() + (number as u64 * 13) % 4096, number as u32 % 3);
-                let dictionary = dictionaries.entry(part.row_of(term));
-                dictionary.or_insert_with(|| Dictionary::from(part.first())).push(term, place);
+                dictionary.push(term, place);
                 expect.entry(term).or_default().push(place);
             }
-            for (key, dictionary) in dictionaries {
-                rows.insert(key, dictionary.encode());
-            }
+            dictionary.write(part, |number, row| rows.insert(part.row(number), row));
         }
         merge(&mut rows, top).unwrap();
         for (term, places) in expect {
