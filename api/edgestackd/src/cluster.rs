@@ -20,7 +20,7 @@ use edgestack_log::{
     verify_from,
 };
 use edgestack_model::Name;
-use tokio::time::Instant;
+use tokio::{sync::Mutex, time::Instant};
 
 use crate::{failure::Failure, options::Options, state_folder};
 
@@ -133,6 +133,8 @@ pub struct OwnReplica {
     pub keeper: StoreKeeper,
     /// The cluster's servers.
     pub credentials: Credentials,
+    /// Held while the replica is made anew: who finds it silent and who finds it damaged may be at it at once.
+    making_anew: Mutex<()>,
 }
 
 /// How a replica is.
@@ -156,7 +158,8 @@ impl OwnReplica {
         let url =
             own.map_or_else(|| credentials.url(NatsRole::Reader), |own| credentials.url_of(NatsRole::Reader, own));
         let own = Arc::new(JetStreamLog::connect(this_replica(url)).await?);
-        Ok(Self { own, live: live.clone(), archive: archive.clone(), keeper: server.store_keeper(), credentials })
+        let (live, archive, keeper) = (live.clone(), archive.clone(), server.store_keeper());
+        Ok(Self { own, live, archive, keeper, credentials, making_anew: Mutex::default() })
     }
 
     /// The log as this node's replica has it.
@@ -165,7 +168,7 @@ impl OwnReplica {
     }
 
     /// For as long as the process lives: a replica that answers nothing, and doesn't grow, is made anew from the others. Such is
-    /// one that nats-server has given up ("critical write error"), as it doesn't go together with what the others tell.
+    /// one that nats-server has given up ("critical write error"), because what it has doesn't go on where the others do.
     /// Meanwhile the daemon reads from the leading server, and goes on.
     pub async fn watch(self: Arc<Self>, nats: PathBuf) {
         let mut stuck: Option<(Instant, u64)> = None;
@@ -178,12 +181,21 @@ impl OwnReplica {
                 // Nobody leads, so nothing can be expected.
                 Err(_) => false,
             };
-            if !silent {
+            if !silent || self.making_anew.try_lock().is_err() {
                 stuck = None;
                 continue;
             }
             // While it is being filled its files grow.
-            let bytes = stored_bytes(&nats).unwrap_or(0);
+            let bytes = match stored_bytes(&nats) {
+                Ok(bytes) => bytes,
+                // One that has nothing has no folder either.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
+                Err(error) => {
+                    tracing::warn!(%error, "this node's replica of the log answers nothing, and its files can't be looked at");
+                    stuck = None;
+                    continue;
+                }
+            };
             let since = stuck.filter(|(_, before)| *before == bytes).map_or_else(Instant::now, |(since, _)| since);
             stuck = Some((since, bytes));
             if since.elapsed() < STUCK {
@@ -261,6 +273,7 @@ impl OwnReplica {
     }
 
     async fn make_anew(&self, wanted: ChainHead) -> Result<String, String> {
+        let _alone = self.making_anew.lock().await;
         let whole = self.whole_others(wanted).await?;
         if whole.is_empty() {
             return Err("no other replica is whole: bring one back; or stop all daemons, copy the archive folder of the node that has archived most (\"archived\" in edgestackd --print-join) over those of the others, move nats/jetstream away on each node, and start all: the log is then filled from the archives".to_owned());
