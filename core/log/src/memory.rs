@@ -101,6 +101,11 @@ impl MemoryLog {
         self.state().next_faults.push_back(fault);
     }
 
+    /// The next so many calls of any kind answer that the log is unavailable.
+    pub fn be_away(&self, calls: u32) {
+        self.state().unavailable_calls = calls;
+    }
+
     /// Appends as another writer would, without faults.
     ///
     /// # Errors

@@ -6,6 +6,7 @@
 //! damaged or not of this log is passed over and made anew.
 
 mod keeper;
+mod patience;
 mod replay;
 mod snapshot;
 mod spacing;

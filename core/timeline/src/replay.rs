@@ -7,7 +7,7 @@ use edgestack_engine::{Projection, Replica, ReplicaError, error_chain};
 use edgestack_log::{ChainHead, LogError, StoredCommit};
 use edgestack_model::World;
 
-use crate::{Timeline, TimelineError, blocking, decode};
+use crate::{Timeline, TimelineError, blocking, decode, patience};
 
 /// Commits read at once.
 const BATCH: usize = 1024;
@@ -36,7 +36,7 @@ impl Timeline {
     /// that the worlds between are sound. `projection` gets all that is folded; `told` hears of the last commit checked.
     ///
     /// # Errors
-    /// When the log can't be reached. That it is damaged is a [`Finding`].
+    /// When the log can't be reached for half a minute. That it is damaged is a [`Finding`].
     pub async fn replay(
         &self,
         upto: u64,
@@ -49,7 +49,7 @@ impl Timeline {
         while finding.is_none() && replica.head().sequence < upto {
             let from = replica.head().sequence + 1;
             let wanted = usize::try_from(upto + 1 - from).unwrap_or(BATCH).min(BATCH);
-            let batch = match self.inner.log.read(from, wanted).await {
+            let batch = match patience::read(&*self.inner.log, from, wanted).await {
                 Ok(batch) if batch.is_empty() => {
                     let what = format!("the log ends at {}, before {upto}", from - 1);
                     finding = Some(Finding { sequence: from, what });
@@ -80,7 +80,7 @@ impl Timeline {
             }
         }
         if finding.is_none() {
-            let extent = self.inner.log.head().await?;
+            let extent = patience::head(&*self.inner.log).await?;
             finding = extent
                 .check_count()
                 .err()
@@ -97,7 +97,7 @@ impl Timeline {
         while replica.head().sequence < upto {
             let from = replica.head().sequence + 1;
             let wanted = usize::try_from(upto + 1 - from).unwrap_or(BATCH).min(BATCH);
-            let batch = self.inner.log.read(from, wanted).await?;
+            let batch = patience::read(&*self.inner.log, from, wanted).await?;
             if batch.is_empty() {
                 return Ok(Some(Finding {
                     sequence: from,
@@ -118,7 +118,7 @@ impl Timeline {
         let mut commits: Vec<StoredCommit> = Vec::new();
         while commits.last().map_or(sound.sequence.0, |last| last.sequence) < unsound {
             let from = commits.last().map_or(sound.sequence.0, |last| last.sequence) + 1;
-            let batch = self.inner.log.read(from, BATCH).await?;
+            let batch = patience::read(&*self.inner.log, from, BATCH).await?;
             if batch.is_empty() {
                 break;
             }

@@ -225,6 +225,19 @@ async fn a_damaged_or_foreign_snapshot_is_passed_over_and_made_anew() {
     assert!(!file.exists(), "a foreign snapshot goes");
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_replay_waits_for_a_log_that_is_away_and_not_for_ever() {
+    let (log, worlds) = a_log(30).await;
+    let folder = tempfile::tempdir().unwrap();
+    let timeline = Timeline::open(folder.path(), Arc::new(log.clone()), None).unwrap();
+    log.be_away(20);
+    let replayed = timeline.replay(30, None, |_| {}).await.unwrap();
+    assert_eq!((&*replayed.replica.world(), replayed.finding), (&worlds[30], None));
+    log.be_away(u32::MAX);
+    let error = timeline.replay(30, None, |_| {}).await.err().unwrap();
+    assert!(matches!(error, TimelineError::Log(_)), "{error}");
+}
+
 #[tokio::test]
 async fn a_damaged_log_is_told_and_never_folded_over() {
     let folder = tempfile::tempdir().unwrap();

@@ -148,7 +148,6 @@ async fn a_live_log_that_begins_later_is_repaired_as_such() {
         println!("{what}");
         add(&site, &what.replace(' ', "-")).await;
         site.daemon.as_mut().unwrap().stop().await;
-        let mut first = BEFORE;
         match what {
             "a bit flipped" => blocks(&site).iter().for_each(|block| flip_in_the_middle(block)),
             "the store gone" => fs::remove_dir_all(site.state().join("nats/jetstream")).unwrap(),
@@ -159,24 +158,18 @@ async fn a_live_log_that_begins_later_is_repaired_as_such() {
                 let mut record: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
                 record["sequence"] = json!(3);
                 fs::write(&path, record.to_string()).unwrap();
-                first = 1;
             }
         }
         fs::remove_dir_all(site.state().join("views")).unwrap();
         site.up().await;
         site.await_ready().await;
+        // The wish is still in the log: what came back leaves once more, for which nats-server is started anew.
+        await_live_first(&site, BEFORE).await;
         add(&site, &format!("{}-mended", what.replace(' ', "-"))).await;
         assert_eq!(past(&site).await, before, "{what}");
         is_whole(&site);
-        if first == 1 {
-            assert!(site.log().contains("is not signed by this site's key"), "{}", site.log());
-        } else {
-            assert_eq!(live_first(&site).await, first, "{what}");
-        }
     }
-    // The wish is still in the log: what came back leaves once more.
-    await_live_first(&site, BEFORE).await;
-    is_whole(&site);
+    assert!(site.log().contains("is not signed by this site's key"), "{}", site.log());
 }
 
 #[tokio::test]
