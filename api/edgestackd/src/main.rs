@@ -36,7 +36,9 @@ use edgestack_engine::{
     Clock, CommandPort, Engine, EngineConfig, Heartbeats, Leases, SystemClock, catch_up_for_sure, error_chain,
     run_overseer, run_scheduler,
 };
-use edgestack_link::{RemotePort, hear_heartbeats, hear_others, heartbeat_sender, serve_commands};
+use edgestack_link::{
+    RemotePort, SharedPort, hear_heartbeats, hear_others, heartbeat_sender, serve_commands, serve_engines,
+};
 use edgestack_log::{Log, jetstream::NatsServer};
 use edgestack_pool::NodeLock;
 use edgestack_qemu::Accelerator;
@@ -46,6 +48,7 @@ use edgestack_worker_webhook::ProgressFolder;
 use futures::FutureExt as _;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use crate::{
     failure::Failure,
@@ -128,10 +131,11 @@ async fn run(mut options: Options) -> Result<(), Failure> {
         () = signals.stop(), if is_member => return stop_waiting(&options, &root).await,
     };
     let heartbeats = Heartbeats::new();
-    let port = command_port(&options, &store, &clock);
+    let process = clock.new_id();
+    let port = command_port(&options, &store, &clock, process, &heartbeats);
     let leases = Leases {
         node: node_name.clone(),
-        process: clock.new_id(),
+        process,
         replica: store.replica.clone(),
         port: port.clone(),
         clock: clock.clone(),
@@ -246,7 +250,13 @@ async fn take_roles(options: &Options, root: &Path) -> Result<Vec<NodeLock>, Fai
 }
 
 /// Where commands go: our own engine, or another process's.
-fn command_port(options: &Options, store: &LogStore, clock: &Arc<dyn Clock>) -> Arc<dyn CommandPort> {
+fn command_port(
+    options: &Options,
+    store: &LogStore,
+    clock: &Arc<dyn Clock>,
+    process: Uuid,
+    heartbeats: &Heartbeats,
+) -> Arc<dyn CommandPort> {
     let (log, replica, clock) = (store.log.clone(), store.replica.clone(), clock.clone());
     if !options.has(Role::Engine) {
         return Arc::new(RemotePort::new(log, replica, clock));
@@ -259,9 +269,12 @@ fn command_port(options: &Options, store: &LogStore, clock: &Arc<dyn Clock>) -> 
         }
         Some(_) | None => store.whole.clone(),
     };
-    let engine: Arc<dyn CommandPort> = Arc::new(Engine::start(config, appended, replica.clone(), clock.clone()));
-    tokio::spawn(serve_commands(log, engine.clone()));
-    engine
+    let engine = Engine::start(config, appended, replica.clone(), clock);
+    tokio::spawn(serve_engines(log.clone(), Arc::new(engine.clone()), process));
+    let port: Arc<dyn CommandPort> =
+        Arc::new(SharedPort::new(engine, process, log.clone(), replica, heartbeats.clone()));
+    tokio::spawn(serve_commands(log, port.clone()));
+    port
 }
 
 /// What only one engine of a site does.

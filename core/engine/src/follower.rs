@@ -55,6 +55,26 @@ pub async fn catch_up(log: &dyn Log, replica: &Replica) -> Result<(), LogError> 
     }
 }
 
+/// Folds the next commits that are in the log, as many as one reading gives. Whether there were any.
+///
+/// # Errors
+/// As [`catch_up`].
+pub async fn fold_next(log: &dyn Log, replica: &Replica) -> Result<bool, LogError> {
+    match log.read(replica.head().sequence + 1, CATCH_UP_BATCH).await {
+        Ok(batch) => {
+            let any = !batch.is_empty();
+            // The alarm is raised; the caller sees it in the replica's failure.
+            let folded = replica.apply(batch.into_iter().map(|stored| (stored, None)).collect());
+            Ok(any && folded.is_ok())
+        }
+        Err(LogError::Damaged(damage)) => {
+            replica.fail(damage.clone().into());
+            Err(LogError::Damaged(damage))
+        }
+        Err(error) => Err(error),
+    }
+}
+
 /// Law 4: as many messages as sequences, and no acknowledged one missing at the end.
 async fn check_extent(log: &dyn Log, replica: &Replica) -> Result<(), LogError> {
     // Taken first: what is folded meanwhile may be beyond what the log says.

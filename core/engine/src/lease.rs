@@ -8,7 +8,7 @@
 use std::{sync::Arc, time::Duration};
 
 use edgestack_model::{
-    Actor, Command, Kind, Name, Refusal,
+    Actor, Command, Kind, Name, Refusal, World,
     lease::{Fence, Lease, LeaseCommand},
 };
 use futures::future::BoxFuture;
@@ -108,6 +108,7 @@ impl Leases {
     /// Waits until the lease is free, its holder silent, or its epoch the inherited one, and takes it.
     async fn take(&self, lease: &Name, inherited: Option<u64>) -> Fence {
         let mut feed = self.replica.subscribe();
+        let mut known = None;
         loop {
             // On a damaged log nothing can be written, and who holds what may have changed since.
             self.replica.wait_until_whole().await;
@@ -115,6 +116,12 @@ impl Leases {
             let seen = seen.as_deref();
             if let Some(fence) = seen.and_then(|lease| self.ours(lease)) {
                 return fence;
+            }
+            if let Some(holder) = seen.and_then(|lease| lease.holder.as_ref())
+                && known.replace(holder.process) != Some(holder.process)
+            {
+                // That it has taken the lease is a sign of life, and may be seen before its first beat is heard.
+                self.heartbeats.beat(&beat_of(lease, holder.process));
             }
             let wait = match self.silent_in(lease, seen, inherited) {
                 None => {
@@ -220,6 +227,13 @@ async fn changed(feed: &mut broadcast::Receiver<Arc<Applied>>) {
             Err(RecvError::Closed) => std::future::pending().await,
         }
     }
+}
+
+/// The process that has a lease, if it was heard within the time given.
+pub fn holder_heard_within(world: &World, heartbeats: &Heartbeats, lease: &str, time: Duration) -> Option<Uuid> {
+    let lease: Name = lease.parse().ok()?;
+    let process = world.lease(&lease)?.holder.as_ref()?.process;
+    (heartbeats.silence(&beat_of(&lease, process)) <= time).then_some(process)
 }
 
 /// The actor of a process's own work.

@@ -25,11 +25,13 @@ mod writer;
 
 pub use clock::{Clock, SystemClock};
 pub use error_chain::error_chain;
-pub use follower::{catch_up, catch_up_for_sure, follow, follow_behind, mend_when_repaired, verify_on_a_timer};
+pub use follower::{
+    catch_up, catch_up_for_sure, fold_next, follow, follow_behind, mend_when_repaired, verify_on_a_timer,
+};
 pub use heartbeat::{BEAT_EVERY, Heartbeats, LOST_AFTER, run_overseer};
-pub use lease::{Duty, Leases};
+pub use lease::{Duty, Leases, holder_heard_within};
 pub use port::CommandPort;
 pub use replica::{Applied, Change, Projection, Replica, ReplicaError};
 pub use scheduler::run_scheduler;
 pub use submission::{Origin, Outcome, Submission, SubmitError};
-pub use writer::{Engine, EngineConfig};
+pub use writer::{Engine, EngineConfig, Unserved};

@@ -82,6 +82,9 @@ impl ReplicaError {
 /// and by id, to know a commit again whose outcome was unknown.
 const RECENT_MAX: usize = 8192;
 
+/// How many of the last commits are at hand whole, for those whose command another process has carried out.
+const LATEST_MAX: usize = 512;
+
 /// The folded world.
 pub struct Replica {
     world: RwLock<World>,
@@ -99,6 +102,8 @@ pub struct Replica {
 struct Inner {
     head: ChainHead,
     recent: VecDeque<(ChainHead, Uuid)>,
+    /// The last ones, whole.
+    latest: VecDeque<Arc<Commit>>,
     projection: Option<Box<dyn Projection>>,
 }
 
@@ -111,7 +116,7 @@ impl Replica {
         let (feed, _) = broadcast::channel(1024);
         Arc::new(Self {
             world: RwLock::new(world),
-            inner: Mutex::new(Inner { head, recent: VecDeque::new(), projection }),
+            inner: Mutex::new(Inner { head, recent: VecDeque::new(), latest: VecDeque::new(), projection }),
             head: watch::Sender::new(head),
             feed,
             failed: watch::Sender::new(None),
@@ -205,6 +210,12 @@ impl Replica {
     pub fn find_recent(&self, ids: &[Uuid]) -> Option<Sequence> {
         let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         inner.recent.iter().rev().find(|(_, id)| ids.contains(id)).map(|(head, _)| Sequence(head.sequence))
+    }
+
+    /// The commit at `sequence`, if it is among the last that were folded.
+    pub fn latest(&self, sequence: Sequence) -> Option<Arc<Commit>> {
+        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        inner.latest.iter().rev().find(|commit| commit.sequence == sequence).cloned()
     }
 
     /// Waits until the commit at `sequence` is folded.
@@ -312,6 +323,10 @@ impl Replica {
             inner.recent.pop_front();
         }
         inner.recent.push_back((head, commit.id));
+        if inner.latest.len() == LATEST_MAX {
+            inner.latest.pop_front();
+        }
+        inner.latest.push_back(commit.clone());
         Ok(Applied { commit, payload: stored.payload.clone(), changes, forgotten: touched.forgotten })
     }
 }

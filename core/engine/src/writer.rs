@@ -23,7 +23,7 @@ use edgestack_model::{Commit, Decision, Given, Sequence, World, decide, idempote
 use edgestack_planted::{self as planted, Bug};
 use futures::FutureExt;
 use tokio::{
-    sync::{mpsc, oneshot},
+    sync::{mpsc, oneshot, watch},
     time::Instant,
 };
 use tracing::Instrument;
@@ -65,6 +65,7 @@ const COMES_WITHIN: Duration = Duration::from_secs(30);
 pub struct Engine {
     people: mpsc::Sender<Waiting>,
     workers: mpsc::Sender<Waiting>,
+    collided: watch::Receiver<Option<Instant>>,
 }
 
 /// A command that waits for its turn or for its append.
@@ -77,6 +78,17 @@ pub(crate) struct Waiting {
     attempts: Vec<Uuid>,
     /// The place for which it was sent last, if nobody knows whether it came there.
     in_doubt: Option<u64>,
+    /// Where it goes instead of being decided again, when another engine was faster.
+    hand_back: Option<oneshot::Sender<Submission>>,
+}
+
+/// Why this engine has not carried out a command.
+#[derive(Debug)]
+pub enum Unserved {
+    /// Another engine of the site was faster: nothing of it is stored, or can be any more. Here is the command.
+    Overtaken(Box<Submission>),
+    /// As [`CommandPort::submit`].
+    Failed(SubmitError),
 }
 
 impl Waiting {
@@ -128,6 +140,8 @@ struct Writer {
     /// come to as long as nothing else is there.
     in_doubt: BTreeMap<String, (u64, Instant)>,
     queues: Queues,
+    /// When another engine was faster, last.
+    collided: watch::Sender<Option<Instant>>,
 }
 
 impl Engine {
@@ -137,6 +151,7 @@ impl Engine {
         let (workers, workers_queue) = mpsc::channel(config.queue_max);
         let queues = Queues::new(people_queue, workers_queue);
         let (world, head) = replica.snapshot();
+        let (tell_collided, collided) = watch::channel(None);
         let writer = Writer {
             config,
             log,
@@ -149,18 +164,45 @@ impl Engine {
             trouble: None,
             in_doubt: BTreeMap::new(),
             queues,
+            collided: tell_collided,
         };
         tokio::spawn(writer.run());
-        Self { people, workers }
+        Self { people, workers, collided }
+    }
+
+    /// When an append of this engine was refused last because another engine of the site was faster.
+    pub fn last_collision(&self) -> Option<Instant> {
+        *self.collided.borrow()
     }
 }
 
-#[async_trait]
-impl CommandPort for Engine {
-    async fn submit(&self, submission: Submission) -> Result<Outcome, SubmitError> {
+impl Engine {
+    /// As [`CommandPort::submit`], but a command that was overtaken by another engine's is handed back instead of being decided
+    /// again: to decide again at once what collided is to collide again, for as long as the other is busy.
+    ///
+    /// # Errors
+    /// [`Unserved`].
+    pub async fn submit_or_hand_back(&self, submission: Submission) -> Result<Outcome, Unserved> {
+        let (hand_back, mut handed_back) = oneshot::channel();
+        match self.wait_for(submission, Some(hand_back)).await {
+            // The one sender is gone: either it was used, or it fell with the command.
+            Err(error) => match handed_back.try_recv() {
+                Ok(submission) => Err(Unserved::Overtaken(Box::new(submission))),
+                Err(_) => Err(Unserved::Failed(error)),
+            },
+            Ok(outcome) => Ok(outcome),
+        }
+    }
+
+    async fn wait_for(
+        &self,
+        submission: Submission,
+        hand_back: Option<oneshot::Sender<Submission>>,
+    ) -> Result<Outcome, SubmitError> {
         let (reply, answer) = oneshot::channel();
         let span = tracing::Span::current();
-        let waiting = Waiting { submission, reply, since: Instant::now(), span, attempts: vec![], in_doubt: None };
+        let waiting =
+            Waiting { submission, reply, since: Instant::now(), span, attempts: vec![], in_doubt: None, hand_back };
         let queue = if waiting.submission.origin.actor.is_worker() { &self.workers } else { &self.people };
         queue.try_send(waiting).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => {
@@ -171,6 +213,13 @@ impl CommandPort for Engine {
         })?;
         // Whether it was sent by then, nobody can say any more.
         answer.await.unwrap_or(Err(SubmitError::OutcomeUnknown { retry_after: RETRY_AFTER }))
+    }
+}
+
+#[async_trait]
+impl CommandPort for Engine {
+    async fn submit(&self, submission: Submission) -> Result<Outcome, SubmitError> {
+        self.wait_for(submission, None).await
     }
 }
 
@@ -447,6 +496,7 @@ impl Writer {
         let (seq, in_flight, why) = (oldest.commit.sequence.0, self.in_flight.len() + 1, error_chain(&error));
         if matches!(error, AppendError::WrongLastSequence { .. }) {
             tracing::debug!(seq, in_flight, why, "another engine was faster; taking over what it has appended");
+            self.collided.send_replace(Some(Instant::now()));
         } else {
             tracing::warn!(seq, in_flight, why, "an append failed; reading the log to learn what is stored");
         }
@@ -457,6 +507,7 @@ impl Writer {
             AppendError::WrongLastSequence { .. } => planted::is(Bug::ConflictAcknowledged),
             AppendError::TooLarge { .. } | AppendError::Unavailable(_) | AppendError::Refused(_) => false,
         };
+        let overtaken = matches!(error, AppendError::WrongLastSequence { .. });
         let mut open: Vec<(Waiting, AppendError)> = Vec::new();
         let doubt = |in_doubt: &mut BTreeMap<String, (u64, Instant)>, one: &mut InFlight, error: &AppendError| {
             let place = one.commit.sequence.0;
@@ -538,12 +589,32 @@ impl Writer {
         } else {
             self.rewind();
         }
+        if overtaken {
+            self.hand_back();
+        }
         let (_, mut pause) = self.trouble.take().unwrap_or((String::new(), Pause::new()));
         if nothing_was_sent {
             // The log answers but takes nothing (its disk is full, say): not again at once.
             pause.wait().await;
         }
         self.trouble = Some((why, pause));
+    }
+
+    /// Those who wish it have back what would be decided again, and what waits behind it.
+    fn hand_back(&mut self) {
+        let mut queued = Vec::new();
+        while let Some(waiting) = self.queues.try_next() {
+            queued.push(waiting);
+        }
+        for mut waiting in std::mem::take(&mut self.again).into_iter().chain(queued) {
+            // What may still be stored must not be sent elsewhere.
+            let may = waiting.in_doubt.is_none() && !self.may_still_come(&waiting);
+            match waiting.hand_back.take_if(|_| may) {
+                // Who has gone meanwhile wants no answer.
+                Some(hand_back) => drop(hand_back.send(waiting.submission)),
+                None => self.again.push_back(waiting),
+            }
+        }
     }
 
     /// The speculative world anew: the replica's, with the commits in flight.

@@ -3,6 +3,7 @@
 //! else they say to each other is here, as plain NATS requests and messages:
 //!
 //! * `mm3.command.submit`: a command to whichever process runs an engine ([`RemotePort`], [`serve_commands`]);
+//! * `mm3.engine.<process>`: a command from one engine of the site to another ([`SharedPort`], [`serve_engines`]);
 //! * `mm3.heartbeat.<node>`: a node's sign of life ([`heartbeat_sender`], [`hear_heartbeats`]).
 //!
 //! A worker that speaks over the link is named in the log as what NATS knows it
@@ -13,11 +14,13 @@ mod heartbeats;
 mod others;
 mod port;
 mod service;
+mod shared;
 
 pub use heartbeats::{hear_heartbeats, heartbeat_sender};
 pub use others::hear_others;
 pub use port::RemotePort;
-pub use service::serve_commands;
+pub use service::{serve_commands, serve_engines};
+pub use shared::SharedPort;
 
 use edgestack_engine::{Outcome, SubmitError};
 use edgestack_model::{Kind, Refusal};
@@ -29,6 +32,10 @@ use uuid::Uuid;
 pub(crate) const SUBMIT: &str = "mm3.command.submit";
 /// The engines share the work: one of them answers each command.
 pub(crate) const ENGINES: &str = "engines";
+/// Before the process's id: its engine, for the site's other engines.
+pub(crate) const ENGINE: &str = "mm3.engine";
+/// With the id of the process that asks. What JetStream delivers to a subject of a consumer's choice has no such header.
+pub(crate) const FROM_ENGINE: &str = "EdgeStack-From-Engine";
 /// Before the node's name.
 pub(crate) const HEARTBEAT: &str = "mm3.heartbeat";
 /// Before that, where readers hear them.

@@ -2,8 +2,11 @@
 
 use std::{sync::Arc, time::Duration};
 
-use edgestack_engine::{Replica, catch_up, error_chain};
-use edgestack_log::jetstream::{JetStreamLog, STORED_SUBJECTS};
+use edgestack_engine::{Replica, catch_up, error_chain, fold_next};
+use edgestack_log::{
+    LogError,
+    jetstream::{JetStreamLog, STORED_SUBJECTS},
+};
 use futures::{FutureExt as _, StreamExt as _};
 
 use crate::connection;
@@ -24,22 +27,27 @@ pub async fn hear_others(log: Arc<JetStreamLog>, replica: Arc<Replica>) {
             }
         };
         while let Some(notice) = notices.next().await {
-            tokio::time::sleep(OWN_ACK).await;
+            if log.has_appended_within(OWN_ACK) {
+                tokio::time::sleep(OWN_ACK).await;
+            }
             let mut last = number(&notice);
             while let Some(Some(notice)) = notices.next().now_or_never() {
                 last = last.max(number(&notice));
             }
-            let known = |message| log.has_read_past(message, replica.head().sequence + 1);
-            if last.is_some_and(known) {
-                continue;
-            }
             replica.wait_until_whole().await;
             // Damage has raised the alarm; whatever else is repeated on the beat of reading back.
-            if let Err(error) = catch_up(&*log, &replica).await {
+            if let Err(error) = fold_up_to(&log, &replica, last).await {
                 tracing::debug!(error = error_chain(&error), "what others have stored cannot be read now");
             }
         }
     }
+}
+
+/// Folds what is in the log up to a message, which a notice has told of.
+async fn fold_up_to(log: &JetStreamLog, replica: &Replica, last: Option<u64>) -> Result<(), LogError> {
+    let Some(last) = last else { return catch_up(log, replica).await };
+    while !log.has_read_past(last, replica.head().sequence + 1) && fold_next(log, replica).await? {}
+    Ok(())
 }
 
 /// The message's sequence, which a notice tells in a header.

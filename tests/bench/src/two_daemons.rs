@@ -67,17 +67,22 @@ pub async fn measure(options: &Options) -> Result<(), Failure> {
     let alone = Site::start(options, &["--driver", "simulated"]).await?;
     let pair = Site::start(options, &["--driver", "simulated"]).await?;
     let second = Joined::start(options, &pair).await?;
-    let (mut of_one, mut of_two) = (Vec::new(), Vec::new());
+    let (mut of_one, mut of_two, mut followed) = (Vec::new(), Vec::new(), Vec::new());
     for round in 0..ROUNDS {
         let one = (alone.address.as_str(), alone.token.as_str());
         of_one.push(rate(&[one], round).await?);
         let two = [(pair.address.as_str(), pair.token.as_str()), (second.address.as_str(), second.token.as_str())];
         of_two.push(rate(&two, round).await?);
+        followed.push(rate(&two[..1], round + ROUNDS).await?);
     }
-    let (two, one) = (middle(&mut of_two), middle(&mut of_one));
+    let (two, one, followed) = (middle(&mut of_two), middle(&mut of_one), middle(&mut followed));
     println!(
         "| {CLIENTS} writers on two daemons of one log | {two:.0}/s | | {one:.0}/s (on one daemon alone) | {:.2} | ≥ 1 |",
         two / one
+    );
+    println!(
+        "| {CLIENTS} writers on one of two daemons, the other only follows | {followed:.0}/s | | {one:.0}/s (the same) | {:.2} | |",
+        followed / one
     );
     Ok(())
 }

@@ -2,7 +2,11 @@
 //! one, and whoever is killed or paused is stood in for.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test's own functions are tests, too")]
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::BTreeSet,
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
 
 use edgestack_e2e::{Api, Joined, PATIENCE, Site, edgestackd, eventually, run_edgectl::works};
 use futures::future::join_all;
@@ -132,6 +136,83 @@ async fn what_is_given_once_is_given_once_whichever_daemon_is_asked() {
     let request = both[1].request(reqwest::Method::PUT, "images/sent/file").body("content");
     let reply = both[1].send(request).await.unwrap();
     assert_eq!((reply.status, &reply.json()["code"]), (421, &json!("misdirected")), "{}", reply.text);
+}
+
+/// Writers of one daemon at once.
+const WRITERS: usize = 8;
+
+/// Makes flavors, one after the other, until told to stop; those acknowledged, and how often the answer was 503.
+async fn make_flavors(api: &Api, prefix: String, stop: &AtomicBool) -> (Vec<String>, usize) {
+    let (mut made, mut unavailable) = (Vec::new(), 0);
+    for number in 0.. {
+        if stop.load(Ordering::Relaxed) {
+            break;
+        }
+        let name = format!("{prefix}-{number}");
+        let flavor = json!({"name": name, "vcpus": 1, "memory_mib": 64, "disk_gib": 1});
+        let reply = api.post("flavors", &flavor).await;
+        match reply.status {
+            201 => made.push(name),
+            503 => unavailable += 1,
+            _ => panic!("{name}: {} {}", reply.status, reply.text),
+        }
+    }
+    (made, unavailable)
+}
+
+async fn handed_over(api: &Api) -> f64 {
+    let metrics = api.look("/metrics").await.unwrap().text;
+    let line = metrics.lines().find_map(|line| line.strip_prefix("edgestack_commands_handed_over_total "));
+    line.map_or(0.0, |count| count.parse().unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn engines_that_meet_hand_over_to_one_of_them_and_go_on_without_it() {
+    let test = "engines_that_meet_hand_over_to_one_of_them_and_go_on_without_it";
+    let Some((site, joined)) = start(test).await else { return };
+    await_holder(joined.api(), "scheduler", "n1", PATIENCE).await;
+    let (stop_first, stop_second) = (AtomicBool::new(false), AtomicBool::new(false));
+    let of = |api, side: &'static str, stop| {
+        join_all((0..WRITERS).map(move |number| make_flavors(api, format!("{side}{number}"), stop)))
+    };
+    let play = async {
+        eventually("the second daemon hands over", PATIENCE, async || match handed_over(joined.api()).await {
+            count if count > 50.0 => Ok(()),
+            count => Err(count.to_string()),
+        })
+        .await;
+        assert_eq!(handed_over(site.api()).await, 0.0, "the holder of the lease carries out its own");
+        stop_first.store(true, Ordering::Relaxed);
+        signal(site.daemon.as_ref().unwrap().pid(), Signal::STOP);
+        let before = joined.api().get("/edgetron/log/head").await["sequence"].as_u64().unwrap();
+        // What was with the paused one is given up; all else is decided here.
+        eventually("the second daemon goes on by itself", TAKEN_OVER_WITHIN, async || {
+            let now = joined.api().get("/edgetron/log/head").await["sequence"].as_u64().unwrap();
+            if now > before + 200 { Ok(()) } else { Err(format!("{before}, {now}")) }
+        })
+        .await;
+        signal(site.daemon.as_ref().unwrap().pid(), Signal::CONT);
+        stop_second.store(true, Ordering::Relaxed);
+    };
+    let (first, second, ()) = tokio::join!(of(site.api(), "a", &stop_first), of(joined.api(), "b", &stop_second), play);
+    assert!(first.iter().all(|(made, unavailable)| !made.is_empty() && *unavailable == 0));
+    let given_up: usize = second.iter().map(|(_, unavailable)| unavailable).sum();
+    assert!(given_up <= 2 * WRITERS, "{given_up} were given up, each writer's one, and one more at most");
+    for api in [site.api(), joined.api()] {
+        let mut names = BTreeSet::new();
+        let mut page = api.get("flavors?limit=1000").await;
+        loop {
+            names.extend(page["items"].as_array().unwrap().iter().map(|one| one["name"].as_str().unwrap().to_owned()));
+            let Some(next) = page["continue"].as_str() else { break };
+            page = api.get(&format!("flavors?limit=1000&continue={next}")).await;
+        }
+        let acknowledged = first.iter().chain(&second).flat_map(|(made, _)| made);
+        for name in acknowledged {
+            assert!(names.contains(name), "{name} was acknowledged");
+        }
+    }
+    let verified = works(&site, &["verify-log"]);
+    assert!(verified.contains("the log is whole"), "{verified}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,15 +1,28 @@
 //! Law 2: several writers of one log keep it honest together.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    sync::atomic::{AtomicUsize, Ordering},
+};
 
-use edgestack_engine::{Outcome, SubmitError};
+use edgestack_engine::{CommandPort as _, Outcome, Submission, SubmitError, Unserved};
 use edgestack_log::memory::{FaultRates, MemoryLog};
 use edgestack_model::{Refusal, World};
 use futures::future::join_all;
 
 use crate::site::{Valve, a_flavor, a_writer, commits, with_key};
 
-async fn race(seed: u64, rates: FaultRates) {
+/// What the writers but the first do when the first was faster.
+#[derive(Clone, Copy, PartialEq)]
+enum Beaten {
+    /// They try again themselves.
+    TryAgain,
+    /// They have the command back, and give it to the first.
+    HandOver,
+}
+
+/// How many commands were handed over.
+async fn race(seed: u64, rates: FaultRates, beaten: Beaten) -> usize {
     let log = MemoryLog::seeded(seed, rates);
     let mut writers = Vec::new();
     for number in 1..=3 {
@@ -17,10 +30,23 @@ async fn race(seed: u64, rates: FaultRates) {
     }
     // Each name is wished from each writer.
     let names: Vec<String> = (0..25).map(|number| format!("f{number:02}")).collect();
+    let (first, handed_over) = (&writers[0], &AtomicUsize::new(0));
     let wishes = writers.iter().enumerate().flat_map(|(number, writer)| {
         names.iter().map(move |name| async move {
-            let key = format!("{number}-{name}");
-            (name.clone(), writer.submit_as(with_key(&key, "f"), a_flavor(name)).await)
+            let origin = with_key(&format!("{number}-{name}"), "f");
+            if number == 0 || beaten == Beaten::TryAgain {
+                return (name.clone(), writer.submit_as(origin, a_flavor(name)).await);
+            }
+            let submission = Submission { command: a_flavor(name), origin };
+            let outcome = match writer.engine.submit_or_hand_back(submission).await {
+                Ok(outcome) => Ok(outcome),
+                Err(Unserved::Failed(error)) => Err(error),
+                Err(Unserved::Overtaken(submission)) => {
+                    handed_over.fetch_add(1, Ordering::Relaxed);
+                    first.engine.submit(*submission).await
+                }
+            };
+            (name.clone(), outcome)
         })
     });
     let outcomes = join_all(wishes).await;
@@ -55,23 +81,30 @@ async fn race(seed: u64, rates: FaultRates) {
         writer.replica.wait_for(world.sequence).await;
         assert_eq!(*writer.replica.world(), world, "seed {seed}");
     }
+    handed_over.load(Ordering::Relaxed)
 }
 
 #[tokio::test(start_paused = true)]
 async fn three_writers_of_one_log_make_each_name_once() {
-    race(0, FaultRates::default()).await;
+    race(0, FaultRates::default(), Beaten::TryAgain).await;
+    race(0, FaultRates::default(), Beaten::HandOver).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn three_writers_of_one_log_with_faults_make_each_name_once() {
     for seed in 1..=20 {
-        race(seed, FaultRates { answer_lost: 60, lost_before_storing: 60, unavailable: 30 }).await;
+        for beaten in [Beaten::TryAgain, Beaten::HandOver] {
+            race(seed, FaultRates { answer_lost: 60, lost_before_storing: 60, unavailable: 30 }, beaten).await;
+        }
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn three_writers_on_several_threads_make_each_name_once() {
+    let (mut handed_over, rates) = (0, FaultRates { answer_lost: 30, lost_before_storing: 30, unavailable: 0 });
     for seed in 1..=5 {
-        race(seed, FaultRates { answer_lost: 30, lost_before_storing: 30, unavailable: 0 }).await;
+        assert_eq!(race(seed, rates, Beaten::TryAgain).await, 0);
+        handed_over += race(seed, rates, Beaten::HandOver).await;
     }
+    assert!(handed_over > 0, "no writer was ever faster than another");
 }

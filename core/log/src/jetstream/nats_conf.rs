@@ -17,6 +17,8 @@ pub(super) const ACCOUNT: &str = "EDGESTACK";
 /// Commands of other processes, answered by the engine.
 const COMMANDS: &str = "mm3.command.>";
 /// Signs of life of other processes.
+/// From one engine of the site to another.
+const ENGINES: &str = "mm3.engine.>";
 const HEARTBEATS: &str = "mm3.heartbeat.>";
 /// As what the account of those who tell them hears those of all: a subject can't be told and heard there under one name.
 const HEARD: &str = "heard";
@@ -62,6 +64,7 @@ pub(super) fn render(dir: &Path, credentials: &Credentials) -> String {
         ACCEPTED_SUBJECTS.to_owned(),
         // Other engines of the site hear that this one lives.
         HEARTBEATS.to_owned(),
+        ENGINES.to_owned(),
         format!("$JS.API.STREAM.CREATE.{STREAM}"),
         read[0].0.clone(),
         read[1].0.clone(),
@@ -107,7 +110,14 @@ jetstream {{
     routes(&mut text, credentials);
     text.push_str("system_account: SYS\naccounts {\n");
     let _ = writeln!(text, "  EDGESTACK {{\n    jetstream: enabled");
-    user(&mut text, credentials, Role::Engine, &engine_publishes, &[COMMANDS, HEARTBEATS, STORED_SUBJECTS], true);
+    user(
+        &mut text,
+        credentials,
+        Role::Engine,
+        &engine_publishes,
+        &[COMMANDS, ENGINES, HEARTBEATS, STORED_SUBJECTS],
+        true,
+    );
     text.push_str("    exports [\n");
     let _ = writeln!(text, "      {{ stream: \"{STORED_SUBJECTS}\", accounts: [READERS, AUDITORS] }}");
     let _ = writeln!(text, "      {{ stream: \"{HEARTBEATS}\", accounts: [READERS] }}");

@@ -17,6 +17,7 @@
 
 use std::collections::VecDeque;
 use std::error::Error;
+use std::time::{Duration, Instant};
 
 use async_nats::jetstream::context::{PublishAckFuture, PublishError, PublishErrorKind};
 use async_nats::jetstream::message::PublishMessage;
@@ -51,6 +52,8 @@ pub(super) struct Pipeline {
     in_flight: usize,
     /// Not sent yet, in order; more than one in a cluster alone.
     waiting: VecDeque<Message>,
+    /// When a message was answered last.
+    answered: Option<Instant>,
 }
 
 struct Tip {
@@ -144,6 +147,15 @@ impl Pipeline {
 }
 
 impl JetStreamLog {
+    /// Whether an append is under way, or was answered within the time given.
+    pub fn has_appended_within(&self, time: Duration) -> bool {
+        // Whoever holds it appends.
+        let Ok(pipeline) = self.inner.pipeline.try_lock() else { return true };
+        pipeline.in_flight > 0
+            || !pipeline.waiting.is_empty()
+            || pipeline.answered.is_some_and(|answered| answered.elapsed() < time)
+    }
+
     pub(super) async fn hand_over(&self, append: Append) -> Result<PendingAck, AppendError> {
         let envelope = check_entry(&append)?;
         let expected = append.expected_last_sequence;
@@ -276,6 +288,7 @@ impl JetStreamLog {
             let mut pipeline = self.inner.pipeline.lock().await;
             if pipeline.generation == live.generation {
                 pipeline.in_flight -= 1;
+                pipeline.answered = Some(Instant::now());
                 match &outcome {
                     Ok(()) => self.stored(&mut pipeline, &live, &message, place, epoch),
                     // What waits was decided after what has failed; none of it was sent.
