@@ -10,7 +10,7 @@ use edgestack_log::conformance::{append_some, commit};
 use edgestack_log::jetstream::{Credentials, JetStreamLog, Role, sender};
 use edgestack_log::side::{SIDE_BYTES_MAX, SIDE_MESSAGE_BYTES_MAX, SideLog};
 use edgestack_log::{AppendError, ChainHead, Log, LogError, StoredCommit};
-use futures::StreamExt;
+use futures::{StreamExt as _, stream};
 use nats::{DEADLINE, Site, until};
 use serde_json::{Value, json};
 
@@ -101,11 +101,15 @@ async fn an_answer_can_not_be_led_into_the_log() {
     append_some(&log, ChainHead::GENESIS, 3).await.unwrap();
     let before = contents(&log).await;
     let engine = client(site.server().credentials(), Role::Engine).await;
-    let mut commands = engine.subscribe("mm3.command.>").await.unwrap();
+    let commands = engine.subscribe("mm3.command.>").await.unwrap();
+    let mut commands = stream::select(commands, engine.subscribe("mm3.engine.>").await.unwrap());
     settled(&engine).await;
     for role in [Role::Reader, Role::Auditor] {
         let client = client(site.server().credentials(), role).await;
-        for aim in ["mm3.commit.vm.x", "mm3.command.x", "$JS.API.STREAM.PURGE.MM3", "$JS.API.STREAM.DELETE.MM3"] {
+        // From engine to engine, and from nobody else.
+        client.publish("mm3.engine.x", "start".into()).await.unwrap();
+        let aims = ["mm3.commit.vm.x", "mm3.command.x", "mm3.engine.x"];
+        for aim in aims.into_iter().chain(["$JS.API.STREAM.PURGE.MM3", "$JS.API.STREAM.DELETE.MM3"]) {
             for (subject, body) in [
                 ("$JS.API.DIRECT.GET.MM3", json!({"seq": 1, "no_hdr": true})),
                 ("$JS.API.DIRECT.GET.MM3", json!({"seq": 1, "batch": 3})),
