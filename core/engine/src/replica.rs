@@ -84,6 +84,8 @@ const RECENT_MAX: usize = 8192;
 
 /// How many of the last commits are at hand whole, for those whose command another process has carried out.
 const LATEST_MAX: usize = 512;
+/// Their bytes in the log, at most.
+const LATEST_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// The folded world.
 pub struct Replica {
@@ -102,8 +104,9 @@ pub struct Replica {
 struct Inner {
     head: ChainHead,
     recent: VecDeque<(ChainHead, Uuid)>,
-    /// The last ones, whole.
-    latest: VecDeque<Arc<Commit>>,
+    /// The last ones, whole, each with its bytes in the log; and the sum of these.
+    latest: VecDeque<(Arc<Commit>, usize)>,
+    latest_bytes: usize,
     projection: Option<Box<dyn Projection>>,
 }
 
@@ -116,7 +119,13 @@ impl Replica {
         let (feed, _) = broadcast::channel(1024);
         Arc::new(Self {
             world: RwLock::new(world),
-            inner: Mutex::new(Inner { head, recent: VecDeque::new(), latest: VecDeque::new(), projection }),
+            inner: Mutex::new(Inner {
+                head,
+                recent: VecDeque::new(),
+                latest: VecDeque::new(),
+                latest_bytes: 0,
+                projection,
+            }),
             head: watch::Sender::new(head),
             feed,
             failed: watch::Sender::new(None),
@@ -215,7 +224,7 @@ impl Replica {
     /// The commit at `sequence`, if it is among the last that were folded.
     pub fn latest(&self, sequence: Sequence) -> Option<Arc<Commit>> {
         let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        inner.latest.iter().rev().find(|commit| commit.sequence == sequence).cloned()
+        inner.latest.iter().rev().find(|(commit, _)| commit.sequence == sequence).map(|(commit, _)| commit.clone())
     }
 
     /// Waits until the commit at `sequence` is folded.
@@ -323,10 +332,12 @@ impl Replica {
             inner.recent.pop_front();
         }
         inner.recent.push_back((head, commit.id));
-        if inner.latest.len() == LATEST_MAX {
-            inner.latest.pop_front();
+        inner.latest.push_back((commit.clone(), stored.payload.len()));
+        inner.latest_bytes += stored.payload.len();
+        while inner.latest.len() > LATEST_MAX || inner.latest_bytes > LATEST_BYTES_MAX {
+            let Some((_, bytes)) = inner.latest.pop_front() else { break };
+            inner.latest_bytes -= bytes;
         }
-        inner.latest.push_back(commit.clone());
         Ok(Applied { commit, payload: stored.payload.clone(), changes, forgotten: touched.forgotten })
     }
 }

@@ -66,6 +66,7 @@ pub struct Engine {
     people: mpsc::Sender<Waiting>,
     workers: mpsc::Sender<Waiting>,
     collided: watch::Receiver<Option<Instant>>,
+    doubts: watch::Receiver<bool>,
 }
 
 /// A command that waits for its turn or for its append.
@@ -76,7 +77,7 @@ pub(crate) struct Waiting {
     span: tracing::Span,
     /// The commit ids under which it was sent so far.
     attempts: Vec<Uuid>,
-    /// The place for which it was sent last, if nobody knows whether it came there.
+    /// The last place for which it was sent and of which nobody knows whether it came there.
     in_doubt: Option<u64>,
     /// Where it goes instead of being decided again, when another engine was faster.
     hand_back: Option<oneshot::Sender<Submission>>,
@@ -142,6 +143,8 @@ struct Writer {
     queues: Queues,
     /// When another engine was faster, last.
     collided: watch::Sender<Option<Instant>>,
+    /// Whether [`Self::in_doubt`] holds any.
+    doubts: watch::Sender<bool>,
 }
 
 impl Engine {
@@ -152,6 +155,7 @@ impl Engine {
         let queues = Queues::new(people_queue, workers_queue);
         let (world, head) = replica.snapshot();
         let (tell_collided, collided) = watch::channel(None);
+        let (tell_doubts, doubts) = watch::channel(false);
         let writer = Writer {
             config,
             log,
@@ -165,9 +169,15 @@ impl Engine {
             in_doubt: BTreeMap::new(),
             queues,
             collided: tell_collided,
+            doubts: tell_doubts,
         };
         tokio::spawn(writer.run());
-        Self { people, workers, collided }
+        Self { people, workers, collided, doubts }
+    }
+
+    /// Whether requests were given up here that may be stored yet: what depends on them is this engine's to answer.
+    pub fn is_in_doubt(&self) -> bool {
+        *self.doubts.borrow()
     }
 
     /// When an append of this engine was refused last because another engine of the site was faster.
@@ -263,6 +273,7 @@ impl Writer {
         }
         let folded = self.replica.head().sequence;
         self.in_doubt.retain(|_, (place, since)| folded < *place && since.elapsed() < COMES_WITHIN);
+        self.doubts.send_replace(!self.in_doubt.is_empty());
         let span = tracing::info_span!(
             parent: &waiting.span, "decide", command = waiting.submission.command.name(),
             correlation_id = %waiting.submission.origin.correlation_id
@@ -510,9 +521,13 @@ impl Writer {
         let overtaken = matches!(error, AppendError::WrongLastSequence { .. });
         let mut open: Vec<(Waiting, AppendError)> = Vec::new();
         let doubt = |in_doubt: &mut BTreeMap<String, (u64, Instant)>, one: &mut InFlight, error: &AppendError| {
+            if !matches!(error, AppendError::UnknownOutcome(_)) {
+                return;
+            }
             let place = one.commit.sequence.0;
-            one.waiting.in_doubt = matches!(error, AppendError::UnknownOutcome(_)).then_some(place);
-            if let (Some(place), Some(key)) = (one.waiting.in_doubt, doubted_key(&one.waiting)) {
+            // What a later attempt comes to says nothing of this one.
+            one.waiting.in_doubt = one.waiting.in_doubt.max(Some(place));
+            if let Some(key) = doubted_key(&one.waiting) {
                 in_doubt.insert(key, (place, Instant::now()));
             }
         };
@@ -537,6 +552,7 @@ impl Writer {
             open.push((one.waiting, error));
             open.extend(decide_again(one.then));
         }
+        self.doubts.send_replace(!self.in_doubt.is_empty());
         let mut pause = Pause::new();
         loop {
             match catch_up(&*self.log, &self.replica).await {
@@ -600,14 +616,10 @@ impl Writer {
         self.trouble = Some((why, pause));
     }
 
-    /// Those who wish it have back what would be decided again, and what waits behind it.
+    /// Those who wish it have back what would be decided again. What was ever in doubt stays here: elsewhere nobody knows its
+    /// attempts again, should one of them be stored yet.
     fn hand_back(&mut self) {
-        let mut queued = Vec::new();
-        while let Some(waiting) = self.queues.try_next() {
-            queued.push(waiting);
-        }
-        for mut waiting in std::mem::take(&mut self.again).into_iter().chain(queued) {
-            // What may still be stored must not be sent elsewhere.
+        for mut waiting in std::mem::take(&mut self.again) {
             let may = waiting.in_doubt.is_none() && !self.may_still_come(&waiting);
             match waiting.hand_back.take_if(|_| may) {
                 // Who has gone meanwhile wants no answer.

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use async_nats::{Request, RequestErrorKind};
 use async_trait::async_trait;
 use bytes::Bytes;
-use edgestack_engine::{Clock, CommandPort, Outcome, Replica, Submission, SubmitError, error_chain};
+use edgestack_engine::{Clock, CommandPort, Outcome, Replica, Submission, SubmitError, catch_up, error_chain};
 use edgestack_log::{Log as _, jetstream::JetStreamLog};
 use edgestack_model::{Commit, Decision, Given, Sequence, decide};
 
@@ -119,7 +119,11 @@ pub(crate) async fn asked(
 pub(crate) async fn told(log: &JetStreamLog, replica: &Replica, answer: Answer) -> Result<Outcome, SubmitError> {
     match answer {
         Answer::Committed { sequence } => committed(log, replica, sequence).await,
-        Answer::Unchanged { kind, id } => Ok(Outcome::Unchanged { primary: (kind, id) }),
+        Answer::Unchanged { kind, id } => {
+            // It was decided on a world that this process may not have folded yet, and is answered from this one's.
+            catch_up(log, replica).await.map_err(|_| SubmitError::OutcomeUnknown { retry_after: RETRY_AFTER })?;
+            Ok(Outcome::Unchanged { primary: (kind, id) })
+        }
         Answer::Before { sequence, kind, id } => {
             folded(replica, sequence).await?;
             Ok(Outcome::Before { sequence: Sequence(sequence), primary: (kind, id) })

@@ -62,7 +62,10 @@ struct Turns {
 impl Turns {
     /// Whether commands are handed over now, given when this engine was beaten last.
     fn hand_over(&mut self, met: Option<Instant>, now: Instant) -> bool {
-        if met != self.met {
+        if self.until.is_some_and(|until| now < until) {
+            // Stragglers of the same meeting.
+            self.met = met;
+        } else if met != self.met {
             self.met = met;
             let again = self.until.is_some_and(|until| now.saturating_duration_since(until) < self.length);
             self.length = if again { (self.length * 2).min(AT_MOST) } else { AT_FIRST };
@@ -147,6 +150,10 @@ impl CommandPort for SharedPort {
         let Some(process) = self.first().filter(|_| !submission.origin.dry_run) else {
             return self.own.submit(submission).await;
         };
+        // Whose world stands still takes no writes, and what depends on a doubt is answered where the doubt is.
+        if self.replica.failure().is_some() || self.own.is_in_doubt() {
+            return self.own.submit(submission).await;
+        }
         if self.gives_way() {
             return self.hand(process, submission).await;
         }

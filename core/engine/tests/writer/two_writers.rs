@@ -6,11 +6,14 @@ use std::{
 };
 
 use edgestack_engine::{CommandPort as _, Outcome, Submission, SubmitError, Unserved};
-use edgestack_log::memory::{FaultRates, MemoryLog};
+use edgestack_log::{
+    Append,
+    memory::{Fault, FaultRates, MemoryLog},
+};
 use edgestack_model::{Refusal, World};
 use futures::future::join_all;
 
-use crate::site::{Valve, a_flavor, a_writer, commits, with_key};
+use crate::site::{Valve, a_flavor, a_person, a_writer, commits, with_key};
 
 /// What the writers but the first do when the first was faster.
 #[derive(Clone, Copy, PartialEq)]
@@ -107,4 +110,31 @@ async fn three_writers_on_several_threads_make_each_name_once() {
         handed_over += race(seed, rates, Beaten::HandOver).await;
     }
     assert!(handed_over > 0, "no writer was ever faster than another");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_command_that_was_ever_in_doubt_is_not_handed_back() {
+    // Another writer's commit, to be first.
+    let other = a_writer(2, Valve::new(MemoryLog::new())).await;
+    other.submit(a_flavor("theirs")).await.unwrap();
+    let commit = &other.commits().await[0];
+    let theirs = Append {
+        expected_last_sequence: 0,
+        commit_id: commit.id.to_string(),
+        subject: commit.subject(),
+        payload: commit.encode().unwrap().into(),
+    };
+    for lost in [false, true] {
+        let site = a_writer(1, Valve::new(MemoryLog::new())).await;
+        if lost {
+            site.log.inner.inject(Fault::LostBeforeStoring);
+        }
+        site.log.inner.inject(Fault::ForeignFirst(theirs.clone()));
+        let submission = Submission { command: a_flavor("ours"), origin: a_person() };
+        let outcome = site.engine.submit_or_hand_back(submission).await;
+        match lost {
+            false => assert!(matches!(outcome, Err(Unserved::Overtaken(_))), "{outcome:?}"),
+            true => assert!(matches!(outcome, Ok(Outcome::Committed { .. })), "{outcome:?}"),
+        }
+    }
 }

@@ -16,9 +16,9 @@ use super::stream::{ACCEPTED_SUBJECTS, STORED_SUBJECTS, STREAM};
 pub(super) const ACCOUNT: &str = "EDGESTACK";
 /// Commands of other processes, answered by the engine.
 const COMMANDS: &str = "mm3.command.>";
-/// Signs of life of other processes.
-/// From one engine of the site to another.
+/// Commands from one engine of the site to another.
 const ENGINES: &str = "mm3.engine.>";
+/// Signs of life of other processes.
 const HEARTBEATS: &str = "mm3.heartbeat.>";
 /// As what the account of those who tell them hears those of all: a subject can't be told and heard there under one name.
 const HEARD: &str = "heard";
