@@ -8,7 +8,9 @@
 //! sequence of bytes for ever, and of the attempts at one place the first that
 //! is stored fences the others off, because all expected the same last sequence.
 //! A command that was sent once and is not appended again may still take
-//! effect, and is answered so (ADR 0002).
+//! effect, and is answered so (ADR 0002). Who would rather have a command back
+//! than have it decided again after another engine was faster says so
+//! ([`Engine::submit_or_hand_back`], ADR 0036).
 
 use std::{
     collections::{BTreeMap, VecDeque},

@@ -121,7 +121,9 @@ pub(crate) async fn told(log: &JetStreamLog, replica: &Replica, answer: Answer) 
         Answer::Committed { sequence } => committed(log, replica, sequence).await,
         Answer::Unchanged { kind, id } => {
             // It was decided on a world that this process may not have folded yet, and is answered from this one's.
-            catch_up(log, replica).await.map_err(|_| SubmitError::OutcomeUnknown { retry_after: RETRY_AFTER })?;
+            catch_up(log, replica)
+                .await
+                .map_err(|error| SubmitError::Unavailable { why: error_chain(&error), retry_after: RETRY_AFTER })?;
             Ok(Outcome::Unchanged { primary: (kind, id) })
         }
         Answer::Before { sequence, kind, id } => {

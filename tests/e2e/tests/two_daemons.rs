@@ -175,6 +175,12 @@ async fn engines_that_meet_hand_over_to_one_of_them_and_go_on_without_it() {
     let of = |api, side: &'static str, stop| {
         join_all((0..WRITERS).map(move |number| make_flavors(api, format!("{side}{number}"), stop)))
     };
+    let (ended, first_ended) = tokio::sync::oneshot::channel();
+    let first = async {
+        let made = of(site.api(), "a", &stop_first).await;
+        ended.send(()).unwrap();
+        made
+    };
     let play = async {
         eventually("the second daemon hands over", PATIENCE, async || match handed_over(joined.api()).await {
             count if count > 50.0 => Ok(()),
@@ -183,6 +189,7 @@ async fn engines_that_meet_hand_over_to_one_of_them_and_go_on_without_it() {
         .await;
         assert_eq!(handed_over(site.api()).await, 0.0, "the holder of the lease carries out its own");
         stop_first.store(true, Ordering::Relaxed);
+        first_ended.await.unwrap();
         signal(site.daemon.as_ref().unwrap().pid(), Signal::STOP);
         let before = joined.api().get("/edgetron/log/head").await["sequence"].as_u64().unwrap();
         // What was with the paused one is given up; all else is decided here.
@@ -194,22 +201,26 @@ async fn engines_that_meet_hand_over_to_one_of_them_and_go_on_without_it() {
         signal(site.daemon.as_ref().unwrap().pid(), Signal::CONT);
         stop_second.store(true, Ordering::Relaxed);
     };
-    let (first, second, ()) = tokio::join!(of(site.api(), "a", &stop_first), of(joined.api(), "b", &stop_second), play);
+    let (first, second, ()) = tokio::join!(first, of(joined.api(), "b", &stop_second), play);
     assert!(first.iter().all(|(made, unavailable)| !made.is_empty() && *unavailable == 0));
     let given_up: usize = second.iter().map(|(_, unavailable)| unavailable).sum();
     assert!(given_up <= 2 * WRITERS, "{given_up} were given up, each writer's one, and one more at most");
+    let acknowledged: BTreeSet<&String> = first.iter().chain(&second).flat_map(|(made, _)| made).collect();
     for api in [site.api(), joined.api()] {
-        let mut names = BTreeSet::new();
-        let mut page = api.get("flavors?limit=1000").await;
-        loop {
-            names.extend(page["items"].as_array().unwrap().iter().map(|one| one["name"].as_str().unwrap().to_owned()));
-            let Some(next) = page["continue"].as_str() else { break };
-            page = api.get(&format!("flavors?limit=1000&continue={next}")).await;
-        }
-        let acknowledged = first.iter().chain(&second).flat_map(|(made, _)| made);
-        for name in acknowledged {
-            assert!(names.contains(name), "{name} was acknowledged");
-        }
+        // The one that has just woken up reads what it has missed.
+        eventually("each daemon shows all that either has acknowledged", PATIENCE, async || {
+            let (mut names, mut path) = (BTreeSet::new(), "flavors?limit=1000".to_owned());
+            loop {
+                let page = api.get(&path).await;
+                let items = page["items"].as_array().unwrap().iter();
+                names.extend(items.map(|one| one["name"].as_str().unwrap().to_owned()));
+                let Some(next) = page["continue"].as_str() else { break };
+                path = format!("flavors?limit=1000&continue={next}");
+            }
+            let missing: Vec<_> = acknowledged.iter().filter(|name| !names.contains(**name)).collect();
+            if missing.is_empty() { Ok(()) } else { Err(format!("{missing:?}")) }
+        })
+        .await;
     }
     let verified = works(&site, &["verify-log"]);
     assert!(verified.contains("the log is whole"), "{verified}");

@@ -19,7 +19,8 @@ const FILE: &str = "credentials.json";
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Role {
-    /// Appends commits, reads them, creates the stream, and answers commands. The only one that may append.
+    /// Appends commits, reads them, creates the stream, answers commands, and hands some to other engines. The only one that
+    /// may append.
     Engine,
     /// The API and the workers in processes of their own: reads commits, sends commands and heartbeats.
     Reader,
