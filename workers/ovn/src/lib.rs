@@ -1,0 +1,9 @@
+//! OVN and Open vSwitch as a library, for those who own a virtual network.
+//!
+//! * [`ovsdb`]: a client of OVSDB databases (RFC 7047);
+//! * [`bundled`]: the processes of an OVN of our own on one node, started, watched and adopted;
+//! * [`chassis`]: what this node plugs into its integration bridge.
+
+pub mod bundled;
+pub mod chassis;
+pub mod ovsdb;
