@@ -10,7 +10,7 @@ MACHINE_PAYLOAD=/opt/edgestack
 machine_packages() {
     printf '%s\n' linux-image-cloud-amd64 initramfs-tools zstd \
         systemd systemd-sysv udev dbus dbus-user-session libpam-systemd kmod netbase iproute2 passwd \
-        qemu-system-x86 qemu-utils "${PACKAGES_SITE[@]}"
+        qemu-system-x86 qemu-utils "${PACKAGES_SITE[@]}" "${PACKAGES_NETWORKS[@]}"
 }
 
 # machine_key: changes with everything that decides the image's content.
@@ -106,4 +106,6 @@ StandardOutput=journal
 WantedBy=multi-user.target
 UNIT
     chroot "$root" systemctl enable systemd-check.service
+    # As where quickstart has installed them.
+    chroot "$root" systemctl disable openvswitch-switch.service ovn-central.service ovn-host.service
 }

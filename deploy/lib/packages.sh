@@ -7,7 +7,8 @@
     PACKAGES_BUILD=(gcc g++ make pkg-config libc6-dev)
     PACKAGES_SITE=(ca-certificates curl openssh-client python3-venv procps)
     PACKAGES_IMAGE=(mmdebstrap debian-archive-keyring e2fsprogs fdisk dosfstools mtools zstd)
-    PACKAGES_TEST=(shellcheck python3-yaml qemu-guest-agent iproute2)
+    PACKAGES_NETWORKS=(openvswitch-switch ovn-central ovn-host iproute2)
+    PACKAGES_TEST=(shellcheck python3-yaml qemu-guest-agent iproute2 iputils-ping ethtool)
 }
 
 # as_root COMMAND...: runs it as root, through sudo where we are not.
@@ -50,6 +51,46 @@ ensure_packages() {
     apt_update_once
     apt_install "${missing[@]}"
     printf '%s\n' "${missing[@]}" >>"${PACKAGES_INSTALLED:-/dev/null}"
+}
+
+# ensure_network_packages: Open vSwitch and OVN. Their own services stay off where they come by us: the daemon runs the
+# programs by itself, and two switches would take each other's devices. Those of a machine that has them are left as they are.
+ensure_network_packages() {
+    local name status=0 missing=()
+    # A run that was cut short left it.
+    allow_services
+    for name in "${PACKAGES_NETWORKS[@]}"; do
+        if ! has_package "$name"; then missing+=("$name"); fi
+    done
+    if [ "${#missing[@]}" -eq 0 ]; then return 0; fi
+    forbid_services
+    ensure_packages "${missing[@]}" || status=$?
+    allow_services
+    if [ "$status" -ne 0 ]; then return "$status"; fi
+    # Not started now is not enough: they would be at the next boot.
+    if [ -d /run/systemd/system ]; then
+        for name in "${missing[@]}"; do
+            if [ "$(systemctl is-enabled "$name.service" 2>/dev/null)" = enabled ]; then
+                as_root systemctl disable "$name.service"
+            fi
+        done
+    fi
+}
+
+# Source: invoke-rc.d(8), policy-rc.d; 101: the action is forbidden. One that the machine has is left as it is.
+POLICY_RC_D=/usr/sbin/policy-rc.d
+
+forbid_services() {
+    if [ ! -e "$POLICY_RC_D" ]; then
+        printf '#!/bin/sh\n# edgestack: for the length of one installation\nexit 101\n' | as_root tee "$POLICY_RC_D" >/dev/null
+        as_root chmod 0755 "$POLICY_RC_D"
+    fi
+}
+
+allow_services() {
+    if grep --quiet --no-messages 'edgestack: for the length of one installation' "$POLICY_RC_D"; then
+        as_root rm -f "$POLICY_RC_D"
+    fi
 }
 
 # qemu_version COMMAND: its version as its --version prints it, empty where it is absent.

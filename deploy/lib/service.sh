@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # The daemon as a service: a systemd unit where systemd runs, a process with a pid file elsewhere.
-# Callers set STATE_DIR and LISTEN.
+# Callers set STATE_DIR and LISTEN, and those that start it EDGESTACK_NETWORKS.
 
 SERVICE_UNIT=edgestackd.service
 
@@ -61,7 +61,8 @@ daemon_is_current() {
     # The file itself, not its name: a replaced binary keeps its name.
     [ "$(stat --dereference --format=%d:%i "/proc/$1/exe" 2>/dev/null)" = "$(stat --dereference --format=%d:%i "$binary")" ] &&
         [ "$(process_arguments "$1" | tail -n +2)" = "$(printf '%s\n' --state-dir "$STATE_DIR" --listen "$LISTEN")" ] &&
-        [ "$(process_environment "$1" EDGESTACK_NATS_SERVER)" = "$EDGESTACK_NATS_SERVER" ]
+        [ "$(process_environment "$1" EDGESTACK_NATS_SERVER)" = "$EDGESTACK_NATS_SERVER" ] &&
+        [ "$(process_environment "$1" EDGESTACK_NETWORKS)" = "$EDGESTACK_NETWORKS" ]
 }
 
 # start_service: leaves a current daemon alone, replaces another one, and waits until it answers.
@@ -69,7 +70,7 @@ daemon_is_current() {
 start_service() {
     local process pid start_time verb=started
     EDGESTACK_NATS_SERVER=$(nats_server "$STATE_DIR/nats-venv") || die "no nats-server $NATS_SERVER_VERSION_MIN or newer is found"
-    export EDGESTACK_NATS_SERVER
+    export EDGESTACK_NATS_SERVER EDGESTACK_NETWORKS
     install --directory --mode=0711 "$STATE_DIR"
     mkdir -p "$STATE_DIR/log"
     # One starter at a time, or two daemons might race for one state dir.
@@ -143,7 +144,7 @@ start_unit() {
     if is_root; then wanted_by=multi-user.target; fi
     mkdir -p "$(dirname "$unit")"
     sed -e "s|@BIN@|$(bin_dir)|" -e "s|@STATE_DIR@|$STATE_DIR|" -e "s|@LISTEN@|$LISTEN|" \
-        -e "s|@NATS_SERVER@|$EDGESTACK_NATS_SERVER|" -e "s|@WANTED_BY@|$wanted_by|" \
+        -e "s|@NATS_SERVER@|$EDGESTACK_NATS_SERVER|" -e "s|@NETWORKS@|$EDGESTACK_NETWORKS|" -e "s|@WANTED_BY@|$wanted_by|" \
         "$DEPLOY/systemd/edgestackd.service" >"$unit.new"
     mv -f "$unit.new" "$unit"
     systemctl_here daemon-reload

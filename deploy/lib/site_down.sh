@@ -33,6 +33,16 @@ stop_leftover_nats() {
     fi
 }
 
+# end_networks: the OVN that the daemon left running, with its devices.
+end_networks() {
+    if [ ! -d "$STATE_DIR/ovn" ]; then return 0; fi
+    if [ -x "$(bin_dir)/edgestackd" ]; then
+        printf '  ending the virtual network\n' >&2
+        "$(bin_dir)/edgestackd" --state-dir "$STATE_DIR" --networks bundled --end-networks ||
+            printf '  warning: the virtual network did not end (its processes name %s/ovn)\n' "$STATE_DIR" >&2
+    fi
+}
+
 # vm_processes: "PID START_TIME NAME" of each running QEMU of this site: those that the daemon wrote
 # down, and those that it was killed too early to write down.
 vm_processes() {
@@ -86,6 +96,7 @@ purge() {
         printf '  ending VM %s (pid %s)\n' "$name" "$pid" >&2
         end_process "$pid" "$start_time" 10
     done
+    end_networks
     while read -r path; do
         [ -n "$path" ] || continue
         if [ "$path" = "$(unit_file)" ]; then unit_removed=yes; fi

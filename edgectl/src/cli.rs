@@ -18,6 +18,7 @@ use crate::{
     image::ImageCommand,
     keypair::KeypairCommand,
     lease::LeaseCommand,
+    network::NetworkCommand,
     node::NodeCommand,
     output::Format,
     repair::{AdoptArgs, ForceRemoveArgs, ReconcileArgs},
@@ -72,6 +73,9 @@ pub enum Command {
     /// On volumes.
     #[command(flatten)]
     Volume(VolumeCommand),
+    /// On networks.
+    #[command(flatten)]
+    Network(NetworkCommand),
     /// On webhooks.
     #[command(flatten)]
     Webhook(WebhookCommand),
@@ -361,6 +365,11 @@ pub fn replacement(pairs: &[(String, String)], clear: bool) -> Option<Option<BTr
     (!pairs.is_empty()).then(|| Some(pairs.iter().cloned().collect()))
 }
 
+/// A list of a PATCH: what is given replaces it, `clear` makes it `null`, neither leaves it.
+pub fn replaced_list<T>(given: Vec<T>, clear: bool) -> Option<Option<Vec<T>>> {
+    if clear { Some(None) } else { (!given.is_empty()).then_some(Some(given)) }
+}
+
 /// Reads `key=value`.
 ///
 /// # Errors
@@ -456,7 +465,8 @@ mod tests {
             show-image-events show-flavor-events show-keypair-events show-lease show-lease-events show-node-events watch-vms api config completion \
             create-webhook list-webhooks show-webhook update-webhook rotate-webhook-secret remove-webhook \
             show-webhook-events version diff explain history replay verify-log watch backup verify-backup restore \
-            reconcile force-remove adopt what-if undo archive"
+            reconcile force-remove adopt what-if undo archive \
+            create-network list-networks show-network update-network remove-network show-network-events"
             .split_whitespace()
             .collect();
         expected.sort_unstable();
@@ -475,6 +485,11 @@ mod tests {
             ("edgectl update-vm a", 2),
             ("edgectl remove-vm", 2),
             ("edgectl create-image a", 2),
+            ("edgectl create-network a", 2),
+            ("edgectl create-network a --cidr 10.0.0.0/24 --ip-pool 10.0.0.5", 2),
+            ("edgectl create-network a --cidr 10.0.0.0/24 --gateway-ip 10.0.0.1 --no-gateway", 2),
+            ("edgectl update-network a", 2),
+            ("edgectl create-vm a --image i --flavor f --network blue,10.0.0.5", 2),
             ("edgectl create-image a --file x --path /x", 2),
             ("edgectl start-vm a --timeout 0", 2),
             ("edgectl --help", 0),

@@ -88,6 +88,7 @@ fn kind_of(command: &str) -> Option<Kind> {
         "keypair" | "keypairs" => Some(Kind::Keypair),
         "node" | "nodes" => Some(Kind::Node),
         "vol" | "vols" => Some(Kind::Volume),
+        "network" | "networks" => Some(Kind::Network),
         "webhook" | "webhooks" => Some(Kind::Webhook),
         "lease" | "leases" => Some(Kind::Lease),
         _ => None,
@@ -102,6 +103,7 @@ fn kind_named_by(argument: &str, own: Option<Kind>) -> Option<Kind> {
         "flavor" => Some(Kind::Flavor),
         "keypair" => Some(Kind::Keypair),
         "node" => Some(Kind::Node),
+        "network" => Some(Kind::Network),
         _ => None,
     }
 }

@@ -24,6 +24,7 @@ mod json;
 mod keypair;
 mod lease;
 mod live;
+mod network;
 mod node;
 mod output;
 mod plan_file;
@@ -123,6 +124,7 @@ async fn on_site(command: Command, client: &Client) -> Result<(), Failure> {
         Command::Keypair(command) => keypair::run(command, client).await,
         Command::Node(command) => node::run(command, client).await,
         Command::Volume(command) => volume::run(command, client).await,
+        Command::Network(command) => network::run(command, client).await,
         Command::Webhook(command) => webhook::run(command, client).await,
         Command::Lease(command) => lease::run(command, client).await,
         Command::Api(args) => api::run(args, client).await,

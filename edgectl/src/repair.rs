@@ -120,7 +120,7 @@ pub async fn reconcile(args: &ReconcileArgs, client: &Client) -> Result<(), Fail
         return told(&reply, kind, "be looked at again", &args.how);
     }
     let (mut all, mut failed) = (0, 0);
-    for kind in [Kind::Node, Kind::Image, Kind::Volume, Kind::Vm] {
+    for kind in [Kind::Node, Kind::Image, Kind::Network, Kind::Volume, Kind::Vm] {
         let page = resource::pages(client, &[kind.plural()], &[], None).await?;
         for raw in &page.items {
             let one: Any = serde_json::from_str(raw.get())?;
@@ -195,13 +195,13 @@ fn told(reply: &Reply, kind: Kind, what: &str, how: &RepairArgs) -> Result<(), F
 fn kind_and_name(object: &str) -> Result<(Kind, &str), Failure> {
     let (kind, name) = object.split_once('/').unwrap_or((object, ""));
     match kind.parse::<Kind>() {
-        Ok(kind @ (Kind::Vm | Kind::Image | Kind::Volume | Kind::Node)) => Ok((kind, name)),
+        Ok(kind @ (Kind::Vm | Kind::Image | Kind::Volume | Kind::Network | Kind::Node)) => Ok((kind, name)),
         Ok(kind @ (Kind::Flavor | Kind::Keypair | Kind::Webhook)) => {
             Err(Failure::Usage(format!("a {kind} is never stuck: edgectl remove-{kind} {name} removes it at once")))
         }
         Ok(Kind::Lease) => Err(Failure::Usage(format!(
             "a lease is never stuck: another process takes it over when its holder is silent (edgectl show-lease {name})"
         ))),
-        Err(_) => Err(Failure::Usage(format!("there is no kind {kind:?}; name a vm, volume, image or node"))),
+        Err(_) => Err(Failure::Usage(format!("there is no kind {kind:?}; name a vm, volume, image, network or node"))),
     }
 }

@@ -112,6 +112,7 @@ fn list_command(kind: Kind) -> &'static str {
         Kind::Keypair => "list-keypairs",
         Kind::Node => "list-nodes",
         Kind::Volume => "list-vols",
+        Kind::Network => "list-networks",
         Kind::Webhook => "list-webhooks",
         Kind::Lease => "list-leases",
     }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 use edgestack_model::Kind;
-use edgestack_wire::vm::{BootDiskRequest, CreateVm, RunStrategy, UpdateVm, Vm, VmAction};
+use edgestack_wire::vm::{BootDiskRequest, CreateVm, RunStrategy, UpdateVm, Vm, VmAction, VmNetwork};
 use reqwest::Method;
 
 use crate::{
@@ -26,7 +26,8 @@ pub enum VmCommand {
     /// Makes a VM and starts it.
     #[command(
         after_help = "Example:\n  edgectl create-vm hello --image debian-12 --flavor small --keypair default\n  \
-                      edgectl create-vm db --image debian-12 --flavor large --user-data init.yaml --label app=db --disk-gib 40"
+                      edgectl create-vm db --image debian-12 --flavor large --user-data init.yaml --label app=db --disk-gib 40\n  \
+                      edgectl create-vm web --image debian-12 --flavor small --network blue --network red,ip=10.1.0.20"
     )]
     CreateVm(CreateVmArgs),
     /// Lists the VMs.
@@ -95,6 +96,9 @@ pub struct CreateVmArgs {
     /// The keypair to let in, by name or id.
     #[arg(long)]
     keypair: Option<String>,
+    /// A network to be on, by name or id, and the addresses wished for there; may be given several times, a NIC each.
+    #[arg(long, value_name = "NAME[,ip=ADDRESS][,mac=ADDRESS]", value_parser = nic)]
+    network: Vec<VmNetwork>,
     /// cloud-init user data; "-" reads standard input.
     #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     user_data: Option<PathBuf>,
@@ -268,6 +272,21 @@ pub async fn run(command: VmCommand, client: &Client) -> Result<(), Failure> {
     }
 }
 
+/// `blue`, `blue,ip=10.0.0.20,mac=fa:16:3e:00:00:20`
+fn nic(text: &str) -> Result<VmNetwork, String> {
+    let mut parts = text.split(',');
+    let network = parts.next().unwrap_or_default().to_owned();
+    let mut nic = VmNetwork { network, fixed_ip: None, mac: None, security_groups: vec![] };
+    for part in parts {
+        match part.split_once('=') {
+            Some(("ip", address)) => nic.fixed_ip = Some(address.to_owned()),
+            Some(("mac", address)) => nic.mac = Some(address.to_owned()),
+            Some(_) | None => return Err(format!("{part:?} is neither ip=ADDRESS nor mac=ADDRESS")),
+        }
+    }
+    Ok(nic)
+}
+
 async fn create(client: &Client, args: CreateVmArgs) -> Result<(), Failure> {
     let user_data = match &args.user_data {
         Some(path) => Some(cli_text(path)?),
@@ -281,7 +300,7 @@ async fn create(client: &Client, args: CreateVmArgs) -> Result<(), Failure> {
         flavor: args.flavor,
         boot_disk: args.disk_gib.map(|size_gib| BootDiskRequest { size_gib }),
         volumes: vec![],
-        networks: vec![],
+        networks: args.network,
         keypair: args.keypair,
         user_data,
         node: args.node,

@@ -121,6 +121,9 @@ fn placement(sheet: &mut Sheet, vm: &Vm, view: &View) {
         sheet.pair("further volumes", vm.volumes.join(", "));
     }
     sheet.section("Network");
+    for nic in vm.networks.iter().filter(|nic| !nic.ready) {
+        sheet.pair("not made yet", format!("NIC {} on {}", nic.number, nic.network));
+    }
     for address in &vm.addresses {
         sheet.pair("address", format!("{} on {}, mac {}", address.ip, address.network, address.mac));
     }

@@ -30,6 +30,9 @@ pub enum Failure {
     /// Another process's nats-server is to be used, and its credentials are not there.
     #[error("cannot read the NATS credentials; start a process with the role nats on this state folder first")]
     Credentials(#[from] CredentialsError),
+    /// Our own OVN does not do as it is told.
+    #[error("the site's OVN cannot be ended")]
+    Ovn(#[from] edgestack_ovn::bundled::BundledError),
     /// The log cannot be reached.
     #[error("cannot open the log")]
     Log(#[from] LogError),

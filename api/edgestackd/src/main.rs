@@ -10,6 +10,7 @@ mod failure;
 mod guest_access;
 mod join;
 mod log_store;
+mod networks;
 mod options;
 mod permit;
 mod release;
@@ -40,6 +41,7 @@ use edgestack_link::{
     RemotePort, SharedPort, hear_heartbeats, hear_others, heartbeat_sender, serve_commands, serve_engines,
 };
 use edgestack_log::{Log, jetstream::NatsServer};
+use edgestack_model::realization::GATEWAY_LEASE;
 use edgestack_pool::NodeLock;
 use edgestack_qemu::Accelerator;
 use edgestack_seal::SealingKey;
@@ -113,6 +115,10 @@ async fn run(mut options: Options) -> Result<(), Failure> {
     if let Some(mark) = &joined {
         options.site = mark.site.clone();
     }
+    if options.end_networks {
+        let node_name = options.node_name().ok_or(Failure::NoNodeName)?;
+        return networks::end(&options, &root, &node_name).await;
+    }
     let _roles = take_roles(&options, &root).await?;
     if let Some(file) = &options.restore {
         return restore::run(&root, file, options.restore_signed_by).await;
@@ -150,7 +156,8 @@ async fn run(mut options: Options) -> Result<(), Failure> {
     }
     tokio::spawn(hear_heartbeats(store.log.clone(), heartbeats.clone()));
     let accelerator: Arc<OnceLock<Accelerator>> = Arc::default();
-    let driver = workers::vm_driver(&options, &folders, &accelerator);
+    let network = networks::start(&options, &root, &node_name);
+    let driver = workers::vm_driver(&options, &folders, &accelerator, network.node.clone());
     let webhook_driver = webhooks::driver(&options)?;
     let timeline = webhooks::timeline(&options, &store, &root)?;
     start_releasing(&options, &store, &root, joined.is_some(), &timeline, &signing);
@@ -188,6 +195,17 @@ async fn run(mut options: Options) -> Result<(), Failure> {
     if options.has(Role::WorkerWebhook) {
         let work = webhooks::work(&options, parts, &store, &root);
         singletons.spawn(leases.clone().hold("webhook", work));
+    }
+    if options.has(Role::WorkerGateway) {
+        let parts = networks::Parts {
+            replica: store.replica.clone(),
+            port: port.clone(),
+            clock: clock.clone(),
+            node: node_name.clone(),
+        };
+        if let Some(work) = networks::work(&options, &root, parts, &network) {
+            singletons.spawn(leases.clone().hold(GATEWAY_LEASE, work));
+        }
     }
     let working = async {
         // The probe runs a guest and may take seconds; nothing waits for it but the workers.

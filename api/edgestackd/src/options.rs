@@ -12,6 +12,7 @@ use edgestack_archive::S3Address;
 use edgestack_backup::PublicKey;
 use edgestack_log::jetstream::Member;
 use edgestack_model::{Name, webhook::allow::Allowed};
+use edgestack_ovn::ovsdb::Endpoints;
 
 /// The EdgeStack daemon: API, command engine, views and worker pools of a site.
 ///
@@ -61,8 +62,8 @@ pub struct Options {
     #[arg(long, requires = "tls_cert")]
     pub tls_ca: Option<PathBuf>,
 
-    /// What this process does: all by default; of nats, engine, api, worker.vm, worker.storage, worker.monitoring,
-    /// worker.webhook. A daemon that has joined a site does engine, api and worker.webhook.
+    /// What this process does: all by default; of nats, ovn, engine, api, worker.vm, worker.storage, worker.gateway,
+    /// worker.monitoring, worker.webhook. A daemon that has joined a site does engine, api and worker.webhook.
     #[arg(long, value_delimiter = ',')]
     pub roles: Vec<Role>,
 
@@ -124,6 +125,44 @@ pub struct Options {
     #[arg(long, default_value = "22000-22999")]
     pub ssh_ports: PortRange,
 
+    /// Where VMs' networks are made: nowhere (`off`), in an OVN of our own on this machine (`bundled`, as root), or in one
+    /// that is there (`existing`, with --ovn-northbound and --ovs-database).
+    #[arg(long, default_value = "off", env = "EDGESTACK_NETWORKS")]
+    pub networks: NetworksKind,
+
+    /// The servers of an existing OVN's northbound database: unix:PATH, tcp:HOST:PORT or ssl:HOST:PORT, more with commas.
+    #[arg(long, value_name = "ENDPOINTS", required_if_eq("networks", "existing"))]
+    pub ovn_northbound: Option<Endpoints>,
+
+    /// The certificate of the CA of an existing OVN, in PEM, for ssl: endpoints.
+    #[arg(long, value_name = "FILE", requires_all = ["ovn_tls_cert", "ovn_tls_key"])]
+    pub ovn_tls_ca: Option<PathBuf>,
+
+    /// Our certificate for an existing OVN, in PEM.
+    #[arg(long, value_name = "FILE", requires = "ovn_tls_ca")]
+    pub ovn_tls_cert: Option<PathBuf>,
+
+    /// The key of --ovn-tls-cert, in PEM.
+    #[arg(long, value_name = "FILE", requires = "ovn_tls_ca")]
+    pub ovn_tls_key: Option<PathBuf>,
+
+    /// The database of the Open vSwitch that VMs are plugged into, with --networks existing.
+    #[arg(long, value_name = "ENDPOINT", default_value = "unix:/run/openvswitch/db.sock")]
+    pub ovs_database: String,
+
+    /// The bridge that VMs are plugged into.
+    #[arg(long, value_name = "NAME", default_value = "br-int")]
+    pub integration_bridge: String,
+
+    /// A network outside that this machine reaches, and the bridge that leads to it, which is made if need be: networks of
+    /// type FLAT and VLAN name it. More with commas, or given again. With --networks bundled.
+    #[arg(long, value_name = "NAME=BRIDGE", value_delimiter = ',', value_parser = physical_network)]
+    pub physical_network: Vec<(Name, String)>,
+
+    /// Ends the OVN of our own that --networks bundled left running, and ends. Removes no network from the log.
+    #[arg(long)]
+    pub end_networks: bool,
+
     /// How often everything on the node is compared with the log, seconds.
     #[arg(long, default_value_t = 15, value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub beat_seconds: u64,
@@ -148,6 +187,8 @@ pub struct Options {
 pub enum Role {
     /// Runs and watches the site's own nats-server.
     Nats,
+    /// Runs and watches the site's own OVN, with --networks bundled.
+    Ovn,
     /// Decides commands and writes the log.
     Engine,
     /// Serves MM3 over HTTP from views of its own.
@@ -156,6 +197,8 @@ pub enum Role {
     WorkerVm,
     /// Keeps images and disks.
     WorkerStorage,
+    /// Keeps the virtual network, with --networks.
+    WorkerGateway,
     /// Tells what the node has and that it lives.
     WorkerMonitoring,
     /// Delivers events to webhooks.
@@ -164,12 +207,14 @@ pub enum Role {
 
 impl Role {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::Nats,
+        Self::Ovn,
         Self::Engine,
         Self::Api,
         Self::WorkerVm,
         Self::WorkerStorage,
+        Self::WorkerGateway,
         Self::WorkerMonitoring,
         Self::WorkerWebhook,
     ];
@@ -185,10 +230,12 @@ impl fmt::Display for Role {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Nats => "nats",
+            Self::Ovn => "ovn",
             Self::Engine => "engine",
             Self::Api => "api",
             Self::WorkerVm => "worker.vm",
             Self::WorkerStorage => "worker.storage",
+            Self::WorkerGateway => "worker.gateway",
             Self::WorkerMonitoring => "worker.monitoring",
             Self::WorkerWebhook => "worker.webhook",
         })
@@ -212,6 +259,24 @@ pub enum DriverKind {
     Qemu,
     /// Nothing real.
     Simulated,
+}
+
+/// Where VMs' networks are made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum NetworksKind {
+    /// Nowhere: VMs have a user-mode NAT NIC.
+    Off,
+    /// In an OVN of our own on this machine.
+    Bundled,
+    /// In an OVN that is there.
+    Existing,
+}
+
+/// Reads `NAME=BRIDGE`.
+fn physical_network(text: &str) -> Result<(Name, String), String> {
+    let (name, bridge) = text.split_once('=').ok_or("must be NAME=BRIDGE")?;
+    let name = name.parse().map_err(|error| format!("{name:?}: {error}"))?;
+    Ok((name, bridge.to_owned()))
 }
 
 /// How the log is written.

@@ -53,6 +53,7 @@ pub fn vm_driver(
     options: &Options,
     folders: &NodeFolders,
     accelerator: &Arc<OnceLock<Accelerator>>,
+    network: Option<vm_driver::NodeNetwork>,
 ) -> Arc<dyn VmDriver> {
     match options.driver {
         DriverKind::Simulated => Arc::new(vm_driver::SimDriver::new()),
@@ -61,6 +62,7 @@ pub fn vm_driver(
             qemu: options.qemu.clone(),
             accelerator: accelerator.clone(),
             run_as: rustix::process::geteuid().is_root().then(|| options.vm_user.clone()),
+            network,
         })),
     }
 }

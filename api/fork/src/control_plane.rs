@@ -8,6 +8,7 @@ use edgestack_engine::{
 use edgestack_log::{Log, memory::MemoryLog};
 use edgestack_pool::{PoolConfig, Reporter};
 use edgestack_server::fork::{Fork, ForkSeed};
+use edgestack_worker_gateway::{GatewayPool, GatewayPoolParts, driver::SimDriver as SimNorthbound};
 use edgestack_worker_monitoring::{Heart, run_heart};
 use edgestack_worker_storage::{StoragePool, StoragePoolParts, driver::SimDriver as SimStorage};
 use edgestack_worker_vm::{VmPool, VmPoolParts};
@@ -34,6 +35,13 @@ pub fn start(seed: ForkSeed) -> Fork {
     tokio::spawn(run_scheduler(replica.clone(), engine.clone(), clock.clone(), duty.clone()));
     let heartbeats = Heartbeats::new();
     tokio::spawn(run_overseer(replica.clone(), engine.clone(), clock.clone(), heartbeats.clone(), duty));
+    GatewayPool::start(GatewayPoolParts {
+        replica: replica.clone(),
+        reporter: Reporter::new(engine.clone(), "gateway", "a fork"),
+        driver: Arc::new(SimNorthbound::new()),
+        clock: clock.clone(),
+        beat: POOL.beat,
+    });
     for node in nodes.all() {
         let port: Arc<dyn CommandPort> = Arc::new(NodePort { power: node.power.subscribe(), engine: engine.clone() });
         let workers = Workers { node, port, replica: &replica, clock: &clock, heartbeats: &heartbeats };

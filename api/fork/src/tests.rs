@@ -106,6 +106,7 @@ fn with_a_vm() -> Vec<Command> {
         spec,
     };
     let vm = CreateVm {
+        networks: vec![],
         name: "web".parse().unwrap(),
         description,
         labels: labels.clone(),

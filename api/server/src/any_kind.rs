@@ -3,7 +3,8 @@
 use edgestack_model::world::Resource;
 use edgestack_views::ViewError;
 use edgestack_wire::{
-    flavor::Flavor, image::Image, keypair::Keypair, lease::Lease, node::Node, vm::Vm, volume::Volume, webhook::Webhook,
+    flavor::Flavor, image::Image, keypair::Keypair, lease::Lease, network::Network, node::Node, vm::Vm, volume::Volume,
+    webhook::Webhook,
 };
 use serde_json::Value;
 
@@ -21,6 +22,7 @@ pub(crate) fn show(resource: &Resource, around: &mut Surroundings<'_>) -> Result
         Resource::Keypair(_) => json(Keypair::show(resource, around)),
         Resource::Node(_) => json(Node::show(resource, around)),
         Resource::Volume(_) => json(Volume::show(resource, around)),
+        Resource::Network(_) => json(Network::show(resource, around)),
         Resource::Webhook(_) => json(Webhook::show(resource, around)),
         Resource::Lease(_) => json(Lease::show(resource, around)),
     }

@@ -101,6 +101,24 @@ pub(crate) static TOO_SMALL_FOR_IMAGE: Code = code(
     "The image needs more disk or memory than the VM would get.",
     "Take a larger flavor, or for the disk set boot_disk.size_gib.",
 );
+pub(crate) static ADDRESS_IN_USE: Code = code(
+    "address-in-use",
+    409,
+    "The IP or MAC address that was wished for has another holder; the detail names it.",
+    "Leave it out to be given a free one, or choose another.",
+);
+pub(crate) static ADDRESSES_EXHAUSTED: Code = code(
+    "addresses-exhausted",
+    409,
+    "The network has no free address; the detail names who holds them.",
+    "Remove one of the holders, or give the network another pool.",
+);
+pub(crate) static SEGMENT_IN_USE: Code = code(
+    "segment-in-use",
+    409,
+    "The segment id (tunnel key or VLAN) is another network's on the same wire; the detail names it.",
+    "Leave it out to be given a free one, or choose another.",
+);
 pub(crate) static TOO_MANY: Code = code(
     "too-many",
     409,
@@ -316,6 +334,9 @@ pub static ALL: &[&Code] = &[
     &FLAVOR_LARGER_THAN_ANY_NODE,
     &IMAGE_NOT_ACTIVE,
     &TOO_SMALL_FOR_IMAGE,
+    &ADDRESS_IN_USE,
+    &ADDRESSES_EXHAUSTED,
+    &SEGMENT_IN_USE,
     &TOO_MANY,
     &WEBHOOK_TARGET_NOT_ALLOWED,
     &STALE_REPORT,
@@ -374,6 +395,9 @@ pub(crate) fn of_refusal(refusal: &Refusal) -> &'static Code {
         Refusal::FlavorLargerThanAnyNode { .. } => &FLAVOR_LARGER_THAN_ANY_NODE,
         Refusal::ImageNotActive { .. } => &IMAGE_NOT_ACTIVE,
         Refusal::TooSmallForImage { .. } => &TOO_SMALL_FOR_IMAGE,
+        Refusal::AddressInUse { .. } => &ADDRESS_IN_USE,
+        Refusal::AddressesExhausted { .. } => &ADDRESSES_EXHAUSTED,
+        Refusal::SegmentInUse { .. } => &SEGMENT_IN_USE,
         Refusal::ReasonRequired { .. } => &REASON_REQUIRED,
         Refusal::ForceNotNeeded { .. } => &FORCE_NOT_NEEDED,
         Refusal::NotAdoptable { .. } => &NOT_ADOPTABLE,
@@ -455,6 +479,14 @@ mod tests {
                 got: String::new(),
                 fix: "".into(),
             },
+            Refusal::AddressInUse { field: "networks.0.fixed_ip".into(), address: String::new(), by: String::new() },
+            Refusal::AddressesExhausted {
+                field: "networks.0.network".into(),
+                network: name(),
+                pool: String::new(),
+                by: vec![],
+            },
+            Refusal::SegmentInUse { segment: String::new(), by: String::new() },
             Refusal::ReasonRequired { kind: Kind::Vm, name: String::new(), action: "".into() },
             Refusal::ForceNotNeeded { kind: Kind::Vm, name: name(), why: String::new(), fix: String::new() },
             Refusal::NotAdoptable { id: uuid::Uuid::nil(), why: String::new(), fix: String::new() },

@@ -34,6 +34,7 @@ mod leases;
 mod list;
 mod manifest;
 mod moment;
+mod networks;
 mod nodes;
 mod observe;
 pub mod openapi;

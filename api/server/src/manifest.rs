@@ -19,7 +19,7 @@ use edgestack_model::{
     Kind,
     image::Image,
     node::Node,
-    vm::{RunStrategy, Target, Vm},
+    vm::{NicSpec, RunStrategy, Target, Vm},
     volume::Volume,
     world::Resource,
 };
@@ -75,8 +75,15 @@ async fn show_vm_manifest(
         None => None,
         Some(node) => around.find(Kind::Node, node.uuid())?,
     };
+    let mut networks = Vec::new();
+    for nic in &vm.nics {
+        if let Some(Resource::Network(network)) = around.find(Kind::Network, nic.spec.network.uuid())? {
+            networks.push((nic.spec.clone(), network.meta.name.to_string()));
+        }
+    }
     let manifest = manifest(
         &vm,
+        &networks,
         match &image {
             Some(Resource::Image(image)) => Some(image),
             _ => None,
@@ -117,6 +124,7 @@ fn wants_json(headers: &HeaderMap) -> bool {
 
 fn manifest(
     vm: &Vm,
+    nics: &[(NicSpec, String)],
     image: Option<&Image>,
     disk: Option<&Volume>,
     node: Option<&Node>,
@@ -132,8 +140,8 @@ fn manifest(
     }
     spec.insert("hostname".to_owned(), name.into());
     spec.insert("terminationGracePeriodSeconds".to_owned(), GRACE_SECONDS.into());
-    spec.insert("domain".to_owned(), domain(vm));
-    spec.insert("networks".to_owned(), json!([{"name": "default", "pod": {}}]));
+    spec.insert("domain".to_owned(), domain(vm, nics));
+    spec.insert("networks".to_owned(), networks(nics));
     spec.insert("volumes".to_owned(), json!([root_volume(vm, disk), seed(vm)]));
     if let Some(credentials) = access_credentials(vm) {
         spec.insert("accessCredentials".to_owned(), credentials);
@@ -192,7 +200,37 @@ fn run_strategy(vm: &Vm) -> &'static str {
     }
 }
 
-fn domain(vm: &Vm) -> Value {
+/// The pod's network for a VM on none of ours; a network of ours is one that Multus attaches, by its name.
+fn networks(nics: &[(NicSpec, String)]) -> Value {
+    if nics.is_empty() {
+        return json!([{"name": "default", "pod": {}}]);
+    }
+    nics.iter()
+        .map(|(nic, network)| json!({"name": format!("nic{}", nic.number), "multus": {"networkName": network}}))
+        .collect()
+}
+
+fn interfaces(vm: &Vm, nics: &[(NicSpec, String)]) -> Value {
+    if !nics.is_empty() {
+        let on_network = |(nic, _): &(NicSpec, String)| {
+            let (name, mac) = (format!("nic{}", nic.number), nic.mac.to_string());
+            json!({"name": name, "model": "virtio", "bridge": {}, "macAddress": mac})
+        };
+        return nics.iter().map(on_network).collect();
+    }
+    let mut interface = json!({
+        "name": "default",
+        "model": "virtio",
+        "masquerade": {},
+        "ports": [{"name": "ssh", "port": 22, "protocol": "TCP"}],
+    });
+    if let Some(placement) = &vm.placement {
+        interface["macAddress"] = placement.mac.clone().into();
+    }
+    json!([interface])
+}
+
+fn domain(vm: &Vm, nics: &[(NicSpec, String)]) -> Value {
     let shape = &vm.spec.shape;
     let mut cpu = json!({"sockets": 1, "cores": shape.vcpus, "threads": 1});
     let mut memory = json!({"guest": format!("{}Mi", shape.memory_mib)});
@@ -206,15 +244,6 @@ fn domain(vm: &Vm) -> Value {
     if let Some(size) = shape.huge_pages {
         memory["hugepages"] = json!({"pageSize": size.as_str()});
     }
-    let mut interface = json!({
-        "name": "default",
-        "model": "virtio",
-        "masquerade": {},
-        "ports": [{"name": "ssh", "port": 22, "protocol": "TCP"}],
-    });
-    if let Some(placement) = &vm.placement {
-        interface["macAddress"] = placement.mac.clone().into();
-    }
     json!({
         "cpu": cpu,
         "memory": memory,
@@ -226,7 +255,7 @@ fn domain(vm: &Vm) -> Value {
                 {"name": "root", "bootOrder": 1, "disk": {"bus": "virtio"}},
                 {"name": "seed", "disk": {"bus": "virtio", "readonly": true}},
             ],
-            "interfaces": [interface],
+            "interfaces": interfaces(vm, nics),
             "rng": {},
             "autoattachSerialConsole": true,
             "logSerialConsole": true,

@@ -128,6 +128,7 @@ fn tags() -> Value {
         {"name": "keypairs", "description": "SSH public keys that guests let in"},
         {"name": "nodes", "description": "Hosts that run VMs"},
         {"name": "volumes", "description": "Disks; today the root disks of VMs"},
+        {"name": "networks", "description": "Layer-2 segments with their addresses, on which VMs have NICs"},
         {"name": "webhooks", "description": "Addresses outside to which events are delivered"},
         {"name": "leases", "description": "Which process does the work that only one of the site may do"},
         {"name": "log", "description": "The log itself: what changed, and whether it is whole"},
@@ -477,12 +478,15 @@ fn has_states(path: &str) -> bool {
 
 fn state_pattern(path: &str) -> String {
     use crate::shown::Shown;
-    use edgestack_wire::{image::Image, lease::Lease, node::Node, vm::Vm, volume::Volume, webhook::Webhook};
+    use edgestack_wire::{
+        image::Image, lease::Lease, network::Network, node::Node, vm::Vm, volume::Volume, webhook::Webhook,
+    };
     let words = match path.rsplit('/').next() {
         Some("vms") => Vm::states(),
         Some("images") => Image::states(),
         Some("nodes") => Node::states(),
         Some("volumes") => Volume::states(),
+        Some("networks") => Network::states(),
         Some("webhooks") => Webhook::states(),
         Some("leases") => Lease::states(),
         _ => &[],

@@ -69,6 +69,14 @@ impl<'a> Surroundings<'a> {
         Self { source, found: HashMap::new(), taken: None }
     }
 
+    /// Looks into the world that the resources are shown from; of views the newest one, which may be a little ahead of them.
+    pub fn in_world<T>(&self, look: impl FnOnce(&World) -> T) -> T {
+        match self.source {
+            Source::World(world) => look(world),
+            Source::Views(_, replica, _) => look(&replica.world()),
+        }
+    }
+
     /// A living neighbour.
     pub fn find(&mut self, kind: Kind, id: Uuid) -> Result<Option<Resource>, ViewError> {
         let views = match self.source {

@@ -1,6 +1,6 @@
 //! VMs.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use axum::{extract::State, http::HeaderMap};
 use edgestack_model::{
@@ -63,6 +63,12 @@ impl Shown for Vm {
                 around.find(Kind::Node, placement.node.uuid())?,
             ),
         };
+        let mut networks = BTreeMap::new();
+        for nic in &vm.nics {
+            if let Some(Resource::Network(network)) = around.find(Kind::Network, nic.spec.network.uuid())? {
+                networks.insert(network.id, network.meta.name.clone());
+            }
+        }
         let disk_available = matches!(
             &disk,
             Some(Resource::Volume(volume)) if volume.state == VolumeState::Available
@@ -87,6 +93,7 @@ impl Shown for Vm {
                     Some(Resource::Node(node)) => Some(node),
                     _ => None,
                 },
+                networks,
                 waiting,
             },
         )))

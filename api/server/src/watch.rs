@@ -205,6 +205,7 @@ fn resources(world: &edgestack_model::World, kind: edgestack_model::Kind) -> Box
         Kind::Keypair => Box::new(world.keypairs.values().cloned().map(Resource::Keypair)),
         Kind::Node => Box::new(world.nodes.values().cloned().map(Resource::Node)),
         Kind::Volume => Box::new(world.volumes.values().cloned().map(Resource::Volume)),
+        Kind::Network => Box::new(world.networks.values().cloned().map(Resource::Network)),
         Kind::Webhook => Box::new(world.webhooks.values().cloned().map(Resource::Webhook)),
         Kind::Lease => Box::new(world.leases.values().cloned().map(Resource::Lease)),
     }

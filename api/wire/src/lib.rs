@@ -18,6 +18,7 @@ pub mod lease;
 pub mod list;
 pub mod log;
 pub mod meta;
+pub mod network;
 pub mod node;
 pub mod problem;
 pub mod schema;

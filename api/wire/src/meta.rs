@@ -64,6 +64,24 @@ where
     Option::<T>::deserialize(deserializer).map(Some)
 }
 
+/// A field of an update that can be absent, and can't be cleared by `null`.
+pub(crate) fn given<'de, T, D>(deserializer: D) -> Result<Option<T>, D::Error>
+where
+    T: Deserialize<'de>,
+    D: Deserializer<'de>,
+{
+    T::deserialize(deserializer).map(Some)
+}
+
+/// As [`given`], of a nested object.
+pub(crate) fn given_object<'de, T, D>(deserializer: D) -> Result<Option<T>, D::Error>
+where
+    T: DeserializeOwned,
+    D: Deserializer<'de>,
+{
+    object(deserializer).map(Some)
+}
+
 /// Reads a nested object. serde itself would take an array for a struct too, field by field.
 pub(crate) fn object<'de, T, D>(deserializer: D) -> Result<T, D::Error>
 where

@@ -54,8 +54,8 @@ pub struct Vm {
     pub boot_disk: BootDisk,
     /// Further volumes.
     pub volumes: Vec<String>,
-    /// Networks that it is on; empty: a user-mode NAT NIC.
-    pub networks: Vec<VmNetwork>,
+    /// Its NICs on networks; empty: a user-mode NAT NIC.
+    pub networks: Vec<VmNic>,
     /// Addresses inside the guest's networks.
     pub addresses: Vec<Address>,
     /// Where its SSH server can be reached from the node; absent while it has no place.
@@ -93,20 +93,47 @@ pub struct BootDisk {
     pub state: Option<String>,
 }
 
-/// A network that a VM is on.
+/// A NIC of a VM on a network.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct VmNic {
+    /// Which of the VM's, from 0.
+    pub number: u32,
+    /// The network's name.
+    pub network: String,
+    /// The network.
+    pub network_id: Uuid,
+    /// Its first IP address.
+    #[schema(example = "10.0.0.2")]
+    pub fixed_ip: String,
+    /// All of its IP addresses, one a prefix of the network.
+    pub addresses: Vec<String>,
+    /// Its MAC address.
+    #[schema(example = "fa:16:3e:00:00:01")]
+    pub mac: String,
+    /// Its security groups; there are none yet.
+    pub security_groups: Vec<String>,
+    /// Whether the nodes work by it.
+    pub ready: bool,
+}
+
+/// A network that a VM is to be on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct VmNetwork {
     /// The network's name or id.
+    #[schema(min_length = 1, max_length = 255)]
     pub network: String,
-    /// The address wished for.
+    /// The IP address wished for; a free one of the network's pool if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(example = "10.0.0.20")]
     pub fixed_ip: Option<String>,
-    /// The MAC wished for.
+    /// The MAC address wished for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(example = "fa:16:3e:00:00:20")]
     pub mac: Option<String>,
-    /// Security groups by name or id.
+    /// Security groups, by name or id; none can be made yet.
     #[serde(default)]
+    #[schema(max_items = 0)]
     pub security_groups: Vec<String>,
 }
 
@@ -219,9 +246,9 @@ pub struct CreateVm {
     #[serde(default)]
     #[schema(max_items = 0)]
     pub volumes: Vec<String>,
-    /// Networks to be on, none of which can be made yet; none: a user-mode NAT NIC with SSH forwarded on the node's loopback.
+    /// Networks to be on, a NIC each; none: a user-mode NAT NIC with SSH forwarded on the node's loopback.
     #[serde(default)]
-    #[schema(max_items = 0)]
+    #[schema(max_items = 8)]
     pub networks: Vec<VmNetwork>,
     /// The keypair to let in, by name or id.
     #[serde(default)]
@@ -326,11 +353,6 @@ impl CreateVm {
     /// # Errors
     /// [`Invalid`] names the field.
     pub fn into_command(self, sealed: Option<SealedText>) -> Result<VmCommand, Invalid> {
-        if let Some(network) = self.networks.first() {
-            let name = &network.network;
-            let reason = format_args!("network {name:?} does not exist; leave networks out for a user-mode NAT NIC");
-            return Err(Invalid::new("networks.0.network", reason));
-        }
         if let Some(volume) = self.volumes.first() {
             return Err(Invalid::new("volumes.0", format_args!("volume {volume:?} does not exist")));
         }
@@ -347,6 +369,12 @@ impl CreateVm {
             node: self.node.map(|name| invalid::reference("node", name)).transpose()?,
             node_selector: invalid::labels("node_selector", self.node_selector)?,
             run_strategy: self.run_strategy.into(),
+            networks: self
+                .networks
+                .into_iter()
+                .enumerate()
+                .map(|(at, network)| network.into_request(&format!("networks.{at}")))
+                .collect::<Result<_, _>>()?,
         })))
     }
 
@@ -362,6 +390,21 @@ impl CreateVm {
             )),
             Some(_) | None => Ok(()),
         }
+    }
+}
+
+impl VmNetwork {
+    fn into_request(self, field: &str) -> Result<vm::NicRequest, Invalid> {
+        if let Some(group) = self.security_groups.first() {
+            let reason = format_args!("security group {group:?} does not exist");
+            return Err(Invalid::new(&format!("{field}.security_groups.0"), reason));
+        }
+        let parse_ip = |text: &String| invalid::parse(&format!("{field}.fixed_ip"), text);
+        Ok(vm::NicRequest {
+            network: invalid::reference(&format!("{field}.network"), self.network)?,
+            fixed_ip: self.fixed_ip.as_ref().map(parse_ip).transpose()?,
+            mac: self.mac.map(|text| invalid::parse(&format!("{field}.mac"), &text)).transpose()?,
+        })
     }
 }
 

@@ -1,11 +1,15 @@
 //! From the model's VM and its neighbours to the VM as it travels.
 
-use edgestack_model::{flavor::Flavor, image::Image, node::Node, vm, vm::Power, volume::Volume};
+use std::collections::BTreeMap;
+
+use edgestack_model::{
+    Id, Name, flavor::Flavor, image::Image, network::Network, node::Node, vm, vm::Power, volume::Volume,
+};
 
 use crate::{
     meta::{Meta, Waiting},
     node::Condition,
-    vm::{Address, BootDisk, Guest, Instance, LastStop, SshEndpoint, UserData, Vm},
+    vm::{Address, BootDisk, Guest, Instance, LastStop, SshEndpoint, UserData, Vm, VmNic},
 };
 
 /// QEMU's user-mode network gives its first guest this address. Source: QEMU documentation, "Network emulation".
@@ -21,6 +25,8 @@ pub struct Neighbours<'a> {
     pub root_volume: Option<&'a Volume>,
     /// Its node.
     pub node: Option<&'a Node>,
+    /// The names of its networks.
+    pub networks: BTreeMap<Id<Network>, Name>,
     /// What it waits for, by [`vm::Vm::waiting`].
     pub waiting: Option<edgestack_model::Waiting>,
 }
@@ -60,11 +66,13 @@ impl Vm {
                 state: around.root_volume.map(|volume| volume.state.as_str().to_owned()),
             },
             volumes: vec![],
-            networks: vec![],
-            addresses: addresses(vm),
+            networks: vm.nics.iter().map(|nic| shown_nic(nic, &around.networks)).collect(),
+            addresses: addresses(vm, &around.networks),
             ssh: vm
                 .placement
                 .as_ref()
+                // Its port leads to the user-mode NIC.
+                .filter(|_| vm.nics.is_empty())
                 .map(|placement| SshEndpoint { host: "127.0.0.1".to_owned(), port: placement.ssh_port }),
             keypair: vm.spec.keypair.as_ref().map(|keypair| keypair.name.to_string()),
             user_data: vm
@@ -96,7 +104,33 @@ impl Vm {
     }
 }
 
-fn addresses(vm: &vm::Vm) -> Vec<Address> {
+fn shown_nic(nic: &vm::Nic, names: &BTreeMap<Id<Network>, Name>) -> VmNic {
+    let vm::NicSpec { number, network, mac, addresses } = &nic.spec;
+    VmNic {
+        number: *number,
+        network: network_name(*network, names),
+        network_id: network.uuid(),
+        fixed_ip: addresses.first().map(ToString::to_string).unwrap_or_default(),
+        addresses: addresses.iter().map(ToString::to_string).collect(),
+        mac: mac.to_string(),
+        security_groups: vec![],
+        ready: nic.ready,
+    }
+}
+
+fn network_name(network: Id<Network>, names: &BTreeMap<Id<Network>, Name>) -> String {
+    names.get(&network).map_or_else(|| network.to_string(), ToString::to_string)
+}
+
+fn addresses(vm: &vm::Vm, names: &BTreeMap<Id<Network>, Name>) -> Vec<Address> {
+    if !vm.nics.is_empty() {
+        let of_nic = |nic: &vm::Nic| {
+            let (network, mac) = (network_name(nic.spec.network, names), nic.spec.mac.to_string());
+            let addresses = nic.spec.addresses.clone().into_iter();
+            addresses.map(move |ip| Address { network: network.clone(), ip: ip.to_string(), mac: mac.clone() })
+        };
+        return vm.nics.iter().flat_map(of_nic).collect();
+    }
     vm.placement
         .iter()
         .filter(|_| vm.power != Power::Off)
@@ -136,7 +170,16 @@ fn conditions(vm: &vm::Vm, root_volume: Option<&Volume>) -> Vec<Condition> {
         Power::Paused(_) => (false, "paused"),
         Power::Off => (false, "no process"),
     };
-    vec![
+    let unready: Vec<String> = vm.nics.iter().filter(|nic| !nic.ready).map(|nic| nic.spec.number.to_string()).collect();
+    let network = match (vm.nics.is_empty(), unready.is_empty()) {
+        (true, _) => "it is on no network".to_owned(),
+        (false, true) => "the nodes work by all of its NICs".to_owned(),
+        (false, false) => {
+            format!("worker.gateway has not made NIC {} yet; edgectl explain its network", unready.join(", "))
+        }
+    };
+    let on_networks = (!vm.nics.is_empty()).then(|| condition("NetworkReady", unready.is_empty(), network, None));
+    let conditions = vec![
         condition("Scheduled", vm.placement.is_some(), scheduled, None),
         condition("DiskReady", disk_available, disk, root_volume.map(|volume| volume.meta.updated_at)),
         condition("Running", running, why.to_owned(), since),
@@ -146,5 +189,6 @@ fn conditions(vm: &vm::Vm, root_volume: Option<&Volume>) -> Vec<Condition> {
             if vm.guest_agent.is_some() { "it answered" } else { "it has not answered in this run" }.to_owned(),
             vm.guest_agent.as_ref().map(|agent| agent.since),
         ),
-    ]
+    ];
+    conditions.into_iter().chain(on_networks).collect()
 }

@@ -12,7 +12,7 @@ use std::{
 };
 
 /// Every crash point, so that a test can visit each.
-pub const ALL: [&str; 30] = [
+pub const ALL: [&str; 34] = [
     "append.before",
     "append.sent",
     "append.after",
@@ -30,6 +30,10 @@ pub const ALL: [&str; 30] = [
     "vm.stop.after",
     "vm.release.before",
     "vm.release.after",
+    "gateway.drift.before",
+    "gateway.write.before",
+    "gateway.write.after",
+    "gateway.realized",
     "webhook.deliver.before",
     "webhook.deliver.after",
     "report.after",

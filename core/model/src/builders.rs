@@ -13,9 +13,11 @@ use crate::{
     keypair::{KeypairCommand, PublicKey},
     lease::LeaseCommand,
     meta::MetaChange,
+    network::{CreateNetwork, Network, NetworkCommand, NetworkType, SubnetRequest, UpdateNetwork},
     node::{Capacity, Hypervisor, Node, NodeCommand, NodeFacts, NodeReport, PortRange},
+    realization::RealizationReport,
     sealed::SealedText,
-    vm::{CreateVm, Instance, RunStrategy, State, StoppedHow, Vm, VmCommand, VmReport},
+    vm::{CreateVm, Instance, NicRequest, RunStrategy, State, StoppedHow, Vm, VmCommand, VmReport},
     volume::{Volume, VolumeCommand, VolumeReport},
     waiting::FailedAttempt,
     webhook::{CreateWebhook, EventFilter, UpdateWebhook, WebhookCommand, WebhookReport, WebhookSpec},
@@ -201,6 +203,16 @@ impl Site {
         ImageCommand::Report { image: image.id, generation: image.meta.generation, report }
     }
 
+    pub fn network(&self, name: &str) -> &Network {
+        self.world.network(&name.into()).unwrap()
+    }
+
+    /// What the gateway pool says of a network, at its present generation.
+    pub fn told_of_network(&self, network: &str, report: RealizationReport) -> NetworkCommand {
+        let network = self.network(network);
+        NetworkCommand::Report { network: network.id, generation: network.meta.generation, report }
+    }
+
     /// What its worker says of a webhook, at its present generation.
     pub fn told_of_webhook(&self, webhook: &str, report: WebhookReport) -> WebhookCommand {
         let webhook = self.world.webhook(&webhook.into()).unwrap();
@@ -284,6 +296,24 @@ impl From<NodeCommand> for Command {
 impl From<VolumeCommand> for Command {
     fn from(command: VolumeCommand) -> Self {
         Self::Volume(command)
+    }
+}
+
+impl From<NetworkCommand> for Command {
+    fn from(command: NetworkCommand) -> Self {
+        Self::Network(command)
+    }
+}
+
+impl From<CreateNetwork> for Command {
+    fn from(create: CreateNetwork) -> Self {
+        Self::Network(NetworkCommand::Create(Box::new(create)))
+    }
+}
+
+impl From<UpdateNetwork> for Command {
+    fn from(update: UpdateNetwork) -> Self {
+        Self::Network(NetworkCommand::Update(Box::new(update)))
     }
 }
 
@@ -443,6 +473,51 @@ pub(crate) fn a_vm(vm: &str) -> CreateVm {
         node: None,
         node_selector: Labels::default(),
         run_strategy: RunStrategy::Always,
+        networks: vec![],
+    }
+}
+
+/// The same VM with a NIC on each of these networks.
+pub(crate) fn a_vm_on(vm: &str, networks: &[&str]) -> CreateVm {
+    let networks = networks.iter().map(|network| a_nic(network)).collect();
+    CreateVm { networks, ..a_vm(vm) }
+}
+
+pub(crate) fn a_nic(network: &str) -> NicRequest {
+    NicRequest { network: network.into(), fixed_ip: None, mac: None }
+}
+
+/// A GENEVE network of this prefix.
+pub(crate) fn a_network(network: &str, cidr: &str) -> CreateNetwork {
+    CreateNetwork {
+        name: name(network),
+        description: String::new(),
+        labels: Labels::default(),
+        network_type: NetworkType::Geneve,
+        segment_id: None,
+        physical_network: None,
+        mtu: None,
+        subnets: vec![a_subnet(cidr)],
+        dns_servers: vec![],
+        host_routes: vec![],
+        dhcp: true,
+    }
+}
+
+pub(crate) fn a_subnet(cidr: &str) -> SubnetRequest {
+    SubnetRequest { cidr: cidr.parse().unwrap(), gateway_ip: None, pools: vec![], ipv6_mode: None }
+}
+
+/// An update of a network that changes nothing.
+pub(crate) fn a_network_update(network: &str) -> UpdateNetwork {
+    UpdateNetwork {
+        network: network.into(),
+        change: MetaChange::default(),
+        mtu: None,
+        dns_servers: None,
+        host_routes: None,
+        dhcp: None,
+        pools: None,
     }
 }
 

@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 pub use crate::{
-    flavor::FlavorCommand, image::ImageCommand, keypair::KeypairCommand, lease::LeaseCommand, node::NodeCommand,
-    vm::VmCommand, volume::VolumeCommand, webhook::WebhookCommand,
+    flavor::FlavorCommand, image::ImageCommand, keypair::KeypairCommand, lease::LeaseCommand, network::NetworkCommand,
+    node::NodeCommand, vm::VmCommand, volume::VolumeCommand, webhook::WebhookCommand,
 };
 
 /// A command; the kind's own module documents each.
@@ -23,6 +23,8 @@ pub enum Command {
     Node(NodeCommand),
     /// On a volume.
     Volume(VolumeCommand),
+    /// On a network.
+    Network(NetworkCommand),
     /// On a webhook.
     Webhook(WebhookCommand),
     /// On a lease.
@@ -57,6 +59,7 @@ impl Command {
             Self::Keypair(command) => command.name(),
             Self::Node(command) => command.name(),
             Self::Volume(command) => command.name(),
+            Self::Network(command) => command.name(),
             Self::Webhook(command) => command.name(),
             Self::Lease(command) => command.name(),
         }

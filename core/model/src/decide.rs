@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::{
-    Command, Event, Given, Kind, Meta, Refusal, Sequence, World, flavor, image, keypair, lease, node, vm, volume,
-    webhook,
+    Command, Event, Given, Kind, Meta, Refusal, Sequence, World, flavor, image, keypair, lease, network, node, vm,
+    volume, webhook,
 };
 
 /// What a command leads to.
@@ -71,6 +71,7 @@ pub fn decide(world: &World, given: &Given, command: &Command) -> Result<Decisio
         Command::Keypair(command) => keypair::decide(world, given, command),
         Command::Node(command) => node::decide(world, given, command),
         Command::Volume(command) => volume::decide(world, given, command),
+        Command::Network(command) => network::decide(world, given, command),
         Command::Webhook(command) => webhook::decide(world, given, command),
         Command::Lease(command) => lease::decide(world, given, command),
     }

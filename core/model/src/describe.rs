@@ -8,6 +8,7 @@ use crate::{
     keypair::KeypairEvent,
     lease::LeaseEvent,
     meta::MetaChange,
+    network::NetworkEvent,
     node::NodeEvent,
     vm::{AfterStop, Target, VmEvent},
     volume::VolumeEvent,
@@ -27,6 +28,7 @@ impl Event {
             Fact::Keypair(event) => keypair(event),
             Fact::Node(event) => node(event),
             Fact::Volume(event) => volume(event),
+            Fact::Network(event) => network(event),
             Fact::Webhook(event) => webhook(event),
             Fact::Lease(event) => lease(event),
         }
@@ -87,6 +89,16 @@ fn vm(event: &VmEvent) -> String {
         }
         VmEvent::VmGuestAgentConnected { guest_agent } => {
             format!("guest agent answered: {} on {}", guest_agent.hostname, guest_agent.operating_system)
+        }
+        VmEvent::VmNicAttached { nic, network_name } => format!(
+            "NIC {} on network {network_name}: {}, {}",
+            nic.number,
+            nic.addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
+            nic.mac
+        ),
+        VmEvent::VmNicBecameReady { number } => format!("NIC {number} is in the virtual network"),
+        VmEvent::VmNicDrifted { number, what } => {
+            format!("NIC {number} was changed by others, and is mended: {}", what.join("; "))
         }
         VmEvent::VmReleased {} => "nothing of it runs any more".to_owned(),
         VmEvent::VmDeleted {} => "gone".to_owned(),
@@ -210,6 +222,36 @@ fn volume(event: &VolumeEvent) -> String {
         VolumeEvent::VolumeReconcileRequested {} => LOOK_AGAIN.to_owned(),
         VolumeEvent::VolumeForceRemoved {} => {
             "root disk is forgotten by force; what is left of it is an orphan".to_owned()
+        }
+    }
+}
+
+fn network(event: &NetworkEvent) -> String {
+    match event {
+        NetworkEvent::NetworkCreated { spec, .. } => {
+            let prefixes: Vec<String> = spec.subnets.iter().map(|subnet| subnet.cidr.to_string()).collect();
+            let segment = spec.segment_id.map(|segment| format!(" {segment}")).unwrap_or_default();
+            format!("created: {}{segment}, {}", spec.network_type.as_str(), prefixes.join(" and "))
+        }
+        NetworkEvent::NetworkUpdated { change, mtu, dns_servers, host_routes, dhcp, pools } => {
+            let mut parts = changed(change);
+            parts.extend(mtu.map(|mtu| format!("mtu {mtu}")));
+            parts.extend(dns_servers.as_ref().map(|_| "DNS servers".to_owned()));
+            parts.extend(host_routes.as_ref().map(|_| "host routes".to_owned()));
+            parts.extend(dhcp.map(|dhcp| if dhcp { "DHCP on" } else { "DHCP off" }.to_owned()));
+            parts.extend(pools.as_ref().map(|pools| {
+                format!("addresses from {}", pools.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "))
+            }));
+            format!("changed: {}", parts.join(", "))
+        }
+        NetworkEvent::NetworkBecameReady {} => "active: the nodes work by it".to_owned(),
+        NetworkEvent::NetworkDrifted { what } => format!("changed by others, and is mended: {}", what.join("; ")),
+        NetworkEvent::NetworkAttemptFailed { failure } => failed(failure),
+        NetworkEvent::NetworkDeleteRequested {} => "removal asked for".to_owned(),
+        NetworkEvent::NetworkDeleted {} => "gone".to_owned(),
+        NetworkEvent::NetworkReconcileRequested {} => LOOK_AGAIN.to_owned(),
+        NetworkEvent::NetworkForceRemoved {} => {
+            "forgotten by force; what is left of it is removed when the virtual network can be reached".to_owned()
         }
     }
 }

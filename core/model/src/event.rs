@@ -15,8 +15,8 @@ use uuid::Uuid;
 
 use crate::{Generation, Kind, Name, upcast};
 pub use crate::{
-    flavor::FlavorEvent, image::ImageEvent, keypair::KeypairEvent, lease::LeaseEvent, node::NodeEvent, vm::VmEvent,
-    volume::VolumeEvent, webhook::WebhookEvent,
+    flavor::FlavorEvent, image::ImageEvent, keypair::KeypairEvent, lease::LeaseEvent, network::NetworkEvent,
+    node::NodeEvent, vm::VmEvent, volume::VolumeEvent, webhook::WebhookEvent,
 };
 
 /// One fact about one resource.
@@ -47,6 +47,8 @@ pub enum Fact {
     Node(NodeEvent),
     /// To a volume.
     Volume(VolumeEvent),
+    /// To a network.
+    Network(NetworkEvent),
     /// To a webhook.
     Webhook(WebhookEvent),
     /// To a lease.
@@ -63,6 +65,7 @@ impl Fact {
             Self::Keypair(_) => Kind::Keypair,
             Self::Node(_) => Kind::Node,
             Self::Volume(_) => Kind::Volume,
+            Self::Network(_) => Kind::Network,
             Self::Webhook(_) => Kind::Webhook,
             Self::Lease(_) => Kind::Lease,
         }
@@ -77,6 +80,7 @@ impl Fact {
             Self::Keypair(event) => event.into(),
             Self::Node(event) => event.into(),
             Self::Volume(event) => event.into(),
+            Self::Network(event) => event.into(),
             Self::Webhook(event) => event.into(),
             Self::Lease(event) => event.into(),
         }
@@ -158,6 +162,7 @@ impl Event {
             Fact::Keypair(event) => serde_json::to_value(event)?,
             Fact::Node(event) => serde_json::to_value(event)?,
             Fact::Volume(event) => serde_json::to_value(event)?,
+            Fact::Network(event) => serde_json::to_value(event)?,
             Fact::Webhook(event) => serde_json::to_value(event)?,
             Fact::Lease(event) => serde_json::to_value(event)?,
         };
@@ -234,6 +239,7 @@ where
         Kind::Keypair => KeypairEvent::deserialize(tagged).map(Fact::Keypair),
         Kind::Node => NodeEvent::deserialize(tagged).map(Fact::Node),
         Kind::Volume => VolumeEvent::deserialize(tagged).map(Fact::Volume),
+        Kind::Network => NetworkEvent::deserialize(tagged).map(Fact::Network),
         Kind::Webhook => WebhookEvent::deserialize(tagged).map(Fact::Webhook),
         Kind::Lease => LeaseEvent::deserialize(tagged).map(Fact::Lease),
     }

@@ -7,7 +7,10 @@ use crate::{Generation, World, world::Resource};
 impl World {
     /// The first thing in this world that no commands lead to, in a sentence; `None`: it is sound.
     pub fn unsound(&self) -> Option<String> {
-        self.resources().find_map(|resource| self.unsound_alone(&resource)).or_else(|| self.unsound_places())
+        self.resources()
+            .find_map(|resource| self.unsound_alone(&resource))
+            .or_else(|| self.unsound_places())
+            .or_else(|| self.unsound_addresses())
     }
 
     /// A resource beside those that it names.
@@ -29,9 +32,13 @@ impl World {
             }
             Resource::Vm(vm) if !self.images.contains_key(&vm.spec.image) => wrong("has an image that is not there"),
             Resource::Vm(vm) if !self.flavors.contains_key(&vm.spec.flavor) => wrong("has a flavor that is not there"),
+            Resource::Vm(vm) if vm.nics.iter().any(|nic| !self.networks.contains_key(&nic.spec.network)) => {
+                wrong("has a NIC on a network that is not there")
+            }
             Resource::Volume(volume) if !self.vms.contains_key(&volume.spec.vm) => wrong("is the disk of no VM"),
             Resource::Vm(_)
             | Resource::Volume(_)
+            | Resource::Network(_)
             | Resource::Image(_)
             | Resource::Flavor(_)
             | Resource::Keypair(_)
@@ -39,6 +46,28 @@ impl World {
             | Resource::Webhook(_)
             | Resource::Lease(_) => None,
         }
+    }
+
+    /// An address of a network, and a MAC address, has one holder.
+    fn unsound_addresses(&self) -> Option<String> {
+        let (mut macs, mut addresses) = (HashSet::new(), HashSet::new());
+        for network in self.networks.values() {
+            let gateways = network.spec.subnets.iter().filter_map(|subnet| subnet.gateway_ip);
+            addresses.extend(gateways.map(|gateway| (network.id, gateway)));
+        }
+        for vm in self.vms.values() {
+            for nic in &vm.nics {
+                if !macs.insert(nic.spec.mac) {
+                    return Some(format!("vm \"{}\" has the MAC address of another NIC", vm.meta.name));
+                }
+                for address in &nic.spec.addresses {
+                    if !addresses.insert((nic.spec.network, *address)) {
+                        return Some(format!("vm \"{}\" has {address}, which is another's", vm.meta.name));
+                    }
+                }
+            }
+        }
+        None
     }
 
     /// What is given to one VM is given to no other.

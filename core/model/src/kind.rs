@@ -26,12 +26,23 @@ pub enum Kind {
     Webhook,
     /// Who does a piece of work that only one process of the site may do.
     Lease,
+    /// A layer-2 segment with its addresses, on which VMs have NICs.
+    Network,
 }
 
 impl Kind {
     /// All kinds, in the order in which a site is rebuilt.
-    pub const ALL: [Self; 8] =
-        [Self::Node, Self::Flavor, Self::Keypair, Self::Image, Self::Volume, Self::Vm, Self::Webhook, Self::Lease];
+    pub const ALL: [Self; 9] = [
+        Self::Node,
+        Self::Flavor,
+        Self::Keypair,
+        Self::Image,
+        Self::Network,
+        Self::Volume,
+        Self::Vm,
+        Self::Webhook,
+        Self::Lease,
+    ];
 
     /// The singular word, as in subjects, events and file names.
     pub const fn as_str(self) -> &'static str {
@@ -44,6 +55,7 @@ impl Kind {
             Self::Volume => "volume",
             Self::Webhook => "webhook",
             Self::Lease => "lease",
+            Self::Network => "network",
         }
     }
 
@@ -58,6 +70,7 @@ impl Kind {
             Self::Volume => "volumes",
             Self::Webhook => "webhooks",
             Self::Lease => "leases",
+            Self::Network => "networks",
         }
     }
 }

@@ -13,6 +13,7 @@
 #![forbid(unsafe_code)]
 
 pub mod actor;
+pub mod address;
 pub mod backoff;
 #[cfg(test)]
 mod builders;
@@ -33,6 +34,7 @@ pub mod labels;
 pub mod lease;
 pub mod meta;
 pub mod name;
+pub mod network;
 pub mod node;
 #[cfg(test)]
 mod old_logs;
@@ -40,6 +42,7 @@ pub mod orphan;
 pub mod placement;
 #[cfg(test)]
 mod properties;
+pub mod realization;
 pub mod refusal;
 pub mod repair;
 pub mod schema;

@@ -16,9 +16,11 @@ use crate::{
     keypair::KeypairCommand,
     lease::LeaseCommand,
     meta::MetaChange,
+    network::{NetworkCommand, UpdateNetwork},
     node::{Node, NodeCommand, NodeFacts, NodeReport, OrphansSeen, PortRange},
     orphan::{Artifact, ArtifactKind, Record, VmRecord},
     placement,
+    realization::RealizationReport,
     vm::{CreateVm, RunStrategy, StoppedHow, VmCommand, VmEvent, VmReport},
     volume::{VolumeCommand, VolumeReport},
     webhook::{GaveUp, UpdateWebhook, WebhookCommand, WebhookReport},
@@ -56,6 +58,10 @@ enum Move {
     },
     Schedule {
         nth: u8,
+    },
+    CreateOn {
+        vm: u8,
+        networks: Vec<u8>,
     },
     Image {
         image: u8,
@@ -98,6 +104,15 @@ enum Move {
         webhook: u8,
         wish: u8,
     },
+    Network {
+        network: u8,
+        wish: u8,
+    },
+    NetworkTold {
+        nth: u8,
+        report: u8,
+        stale: bool,
+    },
     WebhookTold {
         nth: u8,
         report: u8,
@@ -119,8 +134,9 @@ fn moves() -> impl Strategy<Value = Vec<Move>> {
     let one = prop_oneof![
         4 => (small.clone(), 0..2_u8, 0..2_u8, prop::option::weighted(0.2, 0..2_u8), small.clone())
             .prop_map(|(vm, image, flavor, node, strategy)| Move::Create { vm, image, flavor, node, strategy }),
+        3 => (small.clone(), vec(0..3_u8, 1..4)).prop_map(|(vm, networks)| Move::CreateOn { vm, networks }),
         5 => (small.clone(), 0..9_u8).prop_map(|(vm, wish)| Move::Wish { vm, wish }),
-        8 => (small.clone(), 0..12_u8, prop::bool::weighted(0.1))
+        8 => (small.clone(), 0..14_u8, prop::bool::weighted(0.1))
             .prop_map(|(nth, report, stale)| Move::VmTold { nth, report, stale }),
         4 => (small.clone(), 0..3_u8, prop::bool::weighted(0.1))
             .prop_map(|(nth, report, stale)| Move::VolumeTold { nth, report, stale }),
@@ -140,6 +156,9 @@ fn moves() -> impl Strategy<Value = Vec<Move>> {
         1 => (0..2_u8, 0..6_u8).prop_map(|(webhook, wish)| Move::Webhook { webhook, wish }),
         2 => (small.clone(), 0..3_u8, prop::bool::weighted(0.1))
             .prop_map(|(nth, report, stale)| Move::WebhookTold { nth, report, stale }),
+        2 => (0..3_u8, 0..5_u8).prop_map(|(network, wish)| Move::Network { network, wish }),
+        2 => (small.clone(), 0..4_u8, prop::bool::weighted(0.1))
+            .prop_map(|(nth, report, stale)| Move::NetworkTold { nth, report, stale }),
         2 => (0..2_u8, 0..3_u8, 0..4_u64, any::<bool>())
             .prop_map(|(lease, process, epoch, give_back)| Move::Lease { lease, process, epoch, give_back }),
         2 => (0..700_i64).prop_map(|seconds| Move::TimePasses { seconds }),
@@ -180,6 +199,33 @@ impl Move {
                 ..a_vm(&format!("vm-{vm}"))
             }
             .into(),
+            Self::CreateOn { vm, networks } => {
+                let names: Vec<String> = networks.iter().map(|network| format!("network-{network}")).collect();
+                let names: Vec<&str> = names.iter().map(String::as_str).collect();
+                let on = a_vm_on(&format!("vm-{vm}"), &names);
+                CreateVm { image: "image-0".into(), flavor: "flavor-0".into(), ..on }.into()
+            }
+            Self::Network { network, wish } => {
+                let name = &format!("network-{network}");
+                match wish {
+                    // So small that its addresses run out.
+                    0 | 1 => a_network(name, "10.0.0.0/29").into(),
+                    2 => UpdateNetwork { dhcp: Some(false), ..a_network_update(name) }.into(),
+                    3 => NetworkCommand::Reconcile { network: name.as_str().into() }.into(),
+                    _ => NetworkCommand::Delete { network: name.as_str().into() }.into(),
+                }
+            }
+            Self::NetworkTold { nth: n, report, stale } => {
+                let network = nth(world.networks.values(), *n)?;
+                let report = match report {
+                    0 => RealizationReport::Realized,
+                    1 => RealizationReport::Drifted { what: vec!["a row".into()] },
+                    2 => RealizationReport::AttemptFailed(failed("realize")),
+                    _ => RealizationReport::Removed,
+                };
+                let generation = generation(network.meta.generation, *stale);
+                NetworkCommand::Report { network: network.id, generation, report }.into()
+            }
             Self::Wish { vm, wish } => {
                 let vm = &format!("vm-{vm}");
                 match wish {
@@ -204,6 +250,8 @@ impl Move {
                     7 => stopped(StoppedHow::Graceful),
                     8 => VmReport::AttemptFailed(failed("start")),
                     9 => VmReport::SshPortTaken { port: vm.placement.as_ref().map_or(1, |place| place.ssh_port) },
+                    12 => VmReport::NicsReady { numbers: vec![0, 1] },
+                    13 => VmReport::NicDrifted { number: 1, what: vec!["a row".into()] },
                     10 => VmReport::GuestAgentConnected { hostname: "h".into(), operating_system: "o".into() },
                     _ => VmReport::Released,
                 };
@@ -426,6 +474,7 @@ fn resources(world: &World) -> Vec<Resource> {
     all.extend(world.keypairs.values().cloned().map(Resource::Keypair));
     all.extend(world.images.values().cloned().map(Resource::Image));
     all.extend(world.volumes.values().cloned().map(Resource::Volume));
+    all.extend(world.networks.values().cloned().map(Resource::Network));
     all.extend(world.vms.values().cloned().map(Resource::Vm));
     all.extend(world.webhooks.values().cloned().map(Resource::Webhook));
     all.extend(world.leases.values().cloned().map(Resource::Lease));
@@ -536,6 +585,10 @@ proptest! {
         }
         for keypair in site.world.keypairs.values().map(|one| one.meta.name.to_string()).collect::<Vec<_>>() {
             site.has(KeypairCommand::Delete { keypair: keypair.into() });
+        }
+        for network in site.world.networks.values().map(|one| one.meta.name.to_string()).collect::<Vec<_>>() {
+            site.has(NetworkCommand::Delete { network: network.as_str().into() });
+            site.has(site.told_of_network(&network, RealizationReport::Removed));
         }
         for webhook in site.world.webhooks.values().map(|one| one.meta.name.to_string()).collect::<Vec<_>>() {
             site.has(WebhookCommand::Delete { webhook: webhook.into() });

@@ -123,6 +123,39 @@ pub enum Refusal {
         /// What would do.
         fix: Cow<'static, str>,
     },
+    /// An address that only one may have has another holder.
+    #[error("{field}: {address} is taken by {by}; leave it out for a free one, or choose another")]
+    AddressInUse {
+        /// The request's field.
+        field: Cow<'static, str>,
+        /// The IP or MAC address.
+        address: String,
+        /// Who has it.
+        by: String,
+    },
+    /// A network has no free address.
+    #[error(
+        "{field}: all addresses of network \"{network}\" ({pool}) are taken: {holders}; remove one of them, or give the network another pool (edgectl update-network {network} --ip-pool)",
+        holders = by.join(", ")
+    )]
+    AddressesExhausted {
+        /// The request's field.
+        field: Cow<'static, str>,
+        /// The network.
+        network: Name,
+        /// What addresses are given from.
+        pool: String,
+        /// Who has them, as `10.0.0.2 by vm "web"`; the first of them, and how many more.
+        by: Vec<String>,
+    },
+    /// What tells networks apart on the wire is another's.
+    #[error("segment_id: {segment} is taken by {by}; leave segment_id out for a free one, or choose another")]
+    SegmentInUse {
+        /// What of the wire.
+        segment: String,
+        /// Which network has it.
+        by: String,
+    },
     /// What forces something must say why.
     #[error(
         "to {action} {kind} \"{name}\" needs a reason, which stays in the history; give --reason (header EdgeStack-Reason)"
@@ -217,6 +250,9 @@ impl Refusal {
             Self::FlavorLargerThanAnyNode { .. } => "flavor-larger-than-any-node",
             Self::ImageNotActive { .. } => "image-not-active",
             Self::TooSmallForImage { .. } => "too-small-for-image",
+            Self::AddressInUse { .. } => "address-in-use",
+            Self::AddressesExhausted { .. } => "addresses-exhausted",
+            Self::SegmentInUse { .. } => "segment-in-use",
             Self::ReasonRequired { .. } => "reason-required",
             Self::ForceNotNeeded { .. } => "force-not-needed",
             Self::NotAdoptable { .. } => "not-adoptable",
@@ -237,6 +273,9 @@ impl Refusal {
             | Self::WrongState { .. }
             | Self::ImageNotActive { .. }
             | Self::TooSmallForImage { .. }
+            | Self::AddressInUse { .. }
+            | Self::AddressesExhausted { .. }
+            | Self::SegmentInUse { .. }
             | Self::ReasonRequired { .. }
             | Self::ForceNotNeeded { .. }
             | Self::NotAdoptable { .. }
@@ -253,7 +292,10 @@ impl Refusal {
         match self {
             Self::ReferenceNotFound { field, .. }
             | Self::Invalid { field, .. }
-            | Self::TooSmallForImage { field, .. } => Some(field.as_ref()),
+            | Self::TooSmallForImage { field, .. }
+            | Self::AddressInUse { field, .. }
+            | Self::AddressesExhausted { field, .. } => Some(field.as_ref()),
+            Self::SegmentInUse { .. } => Some("segment_id"),
             Self::NameTaken { .. } => Some("name"),
             Self::FlavorLargerThanAnyNode { .. } => Some("flavor"),
             Self::ImageNotActive { .. } => Some("image"),

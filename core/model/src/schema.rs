@@ -13,7 +13,8 @@ use crate::{
     Kind,
     commit::{ENVELOPE_VERSION, Envelope},
     event::{
-        EventRecord, FlavorEvent, ImageEvent, KeypairEvent, LeaseEvent, NodeEvent, VmEvent, VolumeEvent, WebhookEvent,
+        EventRecord, FlavorEvent, ImageEvent, KeypairEvent, LeaseEvent, NetworkEvent, NodeEvent, VmEvent, VolumeEvent,
+        WebhookEvent,
     },
     upcast::{NodeEventV1, newest},
 };
@@ -71,6 +72,7 @@ impl Schemas {
                 Kind::Keypair => events_of::<KeypairEvent>(&mut generator, kind, newest),
                 Kind::Node => events_of::<NodeEvent>(&mut generator, kind, newest),
                 Kind::Volume => events_of::<VolumeEvent>(&mut generator, kind, newest),
+                Kind::Network => events_of::<NetworkEvent>(&mut generator, kind, newest),
                 Kind::Webhook => events_of::<WebhookEvent>(&mut generator, kind, newest),
                 Kind::Lease => events_of::<LeaseEvent>(&mut generator, kind, newest),
             });

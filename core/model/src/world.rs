@@ -14,6 +14,7 @@ use crate::{
     image::{self, Image},
     keypair::{self, Keypair},
     lease::{self, Lease},
+    network::{self, Network},
     node::{self, Node},
     vm::{self, Vm},
     volume::{self, Volume},
@@ -38,6 +39,8 @@ pub struct World {
     pub nodes: BTreeMap<Id<Node>, Arc<Node>>,
     /// Volumes.
     pub volumes: BTreeMap<Id<Volume>, Arc<Volume>>,
+    /// Networks.
+    pub networks: BTreeMap<Id<Network>, Arc<Network>>,
     /// Webhooks.
     pub webhooks: BTreeMap<Id<Webhook>, Arc<Webhook>>,
     /// Leases.
@@ -140,6 +143,7 @@ impl World {
                 Fact::Keypair(event) => keypair::evolve(self, &at, event)?,
                 Fact::Node(event) => node::evolve(self, &at, event)?,
                 Fact::Volume(event) => volume::evolve(self, &at, event)?,
+                Fact::Network(event) => network::evolve(self, &at, event)?,
                 Fact::Webhook(event) => webhook::evolve(self, &at, event)?,
                 Fact::Lease(event) => lease::evolve(self, &at, event)?,
             }
@@ -190,6 +194,7 @@ impl World {
             Kind::Keypair => self.keypairs.get(&Id::new(id)).map(|r| &r.meta),
             Kind::Node => self.nodes.get(&Id::new(id)).map(|r| &r.meta),
             Kind::Volume => self.volumes.get(&Id::new(id)).map(|r| &r.meta),
+            Kind::Network => self.networks.get(&Id::new(id)).map(|r| &r.meta),
             Kind::Webhook => self.webhooks.get(&Id::new(id)).map(|r| &r.meta),
             Kind::Lease => self.leases.get(&Id::new(id)).map(|r| &r.meta),
         }
@@ -254,6 +259,15 @@ impl World {
         id.and_then(|id| self.volumes.get(&Id::new(id))).ok_or_else(|| not_found(Kind::Volume, reference))
     }
 
+    /// The network behind a reference.
+    ///
+    /// # Errors
+    /// [`Refusal::NotFound`].
+    pub fn network(&self, reference: &Reference) -> Result<&Arc<Network>, Refusal> {
+        let id = self.resolve(Kind::Network, reference);
+        id.and_then(|id| self.networks.get(&Id::new(id))).ok_or_else(|| not_found(Kind::Network, reference))
+    }
+
     /// The webhook behind a reference.
     ///
     /// # Errors
@@ -291,6 +305,7 @@ impl World {
                 Resource::Keypair(r) => drop(world.keypairs.insert(r.id, r)),
                 Resource::Node(r) => drop(world.nodes.insert(r.id, r)),
                 Resource::Volume(r) => drop(world.volumes.insert(r.id, r)),
+                Resource::Network(r) => drop(world.networks.insert(r.id, r)),
                 Resource::Webhook(r) => drop(world.webhooks.insert(r.id, r)),
                 Resource::Lease(r) => drop(world.leases.insert(r.id, r)),
             }
@@ -305,10 +320,19 @@ impl World {
         let keypairs = self.keypairs.values().cloned().map(Resource::Keypair);
         let images = self.images.values().cloned().map(Resource::Image);
         let volumes = self.volumes.values().cloned().map(Resource::Volume);
+        let networks = self.networks.values().cloned().map(Resource::Network);
         let vms = self.vms.values().cloned().map(Resource::Vm);
         let webhooks = self.webhooks.values().cloned().map(Resource::Webhook);
         let leases = self.leases.values().cloned().map(Resource::Lease);
-        nodes.chain(flavors).chain(keypairs).chain(images).chain(volumes).chain(vms).chain(webhooks).chain(leases)
+        nodes
+            .chain(flavors)
+            .chain(keypairs)
+            .chain(images)
+            .chain(networks)
+            .chain(volumes)
+            .chain(vms)
+            .chain(webhooks)
+            .chain(leases)
     }
 
     /// Living resources of a kind in order of name, beginning after `after`.
@@ -331,6 +355,7 @@ impl World {
             Kind::Keypair => self.keypairs.get(&Id::new(id)).cloned().map(Resource::Keypair),
             Kind::Node => self.nodes.get(&Id::new(id)).cloned().map(Resource::Node),
             Kind::Volume => self.volumes.get(&Id::new(id)).cloned().map(Resource::Volume),
+            Kind::Network => self.networks.get(&Id::new(id)).cloned().map(Resource::Network),
             Kind::Webhook => self.webhooks.get(&Id::new(id)).cloned().map(Resource::Webhook),
             Kind::Lease => self.leases.get(&Id::new(id)).cloned().map(Resource::Lease),
         }
@@ -353,6 +378,8 @@ pub enum Resource {
     Node(Arc<Node>),
     /// A volume.
     Volume(Arc<Volume>),
+    /// A network.
+    Network(Arc<Network>),
     /// A webhook.
     Webhook(Arc<Webhook>),
     /// A lease.
@@ -369,6 +396,7 @@ impl Resource {
             Self::Keypair(_) => Kind::Keypair,
             Self::Node(_) => Kind::Node,
             Self::Volume(_) => Kind::Volume,
+            Self::Network(_) => Kind::Network,
             Self::Webhook(_) => Kind::Webhook,
             Self::Lease(_) => Kind::Lease,
         }
@@ -383,6 +411,7 @@ impl Resource {
             Self::Keypair(r) => r.id.uuid(),
             Self::Node(r) => r.id.uuid(),
             Self::Volume(r) => r.id.uuid(),
+            Self::Network(r) => r.id.uuid(),
             Self::Webhook(r) => r.id.uuid(),
             Self::Lease(r) => r.id.uuid(),
         }
@@ -397,6 +426,7 @@ impl Resource {
             Self::Keypair(r) => &r.meta,
             Self::Node(r) => &r.meta,
             Self::Volume(r) => &r.meta,
+            Self::Network(r) => &r.meta,
             Self::Webhook(r) => &r.meta,
             Self::Lease(r) => &r.meta,
         }

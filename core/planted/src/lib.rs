@@ -92,11 +92,37 @@ pub enum Bug {
     ArchiveNotConsulted,
     /// A damaged log is replaced before the archive has taken what it lacks.
     SalvageSkipped,
+    /// An IP address that another NIC has is given again.
+    AddressGivenTwice,
+    /// A MAC address that another NIC has is given again.
+    MacGivenTwice,
+    /// A segment id that another network has is given again.
+    SegmentGivenTwice,
+    /// A network is removed while VMs have NICs on it.
+    NetworkInUseRemoved,
+    /// What others did to the virtual network is mended, and nobody is told.
+    DriftNotTold,
+    /// It is mended also where the log could not take what was to be told.
+    DriftMendedUntold,
+    /// Names that came and went with VMs before a start are taken for others' doing.
+    NamesTakenForDrift,
+    /// What could not be written is taken for written, and its absence for others' doing.
+    FailedWriteBelieved,
+    /// Rows that nobody wishes any more stay.
+    OrphanRowsLeft,
+    /// What is not written yet is told as what the nodes work by.
+    RealizedBeforeWritten,
+    /// What the nodes have not confirmed is told as what they work by.
+    RealizedUnconfirmed,
+    /// A network is told as gone before its rows are.
+    RemovedBeforeGone,
+    /// The northbound database takes writes of those whose turn is over.
+    NorthboundWithoutFence,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 43] = [
+    pub const ALL: [Self; 56] = [
         Self::StaleReportAccepted,
         Self::NameGivenTwice,
         Self::KeyOfAnotherRequestAccepted,
@@ -140,6 +166,19 @@ impl Bug {
         Self::ArchiveSyncSkipped,
         Self::ArchiveNotConsulted,
         Self::SalvageSkipped,
+        Self::AddressGivenTwice,
+        Self::MacGivenTwice,
+        Self::SegmentGivenTwice,
+        Self::NetworkInUseRemoved,
+        Self::DriftNotTold,
+        Self::DriftMendedUntold,
+        Self::NamesTakenForDrift,
+        Self::FailedWriteBelieved,
+        Self::OrphanRowsLeft,
+        Self::RealizedBeforeWritten,
+        Self::RealizedUnconfirmed,
+        Self::RemovedBeforeGone,
+        Self::NorthboundWithoutFence,
     ];
 }
 
@@ -235,7 +274,7 @@ mod tests {
     fn every_bug_is_listed_once_and_in_order() {
         assert!(Bug::ALL.windows(2).all(|pair| pair[0] < pair[1]));
         // The last variant's number tells how many there are.
-        assert_eq!(Bug::ALL.len(), Bug::SalvageSkipped as usize + 1);
+        assert_eq!(Bug::ALL.len(), Bug::NorthboundWithoutFence as usize + 1);
     }
 
     #[cfg(not(feature = "bugs"))]

@@ -7,6 +7,7 @@
 //! * [`Joined`]: a second daemon on a site.
 //! * [`Three`]: a site whose log is on three nodes, in network namespaces if need be.
 //! * [`Guest`]: a Debian guest over SSH.
+//! * [`in_own_network`]: a test in a network namespace of its own, for sites with virtual networks; [`Plugged`] a guest there.
 //! * [`nats`]: the log as a plain NATS client reads it.
 //!
 //! The programs come from `EDGESTACK_BIN_DIR`, or from the target folder that this test was built in.
@@ -20,6 +21,7 @@ mod guest;
 mod joined;
 mod machine;
 pub mod nats;
+mod own_network;
 mod ports;
 pub mod processes;
 mod receiver;
@@ -36,6 +38,7 @@ pub use disks::{POWERS_OFF, SPEAKS, TINY, write_boot_disk};
 pub use guest::Guest;
 pub use joined::Joined;
 pub use machine::{edgectl, edgestackd, guest_image, nats_server, python, qemu};
+pub use own_network::{Plugged, in_own_network};
 pub use receiver::{Delivered, Receiver};
 pub use site::{Site, SiteOptions};
 pub use three::{Node, Three};

@@ -19,6 +19,9 @@ const IMAGE: &[&str] = &["image.import.before", "image.import.after", "image.rem
 /// Visited by `webhooks.rs`.
 const WEBHOOK: &[&str] = &["webhook.deliver.before", "webhook.deliver.after"];
 
+/// Visited by `networks.rs`.
+const GATEWAY: &[&str] = &["gateway.drift.before", "gateway.write.before", "gateway.write.after", "gateway.realized"];
+
 /// Visited by `archive_before.rs`.
 const RELEASE: &[&str] =
     &["release.proven", "release.recorded", "release.filled", "release.between", "release.swapped", "release.done"];
@@ -33,7 +36,7 @@ const AFTERMATH: Duration = Duration::from_millis(200);
 #[test]
 fn every_crash_point_is_on_the_path_of_some_change() {
     let on_some_path: BTreeSet<&str> =
-        [ALWAYS, CREATE, STOP, DELETE, IMAGE, WEBHOOK, RELEASE, BEHIND].concat().into_iter().collect();
+        [ALWAYS, CREATE, STOP, DELETE, IMAGE, GATEWAY, WEBHOOK, RELEASE, BEHIND].concat().into_iter().collect();
     assert_eq!(on_some_path, crash_point::ALL.into_iter().collect());
 }
 

@@ -15,13 +15,17 @@ use edgestack_model::{
     idempotency::IdempotencyClaim,
     image::{DiskFormat, ImageCommand, ImageSource, ImageSpec, Visibility},
     meta::MetaChange,
+    network::{CreateNetwork, Ipv6Mode, NetworkCommand, NetworkType, SubnetRequest, UpdateNetwork},
     node::NodeCommand,
-    vm::{CreateVm, RunStrategy, VmCommand},
+    vm::{CreateVm, NicRequest, RunStrategy, VmCommand},
 };
 use futures::FutureExt as _;
 use uuid::Uuid;
 
 use crate::{control_plane::ControlPlane, outside::Outside, random::Random};
+
+/// How many networks they know.
+const NETWORKS: u64 = 3;
 
 /// How many clients there are.
 pub const CLIENTS: usize = 4;
@@ -281,7 +285,8 @@ fn a_command(random: &Random) -> Command {
     let node = || random.one_of(&["edge-1", "edge-2", "edge-3"]).to_owned().into();
     let image = || format!("image-{}", random.below(2));
     let flavor = || format!("flavor-{}", random.below(2));
-    match random.below(100) {
+    let network = || format!("net-{}", random.below(NETWORKS));
+    match random.below(112) {
         0..5 => an_image(&image()),
         5..9 => a_flavor(&flavor(), random),
         9..11 => Command::Image(ImageCommand::Delete { image: image().into() }),
@@ -300,8 +305,93 @@ fn a_command(random: &Random) -> Command {
             run_strategy: Some(a_strategy(random)),
             node_selector: None,
         }),
-        _ => Command::Vm(VmCommand::Delete { vm: vm() }),
+        90..100 => Command::Vm(VmCommand::Delete { vm: vm() }),
+        100..106 => some_network(random),
+        106..110 => a_change_of(&network(), random),
+        _ => Command::Network(NetworkCommand::Delete { network: network().into() }),
     }
+}
+
+/// A network of few addresses between the nodes.
+pub fn a_network(name: &str, cidr: &str) -> CreateNetwork {
+    CreateNetwork {
+        name: name.parse().unwrap(),
+        description: String::new(),
+        labels: Labels::default(),
+        network_type: NetworkType::Geneve,
+        segment_id: None,
+        physical_network: None,
+        mtu: None,
+        subnets: vec![a_prefix(cidr, None)],
+        dns_servers: vec![],
+        host_routes: vec![],
+        dhcp: true,
+    }
+}
+
+fn a_prefix(cidr: &str, ipv6_mode: Option<Ipv6Mode>) -> SubnetRequest {
+    SubnetRequest { cidr: cidr.parse().unwrap(), gateway_ip: None, pools: vec![], ipv6_mode }
+}
+
+/// A network of any sort.
+fn some_network(random: &Random) -> Command {
+    let number = random.below(NETWORKS);
+    let mut create = a_network(&format!("net-{number}"), &format!("10.0.{number}.0/29"));
+    create.network_type = *random.one_of(&NetworkType::ALL);
+    create.physical_network = create.network_type.is_provider().then(|| "outside".parse().unwrap());
+    let must_be_wished = create.network_type == NetworkType::Vlan;
+    if must_be_wished || create.network_type != NetworkType::Flat && random.per_mille(500) {
+        create.segment_id = Some(1 + u32::try_from(random.below(4)).unwrap());
+    }
+    if random.per_mille(200) {
+        create.subnets[0].gateway_ip = Some(None);
+    }
+    if random.per_mille(300) {
+        let mode = *random.one_of(&[Ipv6Mode::Slaac, Ipv6Mode::Dhcpv6Stateful]);
+        create.subnets.push(a_prefix("fd00:9::/64", Some(mode)));
+    }
+    create.dhcp = random.per_mille(800);
+    Command::Network(NetworkCommand::Create(Box::new(create)))
+}
+
+fn a_change_of(network: &str, random: &Random) -> Command {
+    let mut update = UpdateNetwork {
+        network: network.into(),
+        change: MetaChange { description: None, labels: None },
+        mtu: None,
+        dns_servers: None,
+        host_routes: None,
+        dhcp: None,
+        pools: None,
+    };
+    match random.below(4) {
+        0 => update.change.description = Some(random.below(9).to_string()),
+        1 => update.mtu = Some(1300 + u32::try_from(random.below(100)).unwrap()),
+        2 => update.dns_servers = Some(vec![random.one_of(&["192.0.2.53", "192.0.2.54"]).parse().unwrap()]),
+        _ => update.dhcp = Some(random.per_mille(500)),
+    }
+    Command::Network(NetworkCommand::Update(Box::new(update)))
+}
+
+/// A NIC on a network, with the last parts of the addresses wished for.
+pub fn a_nic(network: &str, address: Option<u64>, mac: Option<u64>) -> NicRequest {
+    let number = network.trim_start_matches("net-");
+    NicRequest {
+        network: network.into(),
+        fixed_ip: address.map(|last| format!("10.0.{number}.{last}").parse().unwrap()),
+        mac: mac.map(|last| format!("fa:16:3e:00:00:0{last}").parse().unwrap()),
+    }
+}
+
+/// None, one or two.
+fn nics(random: &Random) -> Vec<NicRequest> {
+    let count = random.below(3);
+    let nic = |_| {
+        let network = format!("net-{}", random.below(NETWORKS));
+        let wished = |rate| random.per_mille(rate).then(|| random.below(8));
+        a_nic(&network, wished(200), wished(150))
+    };
+    (0..count).map(nic).collect()
 }
 
 fn a_strategy(random: &Random) -> RunStrategy {
@@ -359,6 +449,7 @@ fn a_vm(random: &Random, image: String, flavor: String) -> Command {
         node: random.per_mille(200).then(|| random.one_of(&["edge-1", "edge-2", "edge-3"]).to_owned().into()),
         node_selector: Labels::default(),
         run_strategy: a_strategy(random),
+        networks: nics(random),
     })))
 }
 

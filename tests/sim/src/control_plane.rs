@@ -8,14 +8,15 @@ use std::{
 use async_trait::async_trait;
 use edgestack_archive::{Archive, LogStore, Options as ArchiveOptions, Repairer, Unfit};
 use edgestack_engine::{
-    Clock as _, CommandPort, Engine, EngineConfig, Heartbeats, Leases, Outcome, Replica, Submission, SubmitError,
+    Clock as _, CommandPort, Duty, Engine, EngineConfig, Heartbeats, Leases, Outcome, Replica, Submission, SubmitError,
     catch_up, catch_up_for_sure, follow, follow_behind, mend_when_repaired, run_overseer, run_scheduler,
     verify_on_a_timer,
 };
 use edgestack_log::{ChainHead, Log, LogError};
-use edgestack_model::World;
+use edgestack_model::{World, realization::GATEWAY_LEASE};
 use edgestack_pool::{PoolConfig, Reporter};
 use edgestack_views::Views;
+use edgestack_worker_gateway::{GatewayPool, GatewayPoolParts};
 use edgestack_worker_monitoring::{Drift, Heart, driver::SimDriver, run_drift, run_heart};
 use edgestack_worker_storage::{StoragePool, StoragePoolParts};
 use edgestack_worker_vm::{VmPool, VmPoolParts};
@@ -27,11 +28,14 @@ use crate::{
     checkers::reports,
     fault::Fault,
     log::SimLog,
+    northbound_driver::SlowNorthboundDriver,
     outside::{Node, Outside},
     storage_driver::SlowStorageDriver,
     vm_driver::SlowVmDriver,
 };
 
+/// How often a pool looks at everything.
+const BEAT: Duration = Duration::from_secs(10);
 /// Small, so that segments are closed in each run.
 const SEGMENT_BYTES: u64 = 48 << 10;
 /// As the daemon does.
@@ -50,27 +54,30 @@ pub struct ControlPlane {
     pub heartbeats: Heartbeats,
 }
 
-/// A second process with an engine on the same log, for clients and to stand by (law 2): it has no view and no worker.
+/// A second process with an engine on the same log, for clients and to stand by (law 2): it has no view, and no worker but
+/// the gateway pool.
 pub async fn start_second_engine(outside: &Arc<Outside>, heartbeats: &Heartbeats) -> ControlPlane {
     outside.faults.fired(Fault::SecondWriter);
     let log: Arc<dyn Log> = Arc::new(outside.log.clone());
     let replica = a_replica_of_another_process(log.clone()).await;
     let config = EngineConfig::for_site("sim");
     let engine: Arc<dyn CommandPort> = Arc::new(Engine::start(config, log, replica.clone(), outside.clock.clone()));
-    hold_leases(outside, "second", &replica, &engine, heartbeats);
+    let leases = leases(outside, "second", &replica, &engine, heartbeats);
+    hold_engine_work(&leases);
+    hold_gateway(outside, leases);
     ControlPlane { replica, port: engine, views: None, heartbeats: heartbeats.clone() }
 }
 
-/// What only one engine does, as the daemon does it.
-fn hold_leases(
+/// What a process needs to hold leases.
+fn leases(
     outside: &Arc<Outside>,
     node: &str,
     replica: &Arc<Replica>,
     engine: &Arc<dyn CommandPort>,
     heartbeats: &Heartbeats,
-) {
+) -> Leases {
     let (heard, silent) = (heartbeats.clone(), outside.holders_silent.clone());
-    let leases = Leases {
+    Leases {
         node: node.parse().unwrap(),
         process: outside.clock.new_id(),
         replica: replica.clone(),
@@ -83,7 +90,11 @@ fn hold_leases(
             }
         }),
         stopping: CancellationToken::new(),
-    };
+    }
+}
+
+/// What only one engine does, as the daemon does it.
+fn hold_engine_work(leases: &Leases) {
     let Leases { replica, port, clock, .. } = leases.clone();
     tokio::spawn(
         leases
@@ -91,9 +102,30 @@ fn hold_leases(
             .hold("scheduler", move |duty| run_scheduler(replica.clone(), port.clone(), clock.clone(), duty).boxed()),
     );
     let Leases { replica, port, clock, heartbeats, .. } = leases.clone();
-    tokio::spawn(leases.hold("overseer", move |duty| {
+    tokio::spawn(leases.clone().hold("overseer", move |duty| {
         run_overseer(replica.clone(), port.clone(), clock.clone(), heartbeats.clone(), duty).boxed()
     }));
+}
+
+/// The gateway pool, of several processes with one the work of the holder, as the daemon does it.
+fn hold_gateway(outside: &Arc<Outside>, leases: Leases) {
+    outside.northbound.known_to(&leases.replica);
+    let Leases { node, replica, port, clock, .. } = leases.clone();
+    let port: Arc<dyn CommandPort> =
+        Arc::new(WorkerPort { node: None, outside: outside.clone(), engine: port, replica: replica.clone() });
+    let outside = outside.clone();
+    let work = move |duty: Duty| {
+        let epoch = duty.fence.as_ref().map_or(0, |fence| fence.epoch);
+        let parts = GatewayPoolParts {
+            replica: replica.clone(),
+            reporter: Reporter::new(port.clone(), "gateway", node.as_str()).under(duty.fence),
+            driver: Arc::new(SlowNorthboundDriver::new(outside.clone(), epoch)),
+            clock: clock.clone(),
+            beat: BEAT,
+        };
+        async move { GatewayPool::start(parts).until_dropped().await }.boxed()
+    };
+    tokio::spawn(leases.hold(GATEWAY_LEASE, work));
 }
 
 /// The world as a process without views and archive folds it.
@@ -127,6 +159,7 @@ async fn open_archive(outside: &Arc<Outside>) -> (Repairer, Option<edgestack_log
 
 /// Starts all of it from what is on the disk and in the log, as the daemon does.
 pub async fn start(outside: &Arc<Outside>) -> ControlPlane {
+    outside.northbound.begin_life();
     let log: Arc<dyn Log> = Arc::new(outside.log.clone());
     let (repairer, unrepaired) = open_archive(outside).await;
     let opened = edgestack_views::open(&outside.folder.join("views")).unwrap();
@@ -157,7 +190,7 @@ pub async fn start(outside: &Arc<Outside>) -> ControlPlane {
     tokio::spawn(verify_on_a_timer(log.clone(), replica.clone(), VERIFY_EVERY));
     tokio::spawn(settle_on_a_beat(views.clone()));
     let heartbeats = Heartbeats::new();
-    hold_leases(outside, "first", &replica, &engine, &heartbeats);
+    hold_engine_work(&leases(outside, "first", &replica, &engine, &heartbeats));
     let plane = ControlPlane { replica, port: engine, views: Some(views), heartbeats: heartbeats.clone() };
     catch_up_for_sure(&*log, &plane.replica).await;
     // In half of the lives the workers are a process of their own, which hears of commits later.
@@ -168,6 +201,8 @@ pub async fn start(outside: &Arc<Outside>) -> ControlPlane {
             (a_replica_of_another_process(Arc::new(log.clone())).await, log)
         }
     };
+    outside.northbound.known_to(&plane.replica);
+    hold_gateway(outside, leases(outside, "first", &workers, &plane.port, &heartbeats));
     for node in outside.living() {
         start_workers(outside, &plane, &workers, &workers_log, node, &heartbeats);
     }
@@ -191,14 +226,14 @@ fn start_workers(
     node: &Node,
     heartbeats: &Heartbeats,
 ) {
-    let port: Arc<dyn CommandPort> = Arc::new(NodePort {
-        node: node.clone(),
+    let port: Arc<dyn CommandPort> = Arc::new(WorkerPort {
+        node: Some(node.clone()),
         outside: outside.clone(),
         engine: plane.port.clone(),
         replica: replica.clone(),
     });
     let reporter = |pool: &str| Reporter::new(port.clone(), pool, &node.name);
-    let config = PoolConfig { tasks_max: 4, beat: Duration::from_secs(10) };
+    let config = PoolConfig { tasks_max: 4, beat: BEAT };
     let disks = Arc::new(SlowStorageDriver { node: node.clone(), outside: outside.clone() });
     let machines = Arc::new(SlowVmDriver { node: node.clone(), outside: outside.clone() });
     tokio::spawn(run_drift(Drift {
@@ -242,27 +277,30 @@ fn start_workers(
     }));
 }
 
-/// A node's way to the engine, which is cut at times.
-struct NodePort {
-    node: Node,
+/// A worker's way to the engine; a node's is cut at times.
+struct WorkerPort {
+    node: Option<Node>,
     outside: Arc<Outside>,
     engine: Arc<dyn CommandPort>,
     replica: Arc<Replica>,
 }
 
 #[async_trait]
-impl CommandPort for NodePort {
+impl CommandPort for WorkerPort {
     async fn submit(&self, submission: Submission) -> Result<Outcome, SubmitError> {
         self.outside.crash.pass().await;
-        if self.node.cut_off.load(Ordering::Relaxed) {
+        if self.node.as_ref().is_some_and(|node| node.cut_off.load(Ordering::Relaxed)) {
             let why = "simulated: the node is cut off".to_owned();
             return Err(SubmitError::Unavailable { why, retry_after: Duration::from_secs(1) });
         }
-        reports::check_before(&self.outside, &self.node, &self.replica.world(), &submission.command);
+        if let Some(node) = &self.node {
+            reports::check_before(&self.outside, node, &self.replica.world(), &submission.command);
+        }
+        let untrue = reports::untrue(&self.outside, &self.replica.world(), &submission.command);
         let reported = submission.command.clone();
         let outcome = self.engine.submit(submission).await;
         self.outside.crash.pass().await;
-        reports::check_after(&self.outside, &reported, &outcome);
+        reports::check_after(&self.outside, &reported, untrue, &outcome);
         let told = match &outcome {
             Ok(Outcome::Committed { commit }) => commit.sequence,
             Ok(Outcome::Before { sequence, .. }) => *sequence,

@@ -66,6 +66,18 @@ pub enum Fault {
     SaidDoneButDidNot,
     /// A driver can't tell what is there.
     Unseen,
+    /// A driver's write is given up by its sender, and carried out a while later.
+    WrittenLate,
+    /// The nodes don't confirm what was written in the virtual network.
+    Unconfirmed,
+    /// Others remove a row of the virtual network.
+    RowRemoved,
+    /// Others change a row of the virtual network.
+    RowChanged,
+    /// Others copy a row of the virtual network, our id included.
+    RowCopied,
+    /// The virtual network's database is empty.
+    NorthboundEmptied,
     /// A driver's watch is missed.
     WatchMissed,
     /// An SSH port is taken by another program.
@@ -100,7 +112,7 @@ pub enum Fault {
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Self; 44] = [
+    pub const ALL: [Self; 50] = [
         Self::AnswerLost,
         Self::AnswerLate,
         Self::LostBeforeStoring,
@@ -130,6 +142,12 @@ impl Fault {
         Self::DidButSaidError,
         Self::SaidDoneButDidNot,
         Self::Unseen,
+        Self::WrittenLate,
+        Self::Unconfirmed,
+        Self::RowRemoved,
+        Self::RowChanged,
+        Self::RowCopied,
+        Self::NorthboundEmptied,
         Self::WatchMissed,
         Self::PortTaken,
         Self::DiskFull,

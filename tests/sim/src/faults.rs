@@ -22,7 +22,7 @@ pub async fn run_faults(outside: Arc<Outside>) {
         tokio::time::sleep(random.millis(300, 6000)).await;
         outside.crash.or_never().await;
         let node = random.one_of(&outside.nodes);
-        match random.below(20) {
+        match random.below(25) {
             0..6 => a_guest_ends(&outside, node).await,
             6..8 => cut_off_or_connect(&outside, node),
             8 => the_node_goes_down(&outside, node),
@@ -41,6 +41,11 @@ pub async fn run_faults(outside: Arc<Outside>) {
             15 => the_clock_jumps(&outside),
             16..18 => damage_the_log(&outside),
             18 => outside.damage_archive(),
+            19..24 => {
+                if outside.others_write().is_some() {
+                    outside.tell_of_changes();
+                }
+            }
             _ => holders_fall_silent(&outside).await,
         }
     }
@@ -50,8 +55,17 @@ pub async fn run_faults(outside: Arc<Outside>) {
 async fn holders_fall_silent(outside: &Outside) {
     outside.faults.fired(Fault::HolderSilent);
     outside.holders_silent.store(true, Ordering::Relaxed);
+    let cut_off = outside.random.per_mille(400);
+    if cut_off {
+        // Nor do they hear that another has taken over.
+        outside.faults.fired(Fault::WorkersCutFromLog);
+        outside.workers_cut.store(true, Ordering::Relaxed);
+    }
     tokio::time::sleep(outside.random.millis(8_000, 20_000)).await;
     outside.holders_silent.store(false, Ordering::Relaxed);
+    if cut_off {
+        outside.workers_cut.store(false, Ordering::Relaxed);
+    }
 }
 
 /// Who loses the end of his log may lose power with it.

@@ -1,8 +1,9 @@
 //! A whole site in one thread and in simulated time, driven by one seed.
 //!
-//! Real are the engine, the replica, the views, the scheduler, the overseer and the vm, storage and monitoring pools.
+//! Real are the engine, the replica, the views, the scheduler, the overseer and the vm, storage, gateway and monitoring
+//! pools.
 //! Simulated are the log, the drivers and the clock (law 12), and what is around them: clients that wish and try again,
-//! guests that die, nodes that are cut off, a log that loses answers or is away, and the control plane itself, which
+//! guests that die, nodes that are cut off, others who write into the virtual network, a log that loses answers or is away, and the control plane itself, which
 //! is killed at any await and started anew from the log, while the drivers' world goes on.
 //!
 //! * [`run`]: one seed, from the first command to the last check;
@@ -19,6 +20,9 @@ mod damage;
 mod fault;
 mod faults;
 mod log;
+mod northbound;
+mod northbound_driver;
+mod others;
 mod outside;
 mod planting;
 mod random;

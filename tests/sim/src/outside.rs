@@ -26,6 +26,7 @@ use crate::{
     crash::CrashSwitch,
     fault::{Fault, Faults},
     log::SimLog,
+    northbound::Northbound,
     random::Random,
 };
 
@@ -37,6 +38,8 @@ pub struct Outside {
     pub log: SimLog,
     pub crash: CrashSwitch,
     pub nodes: Vec<Node>,
+    /// The virtual network, as it is.
+    pub northbound: Northbound,
     pub ledger: Ledger,
     pub violations: Violations,
     /// The ids of all that was left on nodes and is of no log.
@@ -151,6 +154,7 @@ impl Outside {
             log,
             crash,
             nodes,
+            northbound: Northbound::default(),
             ledger: Ledger::default(),
             violations: Violations::default(),
             planted: Mutex::default(),

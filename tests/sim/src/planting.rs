@@ -35,6 +35,7 @@ impl Outside {
                 image: Id::new(second),
                 image_format: DiskFormat::Raw,
                 mac: String::new(),
+                nics: vec![],
                 ssh_port: 1,
                 public_keys: vec![],
                 user_data: None,
@@ -55,6 +56,7 @@ impl Outside {
                     root_volume: Id::new(second),
                     mac: String::new(),
                     ssh_port: 1,
+                    nics: vec![],
                 },
             };
             node.machines.start(&spec).await.unwrap();

@@ -152,6 +152,7 @@ fn judge(outside: &Arc<Outside>, lives: u64, crashes: u64) -> Result<Report, Str
     checkers::generation::check(&evidence)?;
     checkers::placed::check(&evidence)?;
     checkers::leases::check(&evidence)?;
+    checkers::drift::check(outside, &evidence)?;
     checkers::orphans::check(outside, &evidence)?;
     checkers::archive::check(outside, &evidence, head)?;
     checkers::views::check(outside, &evidence)?;
@@ -273,6 +274,8 @@ async fn settled_life(outside: &Arc<Outside>, plane: &ControlPlane) -> Result<()
     until_settled(outside, plane, SETTLED_WITHIN).await?;
     checkers::quiet::check(outside, plane, QUIET_FOR).await?;
     checkers::noticed::check_at_rest(outside, plane).await?;
+    until_settled(outside, plane, SETTLED_WITHIN).await?;
+    checkers::drift::check_at_rest(outside, plane).await?;
     until_settled(outside, plane, SETTLED_WITHIN).await?;
     // What lies in the midst of the log and of the archive was read by their own checks by now.
     if damage::whole(&outside.log.inner).is_none() {

@@ -17,7 +17,7 @@ use edgestack_model::World;
 use edgestack_planted::{self as planted, Bug};
 use tokio::{
     sync::{broadcast::error::RecvError, mpsc},
-    task::JoinSet,
+    task::{JoinHandle, JoinSet},
     time::Instant,
 };
 use uuid::Uuid;
@@ -60,14 +60,33 @@ pub struct PoolConfig {
 /// A running pool.
 pub struct Pool {
     wake: mpsc::UnboundedSender<Uuid>,
+    task: JoinHandle<()>,
+}
+
+/// Ends a pool when it is dropped.
+struct Ends(JoinHandle<()>);
+
+impl Drop for Ends {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 impl Pool {
     /// Starts a pool on a replica. It runs as long as the runtime does.
     pub fn start(reconciler: Arc<dyn Reconciler>, replica: Arc<Replica>, config: PoolConfig) -> Self {
         let (wake, woken) = mpsc::unbounded_channel();
-        tokio::spawn(run(reconciler, replica, config, (wake.clone(), woken)));
-        Self { wake }
+        let task = tokio::spawn(run(reconciler, replica, config, (wake.clone(), woken)));
+        Self { wake, task }
+    }
+
+    /// The pool as work that ends, whatever it is doing, when this is dropped: for pools of which a site has one, under a
+    /// lease.
+    pub async fn until_dropped(self) {
+        let mut pool = Ends(self.task);
+        if let Err(error) = (&mut pool.0).await {
+            tracing::error!(%error, "a pool ended");
+        }
     }
 
     /// Something outside happened to a resource: look at it now.

@@ -109,6 +109,21 @@ pub fn arguments(machine: &Machine, direct_io: &dyn Fn(&Path) -> bool) -> Vec<Os
     line.arguments
 }
 
+/// What a virtio NIC leaves to whoever moves its packets on. QEMU hw/net/virtio-net.c, `virtio_net_properties`.
+const NOT_OFFLOADED: &[&str] = &[
+    "csum",
+    "gso",
+    "guest_csum",
+    "guest_tso4",
+    "guest_tso6",
+    "guest_ecn",
+    "guest_ufo",
+    "host_tso4",
+    "host_tso6",
+    "host_ecn",
+    "host_ufo",
+];
+
 /// The id of the guest agent's port, by which its events are known.
 pub(crate) const AGENT_PORT: &str = "agent-port";
 
@@ -153,16 +168,36 @@ impl Line {
     }
 
     fn nic(&mut self, at: usize, nic: &Nic) {
-        let Nic::UserNat { mac, forwards } = nic;
-        let forwards: Vec<_> = forwards
-            .iter()
-            .map(|forward| json!({"str": format!("tcp:127.0.0.1:{}-:{}", forward.host_port, forward.guest_port)}))
-            .collect();
-        self.json("-netdev", json!({"type": "user", "id": format!("net{at}"), "hostfwd": forwards}));
+        let (Nic::UserNat { mac, .. } | Nic::Tap { mac, .. }) = nic;
         // No option ROM: we don't boot from the network, and the ROMs are a package of their own.
-        self.device(json!({
+        let mut device = json!({
             "driver": "virtio-net-pci", "id": format!("nic{at}"), "netdev": format!("net{at}"), "mac": mac, "romfile": "",
-        }));
+        });
+        match nic {
+            Nic::UserNat { forwards, .. } => {
+                let forwards: Vec<_> = forwards
+                    .iter()
+                    .map(|forward| json!({"str": format!("tcp:127.0.0.1:{}-:{}", forward.host_port, forward.guest_port)}))
+                    .collect();
+                self.json("-netdev", json!({"type": "user", "id": format!("net{at}"), "hostfwd": forwards}));
+            }
+            Nic::Tap { device: tap, mtu, offload, .. } => {
+                self.json(
+                    "-netdev",
+                    json!({
+                        "type": "tap", "id": format!("net{at}"), "ifname": tap, "script": "no", "downscript": "no",
+                        "vnet_hdr": offload,
+                    }),
+                );
+                device["host_mtu"] = (*mtu).into();
+                if !offload {
+                    for feature in NOT_OFFLOADED {
+                        device[*feature] = false.into();
+                    }
+                }
+            }
+        }
+        self.device(device);
     }
 }
 
@@ -305,6 +340,24 @@ mod tests {
         let devices = json_values(&line, "-device");
         let nic = devices.iter().find(|device| device["netdev"] == "net0").expect("a device");
         assert_eq!(nic["romfile"], "");
+    }
+
+    #[test]
+    fn a_tap_is_opened_by_name_and_offered_no_offload_where_nobody_would_do_it() {
+        for offload in [true, false] {
+            let line = line(|m| {
+                m.nics = vec![Nic::Tap { mac: "fa:16:3e:00:00:01".into(), device: "es0".into(), mtu: 1442, offload }];
+            });
+            let net = &json_values(&line, "-netdev")[0];
+            assert_eq!(
+                (&net["type"], &net["ifname"], &net["vnet_hdr"]),
+                (&json!("tap"), &json!("es0"), &json!(offload))
+            );
+            let devices = json_values(&line, "-device");
+            let nic = devices.iter().find(|device| device["netdev"] == "net0").expect("a device");
+            assert_eq!(nic["host_mtu"], 1442);
+            assert_eq!(nic.get("csum"), (!offload).then_some(&json!(false)));
+        }
     }
 
     #[test]

@@ -107,7 +107,7 @@ pub struct Backing {
     pub format: DiskFormat,
 }
 
-/// A virtio-net interface by how it reaches the world. More ways (tap, vfio) come with networks.
+/// A virtio-net interface by how it reaches the world.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Nic {
@@ -118,6 +118,18 @@ pub enum Nic {
         mac: String,
         /// Ports of 127.0.0.1 that lead into the guest.
         forwards: Vec<HostForward>,
+    },
+    /// A TAP device that is there already, and that QEMU's user may open.
+    Tap {
+        /// The guest's MAC address.
+        mac: String,
+        /// The device's name, at most 15 bytes.
+        device: String,
+        /// The largest packet, bytes; what the guest is told of it.
+        mtu: u16,
+        /// Whether the host's kernel moves the packets on. Without, nobody would complete checksums and cut large packets
+        /// into small ones that a guest has left to its NIC, so it is offered neither.
+        offload: bool,
     },
 }
 
@@ -187,11 +199,19 @@ impl Machine {
             range("disk serial", serial, &disk.serial, "1 to 20 printable bytes")?;
         }
         for nic in &self.nics {
-            let Nic::UserNat { mac, forwards } = nic;
+            let (Nic::UserNat { mac, .. } | Nic::Tap { mac, .. }) = nic;
             range("mac", is_unicast_mac(mac), mac, "a unicast address like 52:54:00:12:34:56")?;
-            for forward in forwards {
-                let set = forward.host_port != 0 && forward.guest_port != 0;
-                range("forwarded port", set, "0", "1 to 65535")?;
+            match nic {
+                Nic::UserNat { forwards, .. } => {
+                    for forward in forwards {
+                        let set = forward.host_port != 0 && forward.guest_port != 0;
+                        range("forwarded port", set, "0", "1 to 65535")?;
+                    }
+                }
+                Nic::Tap { device, .. } => {
+                    let fits = (1..=15).contains(&device.len()) && device.bytes().all(|byte| byte.is_ascii_graphic());
+                    range("tap device", fits && !device.contains('/'), device, "1 to 15 printable bytes without /")?;
+                }
             }
         }
         for path in self.seed.iter().chain([&self.directory, &self.qemu]) {
@@ -298,6 +318,10 @@ pub(crate) mod tests {
             },
             "overlay",
         );
+        for device in ["", "sixteen-bytes-it", "a/b", "a b"] {
+            let nic = Nic::Tap { mac: "52:54:00:12:34:56".into(), device: device.into(), mtu: 1442, offload: true };
+            check(|m| m.nics = vec![nic], "tap device");
+        }
         for mac in ["53:54:00:12:34:56", "52:54:00:12:34", "52:54:00:12:34:+1", "x"] {
             let nic = Nic::UserNat { mac: mac.into(), forwards: vec![] };
             check(|m| m.nics = vec![nic], "unicast");

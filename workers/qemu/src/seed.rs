@@ -42,6 +42,32 @@ pub struct SeedNic {
     pub dhcp4: bool,
     /// Whether to ask for an IPv6 address by DHCP (router advertisements are used anyway).
     pub dhcp6: bool,
+    /// Addresses to take without asking, each with its prefix length, `10.0.0.2/24`.
+    pub addresses: Vec<String>,
+    /// Routers by which all else is reached, where nobody tells them.
+    pub gateways: Vec<String>,
+    /// Name servers to ask, where nobody tells them.
+    pub name_servers: Vec<String>,
+    /// The domain in which short names are looked up.
+    pub search: Option<String>,
+    /// The largest packet, bytes.
+    pub mtu: Option<u16>,
+}
+
+impl SeedNic {
+    /// One that asks for its IPv4 address.
+    pub fn by_dhcp(mac: impl Into<String>) -> Self {
+        Self {
+            mac: mac.into(),
+            dhcp4: true,
+            dhcp6: false,
+            addresses: vec![],
+            gateways: vec![],
+            name_servers: vec![],
+            search: None,
+            mtu: None,
+        }
+    }
 }
 
 /// Why there is no seed.
@@ -109,11 +135,27 @@ fn meta_data(seed: &Seed) -> String {
 
 fn network_config(seed: &Seed) -> String {
     let interface = |nic: &SeedNic| {
-        json!({
+        let mut config = json!({
             "match": {"macaddress": nic.mac.to_lowercase()},
             "dhcp4": nic.dhcp4,
             "dhcp6": nic.dhcp6,
-        })
+        });
+        if !nic.addresses.is_empty() {
+            config["addresses"] = json!(nic.addresses);
+        }
+        if !nic.gateways.is_empty() {
+            config["routes"] = nic.gateways.iter().map(|via| json!({"to": "default", "via": via})).collect();
+        }
+        if !nic.name_servers.is_empty() {
+            config["nameservers"]["addresses"] = json!(nic.name_servers);
+        }
+        if let Some(domain) = &nic.search {
+            config["nameservers"]["search"] = json!([domain]);
+        }
+        if let Some(mtu) = nic.mtu {
+            config["mtu"] = mtu.into();
+        }
+        config
     };
     let ethernets: Map<String, Value> =
         seed.nics.iter().enumerate().map(|(at, nic)| (format!("nic{at}"), interface(nic))).collect();
@@ -148,7 +190,7 @@ mod tests {
             hostname: "no: \"yes\" # €".into(),
             public_keys: vec!["ssh-ed25519 AAAA me@here\n".into()],
             user_data: None,
-            nics: vec![SeedNic { mac: "52:54:00:AB:34:56".into(), dhcp4: true, dhcp6: false }],
+            nics: vec![SeedNic::by_dhcp("52:54:00:AB:34:56")],
         }
     }
 

@@ -180,6 +180,7 @@ impl Reconciler for StoragePool {
             | Kind::Flavor
             | Kind::Keypair
             | Kind::Node
+            | Kind::Network
             | Kind::Webhook
             | Kind::Lease => vec![],
         }

@@ -10,7 +10,7 @@ use edgestack_model::{
     image::Image,
     node::Node,
     orphan::VmRecord,
-    vm::{Power, StoppedHow, Target, Vm, VmCommand, VmReport},
+    vm::{Nic, Power, StoppedHow, Target, Vm, VmCommand, VmReport, port_name},
     volume::VolumeState,
     world::Resource,
 };
@@ -21,7 +21,7 @@ use tracing::Instrument;
 use uuid::Uuid;
 
 use crate::{
-    driver::{Observed, StartSpec, VmDriver},
+    driver::{Observed, StartAddress, StartNic, StartSpec, VmDriver},
     plan::{Circumstances, Step, instance, plan},
 };
 
@@ -238,10 +238,37 @@ impl VmPool {
             image_format,
             mac: placement.mac.clone(),
             ssh_port: placement.ssh_port,
+            nics: self.nics(vm)?,
             public_keys: vm.spec.keypair.iter().map(|keypair| keypair.key.openssh.clone()).collect(),
             user_data,
             record,
         })
+    }
+
+    fn nics(&self, vm: &Vm) -> Result<Vec<StartNic>, DriverError> {
+        let world = self.parts.replica.world();
+        let on_network = |nic: &Nic| {
+            let spec = &nic.spec;
+            let network = world.networks.get(&spec.network);
+            let network = network.ok_or_else(|| DriverError::retry("a network of it is not in the log"))?;
+            let addresses = network.spec.subnets.iter().zip(&spec.addresses);
+            Ok(StartNic {
+                number: spec.number,
+                port: port_name(vm.id, spec.number),
+                mac: spec.mac.to_string(),
+                mtu: u16::try_from(network.spec.mtu).unwrap_or(u16::MAX),
+                dhcp: network.spec.dhcp,
+                addresses: addresses
+                    .map(|(subnet, ip)| StartAddress {
+                        ip: *ip,
+                        prefix_length: subnet.cidr.prefix_length(),
+                        gateway: subnet.gateway_ip,
+                    })
+                    .collect(),
+                name_servers: if network.spec.dhcp { vec![] } else { network.spec.dns_servers.clone() },
+            })
+        };
+        vm.nics.iter().map(on_network).collect()
     }
 
     fn image(&self, id: Id<Image>) -> Result<Arc<Image>, DriverError> {
@@ -308,6 +335,7 @@ impl Reconciler for VmPool {
                 | Resource::Flavor(_)
                 | Resource::Keypair(_)
                 | Resource::Node(_)
+                | Resource::Network(_)
                 | Resource::Webhook(_)
                 | Resource::Lease(_),
             )

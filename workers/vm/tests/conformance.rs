@@ -104,6 +104,7 @@ fn a_record(ssh_port: u16) -> VmRecord {
         root_volume: Id::new(Uuid::from_u128(2)),
         mac: "52:54:00:00:00:01".into(),
         ssh_port,
+        nics: vec![],
     }
 }
 
@@ -122,6 +123,7 @@ fn a_spec(ssh_port: u16) -> StartSpec {
         image_format: DiskFormat::Raw,
         mac: "52:54:00:00:00:01".into(),
         ssh_port,
+        nics: vec![],
         public_keys: vec![],
         user_data: None,
         record: a_record(ssh_port),
@@ -166,6 +168,7 @@ impl Node {
             qemu: QEMU.into(),
             accelerator: Arc::new(OnceLock::from(Accelerator::Tcg { why: "tests need no more".into() })),
             run_as: self.root.then(|| "nobody".to_owned()),
+            network: None,
         })
     }
 

@@ -1,11 +1,14 @@
 //! What compensates a removal: one like it is made, with another id.
 
+use std::collections::BTreeMap;
+
 use edgestack_model::{
     Id, Kind, Meta, World,
+    address::holders,
     image::ImageSource,
-    vm::{Target, Vm},
+    vm::{NicSpec, Target, Vm},
 };
-use edgestack_wire::{flavor::Flavor, image::Image, keypair::Keypair};
+use edgestack_wire::{flavor::Flavor, image::Image, keypair::Keypair, network::Network};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
@@ -52,6 +55,36 @@ pub(super) fn image(looking: &mut Looking<'_>) {
     looking.cannot("its stored content is removed: the new one has another id, and has what its file holds by now");
 }
 
+/// A network like it.
+pub(super) fn network(looking: &mut Looking<'_>) {
+    let Some(gone) = looking.before.networks.get(&Id::new(looking.id())).cloned() else { return };
+    if !looking.name_is_free() {
+        return;
+    }
+    let shown = Network::of(&gone, None, BTreeMap::new());
+    let fields = [
+        "type",
+        "segment_id",
+        "external",
+        "mtu",
+        "cidr",
+        "gateway_ip",
+        "ip_pools",
+        "ipv6",
+        "address_mode",
+        "dns_servers",
+        "host_routes",
+        "dhcp",
+    ];
+    let mut body = body(&gone.meta, &shown, &fields);
+    if shown.gateway_ip.is_none() {
+        // What is absent is chosen; none was wished.
+        body["gateway_ip"] = Value::Null;
+    }
+    looking.make("make it again", body, None);
+    looking.cannot("the new one has another id");
+}
+
 /// A VM like it, with a fresh disk.
 pub(super) fn vm(looking: &mut Looking<'_>) {
     let Some(gone) = looking.before.vms.get(&Id::new(looking.id())).cloned() else { return };
@@ -62,6 +95,7 @@ pub(super) fn vm(looking: &mut Looking<'_>) {
     let missing = [(Kind::Image, gone.spec.image.uuid()), (Kind::Flavor, gone.spec.flavor.uuid())]
         .into_iter()
         .chain(gone.spec.node.map(|node| (Kind::Node, node.uuid())))
+        .chain(gone.nics.iter().map(|nic| (Kind::Network, nic.spec.network.uuid())))
         .find(|(kind, id)| looking.now.resource(*kind, *id).is_none());
     if let Some((kind, _)) = missing {
         return looking.cannot(format!("one like it can't be made: its {kind} is gone"));
@@ -115,7 +149,26 @@ fn vm_body(looking: &mut Looking<'_>, gone: &Vm) -> Value {
             None => looking.cannot(format!("its keypair \"{}\" is gone: the new one lets no key in", keypair.name)),
         }
     }
+    let networks: Vec<Value> = gone.nics.iter().map(|nic| on_network(looking.now, &nic.spec)).collect();
+    if !networks.is_empty() {
+        fields.insert("networks".to_owned(), networks.into());
+    }
     finished(&gone.meta, fields)
+}
+
+/// A NIC of the same addresses, as far as nobody else has them by now.
+fn on_network(now: &World, nic: &NicSpec) -> Value {
+    let mut wish = json!({"network": name_of(now, Kind::Network, nic.network.uuid())});
+    let held = now.networks.get(&nic.network).map(|network| holders(now, network)).unwrap_or_default();
+    // An IPv6 address may follow from the MAC address, which is wished for.
+    let free = nic.addresses.iter().find(|address| address.is_ipv4() && !held.contains_key(address));
+    if let Some(address) = free {
+        wish["fixed_ip"] = json!(address);
+    }
+    if !now.vms.values().any(|vm| vm.nics.iter().any(|other| other.spec.mac == nic.mac)) {
+        wish["mac"] = json!(nic.mac);
+    }
+    wish
 }
 
 fn name_of(world: &World, kind: Kind, id: uuid::Uuid) -> Value {

@@ -2,9 +2,14 @@
 
 use edgestack_model::{
     Commit, Event, Id, Kind, Labels, Meta, World,
-    event::{Fact, FlavorEvent, ImageEvent, KeypairEvent, LeaseEvent, NodeEvent, VmEvent, VolumeEvent, WebhookEvent},
+    event::{
+        Fact, FlavorEvent, ImageEvent, KeypairEvent, LeaseEvent, NetworkEvent, NodeEvent, VmEvent, VolumeEvent,
+        WebhookEvent,
+    },
     image::{ImageSpec, ImageState},
     meta::MetaChange,
+    network::NetworkSpec,
+    realization::RealizationState,
     sealed::SealedText,
     vm::Target,
     webhook::{Webhook, WebhookState},
@@ -83,6 +88,7 @@ pub(super) fn compensate(commit: &Commit, [before, after, now]: [&World; 3], fou
                 | VolumeEvent::VolumeReconcileRequested {}
                 | VolumeEvent::VolumeForceRemoved {} => {}
             },
+            Fact::Network(fact) => network(&mut looking, fact),
             Fact::Webhook(fact) => webhook(&mut looking, fact),
             // Nobody's wish.
             Fact::Lease(LeaseEvent::LeaseTaken { .. } | LeaseEvent::LeaseReleased { .. }) => {}
@@ -124,6 +130,9 @@ fn vm(looking: &mut Looking<'_>, fact: &VmEvent) {
         | VmEvent::VmSshPortMoved { .. }
         | VmEvent::VmGuestAgentConnected { .. }
         | VmEvent::VmReconcileRequested {}
+        | VmEvent::VmNicAttached { .. }
+        | VmEvent::VmNicBecameReady { .. }
+        | VmEvent::VmNicDrifted { .. }
         | VmEvent::VmReleased {} => {}
     }
 }
@@ -152,6 +161,34 @@ fn image(looking: &mut Looking<'_>, fact: &ImageEvent) {
         | ImageEvent::ImageImported { .. }
         | ImageEvent::ImageAttemptFailed { .. }
         | ImageEvent::ImageRejected { .. } => {}
+    }
+}
+
+fn network(looking: &mut Looking<'_>, fact: &NetworkEvent) {
+    match fact {
+        NetworkEvent::NetworkCreated { .. } => looking.remove(None),
+        NetworkEvent::NetworkUpdated { change, mtu, dns_servers, host_routes, dhcp, pools } => {
+            fn of<T: serde::Serialize>(part: impl Fn(&NetworkSpec) -> T) -> impl Fn(&World, Uuid) -> Option<Value> {
+                move |world, id| world.networks.get(&Id::new(id)).map(|network| json!(part(&network.spec)))
+            }
+            looking.put_back(change, |patch| {
+                patch.field("mtu", mtu.is_some(), of(|spec| spec.mtu));
+                patch.field("dns_servers", dns_servers.is_some(), of(|spec| spec.dns_servers.clone()));
+                patch.field("host_routes", host_routes.is_some(), of(|spec| spec.host_routes.clone()));
+                patch.field("dhcp", dhcp.is_some(), of(|spec| spec.dhcp));
+                let pools_of = |spec: &NetworkSpec| spec.subnets.first().map(|subnet| subnet.pools.clone());
+                patch.field("ip_pools", pools.is_some(), of(pools_of));
+            });
+        }
+        NetworkEvent::NetworkDeleteRequested {} => again::network(looking),
+        NetworkEvent::NetworkForceRemoved {} => {
+            looking.cannot("what was left of it is removed; make it again if it is wanted");
+        }
+        NetworkEvent::NetworkBecameReady {}
+        | NetworkEvent::NetworkDrifted { .. }
+        | NetworkEvent::NetworkAttemptFailed { .. }
+        | NetworkEvent::NetworkDeleted {}
+        | NetworkEvent::NetworkReconcileRequested {} => {}
     }
 }
 
@@ -418,6 +455,7 @@ fn is_going(resource: &Resource) -> bool {
     match resource {
         Resource::Vm(vm) => vm.target == Target::Deleted,
         Resource::Image(image) => image.state == ImageState::Deleting,
+        Resource::Network(network) => network.realization.state == RealizationState::Deleting,
         Resource::Flavor(_)
         | Resource::Keypair(_)
         | Resource::Node(_)

@@ -284,6 +284,7 @@ fn is_news(applied: &Applied) -> bool {
         | Fact::Keypair(_)
         | Fact::Node(_)
         | Fact::Volume(_)
+        | Fact::Network(_)
         | Fact::Webhook(_)
         | Fact::Lease(_) => true,
     })

@@ -164,6 +164,7 @@ fn waits(world: &World, resource: &Resource) -> bool {
     match resource {
         Resource::Vm(vm) => vm.waiting(world).is_some(),
         Resource::Image(image) => !matches!(image.state, ImageState::Active),
+        Resource::Network(network) => network.realization.waiting(world).is_some(),
         Resource::Flavor(_)
         | Resource::Keypair(_)
         | Resource::Node(_)

@@ -15,6 +15,7 @@ mod lists;
 mod manifest;
 #[path = "../../../../core/model/tests/fuzz/mutation.rs"]
 mod mutation;
+mod networks;
 mod openapi;
 mod past;
 mod reads;

@@ -8,7 +8,7 @@ use crate::{
     Id, Name,
     flavor::{Flavor, Shape},
     image::{Image, ImageContent, ImageSpec},
-    vm::{RunStrategy, Vm, VmKey},
+    vm::{NicSpec, RunStrategy, Vm, VmKey},
     volume::Volume,
 };
 
@@ -49,6 +49,9 @@ pub struct VmRecord {
     pub mac: String,
     /// The loopback port that leads to the guest's port 22.
     pub ssh_port: u16,
+    /// Its NICs on networks.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub nics: Vec<NicSpec>,
 }
 
 /// An image as it was imported.
@@ -76,6 +79,7 @@ impl VmRecord {
             root_volume: placement.root_volume,
             mac: placement.mac.clone(),
             ssh_port: placement.ssh_port,
+            nics: vm.nics.iter().map(|nic| nic.spec.clone()).collect(),
         })
     }
 }

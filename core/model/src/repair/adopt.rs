@@ -6,12 +6,13 @@
 use uuid::Uuid;
 
 use crate::{
-    Decision, Event, Generation, Given, Id, Kind, Labels, Name, Refusal, World,
+    Decision, Event, Generation, Given, Id, Kind, Labels, Name, Refusal, World, address,
     command::Reference,
     decide::{check_name_free, check_precondition},
     event::Fact,
     flavor::Flavor,
     image::{ImageEvent, ImageState},
+    network,
     node::{self, Node, NodeEvent},
     orphan::{Artifact, ArtifactKind, ImageRecord, Record, VmRecord},
     placement,
@@ -94,6 +95,23 @@ fn adopt_vm(world: &World, node: &Node, adoption: Adoption<'_>, record: &VmRecor
             return not(why, "remove that VM, or leave this one".to_owned());
         }
     }
+    for nic in &record.nics {
+        let Some(network) = world.networks.get(&nic.network) else {
+            let why = format!("a network that it is on, {}, is not in this log", nic.network);
+            return not(why, "it can't be made again under that id; copy what you need from the disk".to_owned());
+        };
+        network::check_stays(network, "adopt a VM on")?;
+        let fits = network.spec.subnets.len() == nic.addresses.len()
+            && network.spec.subnets.iter().zip(&nic.addresses).all(|(subnet, ip)| subnet.cidr.is_host(*ip));
+        if !fits {
+            let why = format!("its addresses are not of network \"{}\" as it is", network.meta.name);
+            return not(why, "it can't be put on it; copy what you need from the disk".to_owned());
+        }
+        if let Some(holder) = address::holder_of_nic(world, network, nic) {
+            let why = format!("an address of it on network \"{}\" is taken by {holder} by now", network.meta.name);
+            return not(why, "remove that one, or leave this one".to_owned());
+        }
+    }
     let Some(volume_name) = placement::root_volume_name(name, record.root_volume.uuid()) else {
         return not("its disk can't be named".to_owned(), "give another --name".to_owned());
     };
@@ -134,6 +152,10 @@ fn adopt_vm(world: &World, node: &Node, adoption: Adoption<'_>, record: &VmRecor
         new(volume, &volume_name, Fact::Volume(VolumeEvent::VolumeCreated { spec: volume_spec })),
         new(volume, &volume_name, Fact::Volume(VolumeEvent::VolumeBecameAvailable {})),
     ];
+    events.extend(record.nics.iter().filter_map(|nic| {
+        let network_name = world.networks.get(&nic.network)?.meta.name.clone();
+        Some(new(id, name, Fact::Vm(VmEvent::VmNicAttached { nic: nic.clone(), network_name })))
+    }));
     events.extend(no_longer_orphans(node, |artifact| match artifact.kind {
         ArtifactKind::VmFolder | ArtifactKind::VmProcess => artifact.id == id,
         ArtifactKind::Volume => artifact.id == volume,

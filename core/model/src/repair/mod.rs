@@ -147,7 +147,7 @@ fn root_of<'w>(world: &'w World, vm: &Vm) -> Option<&'w Volume> {
 }
 
 /// The usual removal must have failed once, or have had its time.
-fn check_stuck<'a>(
+pub(crate) fn check_stuck<'a>(
     given: &Given,
     kind: Kind,
     meta: &Meta,
@@ -163,6 +163,6 @@ fn check_stuck<'a>(
     Err(not_needed(kind, meta, why, format!("wait for it; force is legal once an attempt failed, or from {at} on")))
 }
 
-fn not_needed(kind: Kind, meta: &Meta, why: String, fix: String) -> Refusal {
+pub(crate) fn not_needed(kind: Kind, meta: &Meta, why: String, fix: String) -> Refusal {
     Refusal::ForceNotNeeded { kind, name: meta.name.clone(), why, fix }
 }

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Instance, RunStrategy, Vm};
+use super::{Instance, NicRequest, RunStrategy, Vm};
 use crate::{
     Generation, Id, Labels, Name, command::Reference, meta::MetaChange, sealed::SealedText, waiting::FailedAttempt,
 };
@@ -108,9 +108,12 @@ pub struct CreateVm {
     pub node_selector: Labels,
     /// What follows when it stops by itself.
     pub run_strategy: RunStrategy,
+    /// The networks to be on, a NIC each; none: a user-mode NAT NIC.
+    #[serde(default)]
+    pub networks: Vec<NicRequest>,
 }
 
-/// What the vm pool reports.
+/// What the vm pool reports, and the gateway pool of a VM's NICs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "report", rename_all = "kebab-case")]
 pub enum VmReport {
@@ -143,6 +146,18 @@ pub enum VmReport {
     },
     /// No process, socket or seed of it is left on the node.
     Released,
+    /// From the gateway pool: the nodes work by these NICs.
+    NicsReady {
+        /// Which.
+        numbers: Vec<u32>,
+    },
+    /// From the gateway pool: others changed or removed something of a NIC in the virtual network; it is mended next.
+    NicDrifted {
+        /// Which.
+        number: u32,
+        /// What, one a row.
+        what: Vec<String>,
+    },
 }
 
 /// In which way a VM stopped.
@@ -198,6 +213,8 @@ impl VmCommand {
                 VmReport::SshPortTaken { .. } => "report-vm-ssh-port-taken",
                 VmReport::GuestAgentConnected { .. } => "report-vm-guest-agent",
                 VmReport::Released => "report-vm-released",
+                VmReport::NicsReady { .. } => "report-vm-nics-ready",
+                VmReport::NicDrifted { .. } => "report-vm-nic-drifted",
             },
         }
     }

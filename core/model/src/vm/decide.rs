@@ -1,6 +1,6 @@
 //! VM commands of people and of the scheduler to events.
 
-use super::{CreateVm, RunStrategy, State, Target, Vm, VmCommand, VmEvent, VmKey, VmSpec, deletion, report};
+use super::{CreateVm, RunStrategy, State, Target, Vm, VmCommand, VmEvent, VmKey, VmSpec, deletion, nic, report};
 use crate::{
     Decision, Event, Generation, Given, Kind, Name, Refusal, World,
     command::Reference,
@@ -162,6 +162,7 @@ fn decide_create(world: &World, given: &Given, create: &CreateVm) -> Result<Deci
         target,
     };
     let mut events = vec![event(id, &create.name, Generation::FIRST, created)];
+    events.extend(nic::attached(world, create, id, |attached| event(id, &create.name, Generation::FIRST, attached))?);
     let request = Request { name: &create.name, id, spec: &spec, generation: Generation::FIRST, failure: None };
     events.extend(placement::events(world, given, &request, root_volume));
     Ok(Decision::of(Kind::Vm, id, events))

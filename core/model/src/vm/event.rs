@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{GuestAgent, Instance, Placement, RunStrategy, StoppedHow, Target, VmSpec};
+use super::{GuestAgent, Instance, NicSpec, Placement, RunStrategy, StoppedHow, Target, VmSpec};
 use crate::{Labels, Name, meta::MetaChange, placement::PassedOver, waiting::Failure};
 
 /// An event of a VM.
@@ -103,6 +103,25 @@ pub enum VmEvent {
     },
     /// No process, socket or seed of it is left on its node.
     VmReleased {},
+    /// It is on a network.
+    VmNicAttached {
+        /// As whom.
+        nic: NicSpec,
+        /// The network's name, for people.
+        network_name: Name,
+    },
+    /// The nodes work by a NIC of it.
+    VmNicBecameReady {
+        /// Which.
+        number: u32,
+    },
+    /// Others changed or removed something of a NIC in the virtual network; it is mended.
+    VmNicDrifted {
+        /// Which.
+        number: u32,
+        /// What, one a row.
+        what: Vec<String>,
+    },
     /// It is gone.
     VmDeleted {},
     /// It is to be looked at now, whatever it waited for.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{AfterStop, LastStop, Power, Target, Vm, VmEvent};
+use super::{AfterStop, LastStop, Nic, Power, Target, Vm, VmEvent};
 use crate::{
     Id, Kind, World,
     world::{At, Impossible},
@@ -28,6 +28,7 @@ pub(crate) fn evolve(world: &mut World, at: &At<'_>, event: &VmEvent) -> Result<
                 failure: None,
                 released: false,
                 guest_agent: None,
+                nics: vec![],
             };
             world.vms.insert(id, Arc::new(vm));
             return Ok(());
@@ -54,6 +55,9 @@ pub(crate) fn evolve(world: &mut World, at: &At<'_>, event: &VmEvent) -> Result<
         | VmEvent::VmSshPortMoved { .. }
         | VmEvent::VmGuestAgentConnected { .. }
         | VmEvent::VmReleased {}
+        | VmEvent::VmNicAttached { .. }
+        | VmEvent::VmNicBecameReady { .. }
+        | VmEvent::VmNicDrifted { .. }
         | VmEvent::VmReconcileRequested {} => {}
     }
     let vm = Arc::make_mut(world.vms.get_mut(&id).ok_or_else(|| at.impossible("no such VM"))?);
@@ -151,6 +155,9 @@ fn change(vm: &mut Vm, at: &At<'_>, event: &VmEvent) -> Result<(), Impossible> {
             None => return Err(at.impossible("its port moved before it had a place")),
         },
         VmEvent::VmGuestAgentConnected { guest_agent } => vm.guest_agent = Some(guest_agent.clone()),
+        VmEvent::VmNicAttached { nic, .. } => vm.nics.push(Nic { spec: nic.clone(), ready: false }),
+        VmEvent::VmNicBecameReady { number } => nic_of(vm, at, *number)?.ready = true,
+        VmEvent::VmNicDrifted { number, .. } => nic_of(vm, at, *number)?.ready = false,
         VmEvent::VmReleased {} => {
             vm.power = Power::Off;
             vm.released = true;
@@ -158,6 +165,11 @@ fn change(vm: &mut Vm, at: &At<'_>, event: &VmEvent) -> Result<(), Impossible> {
         }
     }
     Ok(())
+}
+
+fn nic_of<'v>(vm: &'v mut Vm, at: &At<'_>, number: u32) -> Result<&'v mut Nic, Impossible> {
+    let nic = vm.nics.iter_mut().find(|nic| nic.spec.number == number);
+    nic.ok_or_else(|| at.impossible(format!("it has no NIC {number}")))
 }
 
 /// A new wish is tried at once, whatever failed before.

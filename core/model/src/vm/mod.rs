@@ -15,6 +15,7 @@ mod decide;
 mod deletion;
 mod event;
 mod evolve;
+mod nic;
 mod report;
 mod state;
 #[cfg(test)]
@@ -29,6 +30,7 @@ pub(crate) use decide::{decide, fact};
 pub(crate) use deletion::deleted_with_its_last_volume;
 pub use event::{AfterStop, VmEvent};
 pub(crate) use evolve::evolve;
+pub use nic::{NICS_MAX, Nic, NicRequest, NicSpec, port_name};
 pub use state::State;
 
 use crate::{
@@ -74,6 +76,8 @@ pub struct Vm {
     pub released: bool,
     /// When and as whom the guest's agent first answered in this run.
     pub guest_agent: Option<GuestAgent>,
+    /// Its NICs on networks, by number; without one it has a user-mode NAT NIC.
+    pub nics: Vec<Nic>,
 }
 
 /// What a VM is made of.
@@ -161,9 +165,9 @@ pub struct Placement {
     pub node: Id<Node>,
     /// Its root disk.
     pub root_volume: Id<Volume>,
-    /// Its NIC's address, `52:54:00:…`.
+    /// Its user-mode NIC's address, `52:54:00:…`; kept for it also while it is on networks, and has no such NIC.
     pub mac: String,
-    /// The loopback port on the node that leads to the guest's port 22.
+    /// The loopback port on the node that leads to the guest's port 22 by that NIC.
     pub ssh_port: u16,
 }
 

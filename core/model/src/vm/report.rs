@@ -3,7 +3,9 @@
 
 use chrono::TimeDelta;
 
-use super::{AfterStop, GuestAgent, RunStrategy, StoppedHow, Target, Vm, VmEvent, VmReport, decide::fact, deletion};
+use super::{
+    AfterStop, GuestAgent, RunStrategy, StoppedHow, Target, Vm, VmEvent, VmReport, decide::fact, deletion, nic,
+};
 use crate::{Event, Given, World, placement, waiting::FailedAttempt};
 
 /// A run of this length is a good one: a stop after it counts as the first.
@@ -40,6 +42,7 @@ pub(super) fn decide(world: &World, given: &Given, vm: &Vm, report: &VmReport) -
             vec![VmEvent::VmGuestAgentConnected { guest_agent }]
         }
         (VmReport::Released, _) => return deletion::released(world, vm),
+        (VmReport::NicsReady { .. } | VmReport::NicDrifted { .. }, _) => nic::told(vm, report),
         // Told already.
         (
             VmReport::Started(_)

@@ -5,17 +5,22 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 use edgestack_model::{
     Actor, Commit, Event, Generation, Id, Kind, Labels, Name, Sequence,
-    event::{Fact, FlavorEvent, ImageEvent, KeypairEvent, LeaseEvent, NodeEvent, VmEvent, VolumeEvent, WebhookEvent},
+    address::IpRange,
+    event::{
+        Fact, FlavorEvent, ImageEvent, KeypairEvent, LeaseEvent, NetworkEvent, NodeEvent, VmEvent, VolumeEvent,
+        WebhookEvent,
+    },
     flavor::{HugePages, Shape},
     idempotency::IdempotencyClaim,
     image::{DiskFormat, ImageContent, ImageSource, ImageSpec, Visibility},
     keypair::PublicKey,
     meta::MetaChange,
+    network::{HostRoute, Ipv6Mode, NetworkSpec, NetworkType, Subnet},
     node::{Capacity, Hypervisor, NodeFacts, PortRange},
     orphan::{Artifact, ArtifactKind, ImageRecord, Record, VmRecord},
     placement::PassedOver,
     sealed::SealedText,
-    vm::{AfterStop, GuestAgent, Instance, Placement, RunStrategy, StoppedHow, Target, VmKey, VmSpec},
+    vm::{AfterStop, GuestAgent, Instance, NicSpec, Placement, RunStrategy, StoppedHow, Target, VmKey, VmSpec},
     volume::VolumeSpec,
     waiting::Failure,
     webhook::{EventFilter, GaveUp, WebhookSpec},
@@ -32,6 +37,7 @@ pub fn events() -> Vec<(&'static str, Event)> {
         .chain(keypairs())
         .chain(nodes())
         .chain(volumes())
+        .chain(networks())
         .chain(webhooks())
         .chain(leases());
     facts.map(|(case, fact)| (case, event(fact))).collect()
@@ -185,6 +191,9 @@ fn vms() -> Vec<(&'static str, VmEvent)> {
         ("without-fix", VmEvent::VmAttemptFailed { failure: Failure { fix: None, ..failure() } }),
         ("", VmEvent::VmSshPortMoved { ssh_port: 22001 }),
         ("", VmEvent::VmGuestAgentConnected { guest_agent }),
+        ("", VmEvent::VmNicAttached { nic: nic(), network_name: name("blue") }),
+        ("", VmEvent::VmNicBecameReady { number: 0 }),
+        ("", VmEvent::VmNicDrifted { number: 0, what: vec!["its port is gone".into()] }),
         ("", VmEvent::VmReleased {}),
         ("", VmEvent::VmDeleted {}),
         ("", VmEvent::VmReconcileRequested {}),
@@ -327,6 +336,10 @@ fn nodes() -> Vec<(&'static str, Fact)> {
     };
     let with_records = [
         ("with-vm", found(ArtifactKind::VmFolder, Record::Vm(Box::new(vm_record())))),
+        (
+            "with-vm-on-a-network",
+            found(ArtifactKind::VmFolder, Record::Vm(Box::new(VmRecord { nics: vec![nic()], ..vm_record() }))),
+        ),
         ("with-image", found(ArtifactKind::Image, Record::Image(Box::new(image_record())))),
     ];
     let plain = plain.into_iter().map(|event| ("", event));
@@ -344,6 +357,7 @@ fn vm_record() -> VmRecord {
         root_volume: Id::new(id(6)),
         mac: "52:54:00:00:00:01".into(),
         ssh_port: 22000,
+        nics: vec![],
     }
 }
 
@@ -375,6 +389,76 @@ fn volumes() -> Vec<(&'static str, Fact)> {
     ]
     .map(|event| ("", Fact::Volume(event)))
     .into()
+}
+
+fn nic() -> NicSpec {
+    NicSpec {
+        number: 0,
+        network: Id::new(id(7)),
+        mac: "fa:16:3e:00:00:01".parse().unwrap(),
+        addresses: vec!["10.0.0.2".parse().unwrap(), "fd00::2".parse().unwrap()],
+    }
+}
+
+fn networks() -> Vec<(&'static str, Fact)> {
+    let address = |text: &str| text.parse().unwrap();
+    let range = |start, end| IpRange::new(address(start), address(end)).unwrap();
+    let subnet = |cidr: &str, gateway_ip, pool, ipv6_mode| Subnet {
+        cidr: cidr.parse().unwrap(),
+        gateway_ip: Some(address(gateway_ip)),
+        pools: vec![pool],
+        ipv6_mode,
+    };
+    let v4 = subnet("10.0.0.0/24", "10.0.0.1", range("10.0.0.1", "10.0.0.254"), None);
+    let v6 = |mode| subnet("fd00::/64", "fd00::1", range("fd00::2", "fd00::ff"), Some(mode));
+    let route = HostRoute { destination: "10.9.0.0/16".parse().unwrap(), next_hop: address("10.0.0.254") };
+    let full = NetworkSpec {
+        network_type: NetworkType::Vlan,
+        segment_id: Some(7),
+        physical_network: Some(name("physnet1")),
+        mtu: 1400,
+        subnets: vec![v4.clone(), v6(Ipv6Mode::Slaac)],
+        dns_servers: vec![address("192.0.2.53")],
+        host_routes: vec![route],
+        dhcp: true,
+    };
+    let plain = |network_type, segment_id| NetworkSpec {
+        network_type,
+        segment_id,
+        physical_network: None,
+        subnets: vec![v4.clone()],
+        dns_servers: vec![],
+        host_routes: vec![],
+        ..full.clone()
+    };
+    let stateful = NetworkSpec { subnets: vec![v6(Ipv6Mode::Dhcpv6Stateful)], ..plain(NetworkType::Geneve, Some(3)) };
+    let created = |spec| NetworkEvent::NetworkCreated { description: "the blue one".into(), labels: labels(), spec };
+    let events = [
+        ("", created(full.clone())),
+        ("vxlan", created(plain(NetworkType::Vxlan, Some(1)))),
+        ("gre", created(plain(NetworkType::Gre, Some(2)))),
+        ("geneve-stateful", created(stateful)),
+        ("flat", created(plain(NetworkType::Flat, None))),
+        (
+            "",
+            NetworkEvent::NetworkUpdated {
+                change: change(),
+                mtu: Some(1300),
+                dns_servers: Some(vec![]),
+                host_routes: Some(vec![route]),
+                dhcp: Some(false),
+                pools: Some(vec![range("10.0.0.10", "10.0.0.19")]),
+            },
+        ),
+        ("", NetworkEvent::NetworkBecameReady {}),
+        ("", NetworkEvent::NetworkDrifted { what: vec!["its switch is gone".into()] }),
+        ("", NetworkEvent::NetworkAttemptFailed { failure: failure() }),
+        ("", NetworkEvent::NetworkDeleteRequested {}),
+        ("", NetworkEvent::NetworkDeleted {}),
+        ("", NetworkEvent::NetworkReconcileRequested {}),
+        ("", NetworkEvent::NetworkForceRemoved {}),
+    ];
+    events.map(|(case, event)| (case, Fact::Network(event))).into()
 }
 
 fn webhooks() -> Vec<(&'static str, Fact)> {

@@ -2,7 +2,9 @@
 
 use edgestack_model::{
     Kind,
-    event::{FlavorEvent, ImageEvent, KeypairEvent, LeaseEvent, NodeEvent, VmEvent, VolumeEvent, WebhookEvent},
+    event::{
+        FlavorEvent, ImageEvent, KeypairEvent, LeaseEvent, NetworkEvent, NodeEvent, VmEvent, VolumeEvent, WebhookEvent,
+    },
 };
 use serde::de::DeserializeOwned;
 
@@ -25,6 +27,7 @@ pub fn all_types() -> Vec<(Kind, String)> {
         Kind::Keypair => types_of::<KeypairEvent>(),
         Kind::Node => types_of::<NodeEvent>(),
         Kind::Volume => types_of::<VolumeEvent>(),
+        Kind::Network => types_of::<NetworkEvent>(),
         Kind::Webhook => types_of::<WebhookEvent>(),
         Kind::Lease => types_of::<LeaseEvent>(),
     };

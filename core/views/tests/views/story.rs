@@ -199,6 +199,7 @@ pub fn shows(views: &Views, world: &World) {
             Kind::Volume => world.volumes.len(),
             Kind::Webhook => world.webhooks.len(),
             Kind::Lease => world.leases.len(),
+            Kind::Network => world.networks.len(),
         };
         assert_eq!(listed.len(), count, "{kind}");
         for one in listed {
@@ -212,6 +213,7 @@ pub fn shows(views: &Views, world: &World) {
 
 pub fn a_vm(vm: &str) -> Command {
     Command::Vm(VmCommand::Create(Box::new(CreateVm {
+        networks: vec![],
         name: vm.parse().unwrap(),
         description: String::new(),
         labels: Labels::default(),

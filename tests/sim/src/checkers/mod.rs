@@ -3,10 +3,12 @@
 pub mod acknowledged;
 pub mod archive;
 pub mod chain;
+pub mod drift;
 pub mod effects;
 pub mod generation;
 pub mod heard;
 pub mod leases;
+pub mod northbound;
 pub mod noticed;
 pub mod orphans;
 pub mod placed;

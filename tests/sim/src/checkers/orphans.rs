@@ -36,6 +36,7 @@ pub fn check(outside: &Outside, evidence: &Evidence) -> Result<(), String> {
                 | Fact::Keypair(_)
                 | Fact::Node(_)
                 | Fact::Volume(_)
+                | Fact::Network(_)
                 | Fact::Webhook(_)
                 | Fact::Lease(_) => {}
             }

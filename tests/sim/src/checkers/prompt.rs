@@ -6,11 +6,13 @@ use edgestack_engine::Outcome;
 use edgestack_model::{
     Command, Labels, World,
     image::ImageState,
+    network::NetworkCommand,
+    realization::RealizationState,
     vm::{CreateVm, RunStrategy, State, VmCommand},
 };
 
 use crate::{
-    clients::{a_flavor, an_image, wish},
+    clients::{a_flavor, a_network, a_nic, an_image, wish},
     control_plane::ControlPlane,
     outside::Outside,
     random::Random,
@@ -20,7 +22,7 @@ use crate::{
 const WITHIN: Duration = Duration::from_secs(6);
 const NAME: &str = "probe";
 
-/// Makes a VM, stops and starts it, and removes it.
+/// Makes a network and a VM on it, stops and starts the VM, and removes both.
 ///
 /// # Errors
 /// What takes too long.
@@ -29,6 +31,12 @@ pub async fn check(outside: &Outside, plane: &ControlPlane) -> Result<(), String
     wish(plane, a_flavor(NAME, &Random::seeded(1))).await?;
     until(plane, "the image is stored", |world| {
         world.image(&NAME.into()).is_ok_and(|image| image.state == ImageState::Active)
+    })
+    .await?;
+    let network = Box::new(a_network(NAME, "10.0.9.0/29"));
+    wish(plane, Command::Network(NetworkCommand::Create(network))).await?;
+    until(plane, "the network is there", |world| {
+        world.network(&NAME.into()).is_ok_and(|network| network.realization.state == RealizationState::Active)
     })
     .await?;
     let create = CreateVm {
@@ -43,14 +51,19 @@ pub async fn check(outside: &Outside, plane: &ControlPlane) -> Result<(), String
         node: None,
         node_selector: Labels::default(),
         run_strategy: RunStrategy::Always,
+        networks: vec![a_nic(NAME, None, None)],
     };
     wish(plane, Command::Vm(VmCommand::Create(Box::new(create)))).await?;
     if plane.replica.world().vm(&NAME.into()).is_ok_and(|vm| vm.placement.is_none()) {
         // There is no room for it.
         wish(plane, Command::Vm(VmCommand::Delete { vm: NAME.into() })).await?;
-        return Ok(());
+        return remove_network(plane).await;
     }
     until(plane, "the VM runs", runs).await?;
+    until(plane, "its NIC is ready", |world| {
+        world.vm(&NAME.into()).is_ok_and(|vm| vm.nics.iter().all(|nic| nic.ready))
+    })
+    .await?;
     // Each wish finds the one before it half done.
     let commands = [
         VmCommand::Stop { vm: NAME.into(), grace_seconds: 0 },
@@ -68,7 +81,13 @@ pub async fn check(outside: &Outside, plane: &ControlPlane) -> Result<(), String
     }
     until(plane, "the VM runs again", runs).await?;
     wish(plane, Command::Vm(VmCommand::Delete { vm: NAME.into() })).await?;
-    until(plane, "the VM is gone", |world| world.vm(&NAME.into()).is_err()).await
+    until(plane, "the VM is gone", |world| world.vm(&NAME.into()).is_err()).await?;
+    remove_network(plane).await
+}
+
+async fn remove_network(plane: &ControlPlane) -> Result<(), String> {
+    wish(plane, Command::Network(NetworkCommand::Delete { network: NAME.into() })).await?;
+    until(plane, "the network is gone", |world| world.network(&NAME.into()).is_err()).await
 }
 
 fn runs(world: &World) -> bool {

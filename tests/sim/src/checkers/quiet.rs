@@ -15,6 +15,7 @@ const LOOKS_PER_SECOND_MAX: u64 = 8;
 /// What is busy.
 pub async fn check(outside: &Outside, plane: &ControlPlane, during: Duration) -> Result<(), String> {
     let (commits, looks) = (plane.replica.head().sequence, outside.looks.load(Ordering::Relaxed));
+    let writes = outside.northbound.writes();
     tokio::time::sleep(during).await;
     let commits = plane.replica.head().sequence - commits;
     let looks = outside.looks.load(Ordering::Relaxed) - looks;
@@ -23,6 +24,10 @@ pub async fn check(outside: &Outside, plane: &ControlPlane, during: Duration) ->
     }
     if looks > LOOKS_PER_SECOND_MAX * during.as_secs() {
         return Err(format!("all was settled, and {looks} times a driver was asked in {during:?}"));
+    }
+    let writes = outside.northbound.writes() - writes;
+    if writes > 0 {
+        return Err(format!("all was settled, and {writes} times the virtual network was written in {during:?}"));
     }
     Ok(())
 }

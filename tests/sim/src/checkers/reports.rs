@@ -4,6 +4,7 @@ use edgestack_engine::{Outcome, SubmitError};
 use edgestack_model::{
     Command, Generation, World,
     image::ImageCommand,
+    network::NetworkCommand,
     vm::{Power, StoppedHow, VmCommand, VmReport},
     volume::VolumeCommand,
 };
@@ -11,6 +12,7 @@ use edgestack_worker_vm::driver::{Observed, VmDriver as _};
 use futures::FutureExt as _;
 use uuid::Uuid;
 
+use super::northbound;
 use crate::outside::{Node, Outside};
 
 /// Before the engine hears of it: nobody tells of a VM that crashed while its process runs as the log has it.
@@ -28,9 +30,22 @@ pub fn check_before(outside: &Outside, node: &Node, world: &World, command: &Com
     }
 }
 
-/// What the engine made of it: events of the generation that was reported on, or none.
-pub fn check_after(outside: &Outside, command: &Command, outcome: &Result<Outcome, SubmitError>) {
+/// What of a report is not so, when it is sent: whoever sends it may not be heard any more.
+pub fn untrue(outside: &Outside, world: &World, command: &Command) -> Option<String> {
+    edgestack_planted::without(|| northbound::untrue(outside, world, command))
+}
+
+/// What the engine made of it: events of the generation that was reported on, or none; and none of what was not so.
+pub fn check_after(
+    outside: &Outside,
+    command: &Command,
+    untrue: Option<String>,
+    outcome: &Result<Outcome, SubmitError>,
+) {
     let (Some((id, reported)), Ok(Outcome::Committed { commit })) = (reported_on(command), outcome) else { return };
+    if let Some(what) = untrue {
+        outside.violations.add(format!("commit {}: {what}", commit.sequence));
+    }
     for event in commit.events.iter().filter(|event| event.resource_id == id) {
         if event.generation != reported {
             let (sequence, is) = (commit.sequence, event.generation);
@@ -46,6 +61,7 @@ fn reported_on(command: &Command) -> Option<(Uuid, Generation)> {
         Command::Vm(VmCommand::Report { vm, generation, .. }) => Some((vm.uuid(), *generation)),
         Command::Volume(VolumeCommand::Report { volume, generation, .. }) => Some((volume.uuid(), *generation)),
         Command::Image(ImageCommand::Report { image, generation, .. }) => Some((image.uuid(), *generation)),
+        Command::Network(NetworkCommand::Report { network, generation, .. }) => Some((network.uuid(), *generation)),
         _ => None,
     }
 }

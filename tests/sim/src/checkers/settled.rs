@@ -12,7 +12,10 @@ use edgestack_model::{
 };
 use edgestack_worker_vm::driver::{Observed, VmDriver as _};
 
-use super::sound::{free, wanted};
+use super::{
+    northbound,
+    sound::{free, wanted},
+};
 use crate::{
     outside::{Node, Outside},
     planting::on,
@@ -54,6 +57,7 @@ pub async fn check(outside: &Outside, world: &World) -> Result<(), String> {
         }
     }
     check_nothing_else(outside, world)?;
+    edgestack_planted::without(|| northbound::check(outside, world))?;
     for node in outside.living() {
         check_orphans(world, node).await?;
     }

@@ -9,6 +9,7 @@ use edgestack_model::{
     World,
     flavor::Shape,
     node::Node,
+    realization::RealizationState,
     vm::{State, Vm},
 };
 
@@ -42,7 +43,33 @@ pub fn check(outside: &Outside, world: &World) -> Result<(), String> {
             }
         }
     }
+    check_networks(world, now)?;
+    if let Some(what) = world.unsound() {
+        return Err(what);
+    }
     check_room(world)
+}
+
+/// Each says whom it waits for, and none has the segment of another on the same wire.
+fn check_networks(world: &World, now: DateTime<Utc>) -> Result<(), String> {
+    let mut segments = BTreeSet::new();
+    for network in world.networks.values() {
+        let (name, state) = (&network.meta.name, network.realization.state);
+        match network.realization.waiting(world) {
+            None if state == RealizationState::Active => {}
+            Some(waiting) if !waiting.owner.is_empty() && !waiting.reason.is_empty() => {
+                if waiting.next_attempt_at.is_some_and(|at| at > now + TimeDelta::minutes(5)) {
+                    return Err(format!("network {name} waits until {:?}", waiting.next_attempt_at));
+                }
+            }
+            waiting => return Err(format!("network {name} is {} and waits for {waiting:?}", state.as_str())),
+        }
+        let spec = &network.spec;
+        if !segments.insert((spec.network_type.is_provider(), &spec.physical_network, spec.segment_id)) {
+            return Err(format!("network {name} has the segment {:?} of another", spec.segment_id));
+        }
+    }
+    Ok(())
 }
 
 /// What VMs have taken of a node is no more than it has; counted here once more.

@@ -3,8 +3,9 @@
 pub mod conformance;
 mod qemu;
 mod sim;
+mod wire;
 
-use std::{sync::Arc, time::Duration};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -22,6 +23,7 @@ use futures::stream::BoxStream;
 
 pub use qemu::{QemuDriver, QemuDriverConfig};
 pub use sim::{Runs, SimDriver};
+pub use wire::NodeNetwork;
 
 /// The process that runs a VM, as the driver sees it now.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,16 +82,48 @@ pub struct StartSpec {
     pub image: Id<Image>,
     /// The image's format.
     pub image_format: DiskFormat,
-    /// Its NIC's address.
+    /// Its user-mode NIC's address, where it is on no network.
     pub mac: String,
-    /// The loopback port that leads to the guest's port 22.
+    /// The loopback port that leads to the guest's port 22, where it is on no network.
     pub ssh_port: u16,
+    /// Its NICs on networks.
+    pub nics: Vec<StartNic>,
     /// SSH public keys to let in.
     pub public_keys: Vec<String>,
     /// cloud-init user data, in clear.
     pub user_data: Option<String>,
     /// What is written down of it beside its folder.
     pub record: VmRecord,
+}
+
+/// A NIC on a network.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StartNic {
+    /// Which of the VM's.
+    pub number: u32,
+    /// Its port in the virtual network.
+    pub port: String,
+    /// Its MAC address.
+    pub mac: String,
+    /// The largest packet, bytes.
+    pub mtu: u16,
+    /// Whether the guest gets its addresses by DHCP.
+    pub dhcp: bool,
+    /// Its addresses, each with the length of its prefix and the router there.
+    pub addresses: Vec<StartAddress>,
+    /// Name servers, where DHCP doesn't tell them.
+    pub name_servers: Vec<IpAddr>,
+}
+
+/// An address of a NIC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StartAddress {
+    /// The address.
+    pub ip: IpAddr,
+    /// Bits of its prefix.
+    pub prefix_length: u8,
+    /// The router.
+    pub gateway: Option<IpAddr>,
 }
 
 /// What the guest's agent tells.

@@ -28,7 +28,7 @@ use edgestack_qemu::{
 };
 use futures::{StreamExt as _, stream::BoxStream};
 
-use super::{GuestFacts, GuestLogin, Observed, Process, StartSpec, VmDriver};
+use super::{GuestFacts, GuestLogin, NodeNetwork, Observed, Process, StartSpec, VmDriver, wire};
 
 /// How long a QEMU may take from its start to running vCPUs. TCG on a loaded host takes seconds.
 const LAUNCH_DEADLINE: Duration = Duration::from_secs(60);
@@ -54,6 +54,8 @@ pub struct QemuDriverConfig {
     pub accelerator: Arc<OnceLock<Accelerator>>,
     /// The unprivileged user that QEMU runs as, when we are root.
     pub run_as: Option<String>,
+    /// The node's way into the virtual network; `None` where it has none.
+    pub network: Option<NodeNetwork>,
 }
 
 /// Runs VMs as QEMU processes on this machine.
@@ -98,7 +100,34 @@ impl QemuDriver {
         GuestAgent::connect(&layout.agent_socket(), deadline).await.map_err(|error| agent_error(&error))
     }
 
-    fn machine(&self, spec: &StartSpec, accelerator: &Accelerator) -> Machine {
+    /// Takes its NICs out, if it was ever started with some: what its start wrote down tells.
+    async fn unplug(&self, id: Id<Vm>) -> Result<(), DriverError> {
+        let Some(network) = &self.config.network else { return Ok(()) };
+        if self.record(id).await?.is_none_or(|record| record.nics.is_empty()) {
+            return Ok(());
+        }
+        let up = network.get().ok_or_else(|| DriverError::retry("the virtual network of its node is not up yet"))?;
+        wire::unplug(up, id).await
+    }
+
+    /// Its NICs, those on networks plugged in.
+    async fn nics(&self, spec: &StartSpec) -> Result<Vec<Nic>, DriverError> {
+        if spec.nics.is_empty() {
+            let forwards = vec![HostForward { host_port: spec.ssh_port, guest_port: 22 }];
+            return Ok(vec![Nic::UserNat { mac: spec.mac.clone(), forwards }]);
+        }
+        let network = self.config.network.as_ref().ok_or_else(|| {
+            DriverError::retry_with_fix(
+                "its node has no virtual network",
+                "start edgestackd as root with --networks bundled",
+            )
+        })?;
+        let up = network.get().ok_or_else(|| DriverError::retry("the virtual network of its node is not up yet"))?;
+        let owner = self.config.run_as.as_deref().unwrap_or("root");
+        wire::plug(up, owner, spec.id, &spec.nics).await
+    }
+
+    fn machine(&self, spec: &StartSpec, accelerator: &Accelerator, nics: Vec<Nic>) -> Machine {
         let folders = &self.config.folders;
         let directory = folders.vm(spec.id);
         Machine {
@@ -116,10 +145,7 @@ impl QemuDriver {
                 boot_index: Some(0),
             }],
             seed: Some(directory.join("seed.img")),
-            nics: vec![Nic::UserNat {
-                mac: spec.mac.clone(),
-                forwards: vec![HostForward { host_port: spec.ssh_port, guest_port: 22 }],
-            }],
+            nics,
             directory,
             run_as: self.config.run_as.clone(),
             smbios_serial: None,
@@ -170,13 +196,16 @@ impl VmDriver for QemuDriver {
             .accelerator
             .get()
             .ok_or_else(|| DriverError::retry("this node's accelerator is not probed yet"))?;
-        let machine = self.machine(spec, accelerator);
+        let machine = self.machine(spec, accelerator, self.nics(spec).await?);
         let seed = Seed {
             instance_id: spec.id.to_string(),
             hostname: spec.name.clone(),
             public_keys: spec.public_keys.clone(),
             user_data: spec.user_data.clone().map(String::into_bytes),
-            nics: vec![SeedNic { mac: spec.mac.clone(), dhcp4: true, dhcp6: false }],
+            nics: match spec.nics.as_slice() {
+                [] => vec![SeedNic::by_dhcp(&spec.mac)],
+                nics => nics.iter().map(wire::seed_nic).collect(),
+            },
         };
         let directory = machine.directory.clone();
         let image = self.config.folders.image(spec.image);
@@ -231,13 +260,11 @@ impl VmDriver for QemuDriver {
 
     async fn end(&self, id: Id<Vm>) -> Result<(), DriverError> {
         match self.find(id)? {
-            Some(instance) => edgestack_qemu::end(&instance, None).await.map(drop).map_err(|error| retry(&error)),
-            None => {
-                // Killed by others, it left what its end would have removed.
-                edgestack_qemu::clear_away(&id.to_string(), &self.config.folders.vm(id)).await;
-                Ok(())
-            }
+            Some(instance) => edgestack_qemu::end(&instance, None).await.map(drop).map_err(|error| retry(&error))?,
+            // Killed by others, it left what its end would have removed.
+            None => edgestack_qemu::clear_away(&id.to_string(), &self.config.folders.vm(id)).await,
         }
+        self.unplug(id).await
     }
 
     async fn release(&self, id: Id<Vm>) -> Result<(), DriverError> {

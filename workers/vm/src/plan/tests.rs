@@ -100,6 +100,7 @@ fn a_vm(target: Target, power: Power) -> Vm {
         failure: None,
         released: false,
         guest_agent: None,
+        nics: vec![],
     }
 }
 

@@ -1,0 +1,28 @@
+//! Who holds which address of a network: a join of all that can hold one.
+
+use std::{collections::BTreeMap, net::IpAddr};
+
+use crate::{Id, World, network::Network, vm::NicSpec};
+
+/// Every address of a network that somebody holds, and who, as people know them: `vm "web"`, `the gateway`.
+pub fn holders(world: &World, network: &Network) -> BTreeMap<IpAddr, String> {
+    let gateways = network.spec.subnets.iter().filter_map(|subnet| subnet.gateway_ip);
+    gateways.map(|address| (address, "the gateway".to_owned())).chain(nics(world, network.id)).collect()
+}
+
+/// Who has an address that a NIC is to have on a network, its MAC address included.
+pub(crate) fn holder_of_nic(world: &World, network: &Network, nic: &NicSpec) -> Option<String> {
+    let same_mac = world.vms.values().find(|vm| vm.nics.iter().any(|other| other.spec.mac == nic.mac));
+    let same_mac = same_mac.map(|vm| format!("vm \"{}\"", vm.meta.name));
+    same_mac.or_else(|| {
+        let holders = holders(world, network);
+        nic.addresses.iter().find_map(|address| holders.get(address).cloned())
+    })
+}
+
+fn nics(world: &World, network: Id<Network>) -> impl Iterator<Item = (IpAddr, String)> {
+    world.vms.values().flat_map(move |vm| {
+        let here = vm.nics.iter().filter(move |nic| nic.spec.network == network);
+        here.flat_map(|nic| nic.spec.addresses.iter().map(|address| (*address, format!("vm \"{}\"", vm.meta.name))))
+    })
+}

@@ -1,0 +1,152 @@
+//! Network commands to events.
+
+use edgestack_planted::{self as planted, Bug};
+
+use super::{CreateNetwork, Network, NetworkCommand, NetworkEvent, UpdateNetwork, check};
+use crate::{
+    Decision, Event, Generation, Given, Kind, Refusal, World,
+    command::Reference,
+    decide::{check_description, check_generation, check_name_free, check_precondition},
+    event::Fact,
+    realization::{RealizationState, Told},
+    repair,
+};
+
+/// How many users a refusal names.
+const NAMED_MAX: usize = 5;
+
+pub(crate) fn decide(world: &World, given: &Given, command: &NetworkCommand) -> Result<Decision, Refusal> {
+    let (id, events) = match command {
+        NetworkCommand::Create(create) => return decide_create(world, given, create),
+        NetworkCommand::Update(update) => {
+            let network = wished(world, given, &update.network)?;
+            (network.id, decide_update(network, update)?)
+        }
+        NetworkCommand::Delete { network } => {
+            let network = world.network(network)?;
+            check_precondition(given, Kind::Network, &network.meta)?;
+            check_unused(world, network)?;
+            let wanted = network.realization.state != RealizationState::Deleting;
+            (network.id, wanted.then(|| wish(network, NetworkEvent::NetworkDeleteRequested {})).into_iter().collect())
+        }
+        NetworkCommand::Reconcile { network: of } => {
+            let network = world.network(of)?;
+            repair::check_reason(given, Kind::Network, of, "reconcile")?;
+            check_precondition(given, Kind::Network, &network.meta)?;
+            (network.id, vec![fact(network, NetworkEvent::NetworkReconcileRequested {})])
+        }
+        NetworkCommand::ForceRemove { network: of } => {
+            let network = world.network(of)?;
+            repair::check_reason(given, Kind::Network, of, "force the removal of")?;
+            check_precondition(given, Kind::Network, &network.meta)?;
+            let Network { meta, realization, .. } = network.as_ref();
+            if realization.state != RealizationState::Deleting {
+                let why = "nobody has asked for its usual removal".to_owned();
+                let fix = format!("edgectl remove-network {}, and force it if that doesn't end", meta.name);
+                return Err(repair::not_needed(Kind::Network, meta, why, fix));
+            }
+            repair::check_stuck(given, Kind::Network, meta, meta.updated_at, realization.failure.iter())?;
+            (network.id, vec![wish(network, NetworkEvent::NetworkForceRemoved {})])
+        }
+        NetworkCommand::Report { network, generation, report } => {
+            let network = world.network(&Reference::id(*network))?;
+            check_generation(Kind::Network, &network.meta, *generation)?;
+            let event = network.realization.told(report, given.time).map(|told| match told {
+                Told::BecameReady => NetworkEvent::NetworkBecameReady {},
+                Told::Drifted { what } => NetworkEvent::NetworkDrifted { what },
+                Told::AttemptFailed { failure } => NetworkEvent::NetworkAttemptFailed { failure },
+                Told::Deleted => NetworkEvent::NetworkDeleted {},
+            });
+            (network.id, event.map(|event| fact(network, event)).into_iter().collect())
+        }
+    };
+    Ok(Decision::of(Kind::Network, id.uuid(), events))
+}
+
+fn decide_create(world: &World, given: &Given, create: &CreateNetwork) -> Result<Decision, Refusal> {
+    check_description(&create.description)?;
+    check_name_free(world, Kind::Network, &create.name)?;
+    let spec = check::settle(world, create)?;
+    let [id, _] = given.new_ids;
+    let created =
+        NetworkEvent::NetworkCreated { description: create.description.clone(), labels: create.labels.clone(), spec };
+    let event = Event {
+        resource_id: id,
+        name: create.name.clone(),
+        generation: Generation::FIRST,
+        fact: Fact::Network(created),
+    };
+    Ok(Decision::of(Kind::Network, id, vec![event]))
+}
+
+fn decide_update(network: &Network, update: &UpdateNetwork) -> Result<Vec<Event>, Refusal> {
+    let spec = &network.spec;
+    update.change.description.as_deref().map_or(Ok(()), check_description)?;
+    update.mtu.map_or(Ok(()), |mtu| check::check_mtu(spec, mtu))?;
+    update.dns_servers.as_deref().map_or(Ok(()), check::check_dns_servers)?;
+    update.host_routes.as_deref().map_or(Ok(()), |routes| check::check_host_routes(spec, routes))?;
+    let pools_now = spec.subnets.first().map(|subnet| &subnet.pools);
+    if let (Some(pools), Some(subnet)) = (&update.pools, spec.subnets.first()) {
+        check::check_pools(subnet, pools, "ip_pool")?;
+    }
+    let change = update.change.clone().against(&network.meta);
+    let mtu = update.mtu.filter(|new| *new != spec.mtu);
+    let dhcp = update.dhcp.filter(|new| *new != spec.dhcp);
+    let dns_servers = update.dns_servers.clone().filter(|new| *new != spec.dns_servers);
+    let host_routes = update.host_routes.clone().filter(|new| *new != spec.host_routes);
+    let pools = update.pools.clone().filter(|new| Some(new) != pools_now);
+    let same = change.is_empty()
+        && mtu.is_none()
+        && dhcp.is_none()
+        && dns_servers.is_none()
+        && host_routes.is_none()
+        && pools.is_none();
+    let event = NetworkEvent::NetworkUpdated { change, mtu, dns_servers, host_routes, dhcp, pools };
+    Ok(if same { vec![] } else { vec![wish(network, event)] })
+}
+
+/// The network that a person's wish is about: present, as the client saw it, and not on its way out.
+fn wished<'w>(world: &'w World, given: &Given, of: &Reference) -> Result<&'w Network, Refusal> {
+    let network = world.network(of)?;
+    check_precondition(given, Kind::Network, &network.meta)?;
+    check_stays(network, "change")?;
+    Ok(network)
+}
+
+/// What is being removed takes nothing new.
+pub(crate) fn check_stays(network: &Network, action: &'static str) -> Result<(), Refusal> {
+    if network.realization.state != RealizationState::Deleting {
+        return Ok(());
+    }
+    Err(Refusal::WrongState {
+        kind: Kind::Network,
+        name: network.meta.name.clone(),
+        state: network.realization.state.as_str().into(),
+        action: action.into(),
+        fix: "it is being removed and will be gone soon".into(),
+    })
+}
+
+fn check_unused(world: &World, network: &Network) -> Result<(), Refusal> {
+    let on_it = |vm: &&std::sync::Arc<crate::vm::Vm>| vm.nics.iter().any(|nic| nic.spec.network == network.id);
+    let vms = world.vms.values().filter(on_it).map(|vm| format!("vm \"{}\"", vm.meta.name));
+    let by: Vec<String> = vms.take(NAMED_MAX).collect();
+    if by.is_empty() || planted::is(Bug::NetworkInUseRemoved) {
+        return Ok(());
+    }
+    Err(Refusal::InUse { kind: Kind::Network, name: network.meta.name.clone(), by })
+}
+
+/// A person's wish: the generation grows.
+fn wish(network: &Network, event: NetworkEvent) -> Event {
+    Event { generation: network.meta.generation.next(), ..fact(network, event) }
+}
+
+fn fact(network: &Network, event: NetworkEvent) -> Event {
+    Event {
+        resource_id: network.id.uuid(),
+        name: network.meta.name.clone(),
+        generation: network.meta.generation,
+        fact: Fact::Network(event),
+    }
+}

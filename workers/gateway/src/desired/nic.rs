@@ -1,0 +1,65 @@
+//! A NIC: a port of its network's switch, and its VM's name on the network.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use edgestack_model::{
+    Id, World,
+    network::Network,
+    vm::{NicSpec, Vm},
+};
+use edgestack_ovn::ovsdb::{Row, Value};
+
+use super::{DOMAIN, network};
+use crate::rows::{Desired, Key, Owner, Table, Wanted};
+
+/// The name of a NIC's port: what the node plugs it in by.
+pub fn port_name(vm: Id<Vm>, number: u32) -> String {
+    format!("{vm}-{number}")
+}
+
+/// The rows of a NIC, and what its network's rows have of it.
+pub(super) fn rows(vm: &Vm, nic: &NicSpec, on: &Network, rows: &mut Desired) {
+    let Some(switch) = rows.get_mut(&network::switch(on)) else { return };
+    let key = Key::new(Table::LogicalSwitchPort, port_name(vm.id, nic.number));
+    switch.references.entry("ports").or_default().insert(key.clone());
+    let addresses: Vec<String> = nic.addresses.iter().map(ToString::to_string).collect();
+    let address = format!("{} {}", nic.mac, addresses.join(" "));
+    let columns = Row::new()
+        .with("name", Value::text(port_name(vm.id, nic.number)))
+        .with("type", Value::text(""))
+        .with("addresses", Value::text(address.clone()))
+        // Nothing leaves by it under another's address.
+        .with("port_security", Value::text(address))
+        .with("options", Value::empty_map())
+        .with("tag", Value::empty())
+        .with("enabled", Value::empty());
+    let mut references: BTreeMap<&'static str, BTreeSet<Key>> = BTreeMap::new();
+    if on.spec.dhcp {
+        for (subnet, key) in on.spec.subnets.iter().zip(network::dhcp_keys(on)) {
+            let column = if subnet.cidr.is_ipv4() { "dhcpv4_options" } else { "dhcpv6_options" };
+            references.entry(column).or_default().insert(key);
+        }
+    }
+    let owner = Owner::Nic(vm.id, nic.number);
+    rows.insert(key, Wanted { owner, columns, references, label: vm.meta.name.to_string(), is_derived: false });
+}
+
+/// The names that resolve on each network: each VM's to its addresses there, alone and in the domain.
+pub(super) fn names(world: &World) -> BTreeMap<Id<Network>, BTreeMap<String, String>> {
+    let mut names: BTreeMap<Id<Network>, BTreeMap<String, String>> = BTreeMap::new();
+    for vm in world.vms.values() {
+        for nic in &vm.nics {
+            let on = names.entry(nic.spec.network).or_default();
+            for name in [vm.meta.name.to_string(), format!("{}.{DOMAIN}", vm.meta.name)] {
+                let told = on.entry(name).or_default();
+                for address in &nic.spec.addresses {
+                    if !told.is_empty() {
+                        told.push(' ');
+                    }
+                    told.push_str(&address.to_string());
+                }
+            }
+        }
+    }
+    names
+}

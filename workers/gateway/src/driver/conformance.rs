@@ -1,0 +1,215 @@
+//! What every northbound database must do, run against each by one line a driver.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use edgestack_model::Id;
+use edgestack_ovn::ovsdb::{Row, Value};
+use uuid::Uuid;
+
+use super::NorthboundDriver;
+use crate::{
+    plan::{Plan, plan},
+    rows::{Desired, Key, Owner, Seen, Table, Wanted},
+};
+
+/// How long the nodes of a test may take.
+const CONFIRM_WITHIN: Duration = Duration::from_secs(30);
+
+/// Runs every case against a driver whose database has no rows of its site. What may be in it besides must be as before.
+///
+/// # Panics
+/// When the driver breaks one of its promises; the message says which.
+pub async fn run(driver: &dyn NorthboundDriver) {
+    assert_eq!(look(driver).await, Seen::default(), "nobody has written anything");
+    what_is_written_is_read_again(driver).await;
+    new_rows_refer_to_older_ones(driver).await;
+    columns_and_names_are_changed(driver).await;
+    references_are_left_and_taken_otherwise(driver).await;
+    what_is_not_wished_is_gone(driver).await;
+    writing_nothing_is_a_write_too(driver).await;
+}
+
+/// Looks, plans, writes, awaits the nodes, and looks again: nothing is left to do.
+///
+/// # Panics
+/// When something is.
+pub async fn reach(driver: &dyn NorthboundDriver, desired: &Desired) -> Seen {
+    let seen = look(driver).await;
+    let changes = plan(desired, &seen).changes;
+    let wrote = driver.write(&seen, &changes).await;
+    wrote.unwrap_or_else(|error| panic!("it does not write {changes:?}: {error}"));
+    let planned = plan(desired, &look(driver).await);
+    assert_eq!(planned, Plan::default(), "what was written is read again as it was written");
+    let realized = driver.realized(CONFIRM_WITHIN).await;
+    realized.unwrap_or_else(|error| panic!("the nodes do not confirm it: {error}"));
+    let seen = look(driver).await;
+    assert_eq!(plan(desired, &seen), Plan::default(), "what the nodes write is not read as a difference");
+    assert!(seen.rows.keys().eq(desired.keys()), "there are as many rows as wished");
+    seen
+}
+
+async fn look(driver: &dyn NorthboundDriver) -> Seen {
+    driver.rows().await.unwrap_or_else(|error| panic!("it does not tell its rows: {error}"))
+}
+
+async fn what_is_written_is_read_again(driver: &dyn NorthboundDriver) {
+    let desired = two_networks();
+    let seen = reach(driver, &desired).await;
+    for (key, wanted) in &desired {
+        let row = &seen.rows[key];
+        assert_eq!(row.columns, wanted.columns, "{key}");
+        assert_eq!(row.label, wanted.label, "{key}");
+        let refers = row.references.iter().map(|(column, to)| (*column, to.keys().cloned().collect()));
+        assert_eq!(refers.collect::<BTreeMap<_, BTreeSet<Key>>>(), wanted.references, "{key}");
+        for (to, uuid) in row.references.values().flatten() {
+            assert_eq!(seen.rows[to].uuid, *uuid, "{key} refers to {to}");
+        }
+    }
+    assert_eq!(seen.doubles, BTreeSet::new());
+}
+
+async fn new_rows_refer_to_older_ones(driver: &dyn NorthboundDriver) {
+    let mut desired = two_networks();
+    let before = reach(driver, &desired).await;
+    desired.insert(port("c"), a_port("c", 3, "blue"));
+    refer(&mut desired, &switch("blue"), "ports", &[port("a"), port("b"), port("c")]);
+    let after = reach(driver, &desired).await;
+    for (key, row) in &before.rows {
+        assert_eq!(after.rows[key].uuid, row.uuid, "{key} is the row that it was");
+    }
+}
+
+async fn columns_and_names_are_changed(driver: &dyn NorthboundDriver) {
+    let mut desired = two_networks();
+    reach(driver, &desired).await;
+    for (key, wanted) in &mut desired {
+        wanted.label = format!("{}-renamed", wanted.label);
+        match key.table {
+            Table::LogicalSwitch => wanted.columns.set("other_config", Value::empty_map()),
+            Table::LogicalSwitchPort => wanted.columns.set("enabled", Value::boolean(false)),
+            Table::DhcpOptions => wanted.columns.set("options", options("9000")),
+            Table::Dns => wanted.columns.set("records", Value::map([("new", "10.0.0.9"), ("other", "10.0.0.8")])),
+        }
+    }
+    reach(driver, &desired).await;
+    reach(driver, &two_networks()).await;
+}
+
+async fn references_are_left_and_taken_otherwise(driver: &dyn NorthboundDriver) {
+    let mut desired = two_networks();
+    reach(driver, &desired).await;
+    // Where there is room for one, it is another one.
+    refer(&mut desired, &port("a"), "dhcpv4_options", &[dhcp("red")]);
+    reach(driver, &desired).await;
+    refer(&mut desired, &port("a"), "dhcpv4_options", &[]);
+    refer(&mut desired, &switch("blue"), "dns_records", &[]);
+    reach(driver, &desired).await;
+    // A port moves to another switch.
+    refer(&mut desired, &switch("blue"), "ports", &[port("a")]);
+    refer(&mut desired, &switch("red"), "ports", &[port("b")]);
+    reach(driver, &desired).await;
+    // What it refers to is new, and what it referred to goes.
+    desired.insert(dhcp("green"), a_dhcp());
+    refer(&mut desired, &port("b"), "dhcpv4_options", &[dhcp("green")]);
+    desired.remove(&dhcp("blue"));
+    reach(driver, &desired).await;
+    reach(driver, &two_networks()).await;
+}
+
+async fn what_is_not_wished_is_gone(driver: &dyn NorthboundDriver) {
+    let mut desired = two_networks();
+    reach(driver, &desired).await;
+    // A port alone.
+    desired.remove(&port("b"));
+    refer(&mut desired, &switch("blue"), "ports", &[port("a")]);
+    reach(driver, &desired).await;
+    // A network with all that it has.
+    desired.retain(|key, _| key.id == "red");
+    reach(driver, &desired).await;
+    assert_eq!(reach(driver, &Desired::new()).await, Seen::default());
+}
+
+async fn writing_nothing_is_a_write_too(driver: &dyn NorthboundDriver) {
+    for _ in 0..3 {
+        reach(driver, &Desired::new()).await;
+    }
+}
+
+fn switch(id: &str) -> Key {
+    Key::new(Table::LogicalSwitch, id)
+}
+
+fn port(id: &str) -> Key {
+    Key::new(Table::LogicalSwitchPort, id)
+}
+
+fn dhcp(id: &str) -> Key {
+    Key::new(Table::DhcpOptions, id)
+}
+
+fn dns(id: &str) -> Key {
+    Key::new(Table::Dns, id)
+}
+
+fn refer(desired: &mut Desired, key: &Key, column: &'static str, to: &[Key]) {
+    let Some(row) = desired.get_mut(key) else { panic!("there is no {key}") };
+    if to.is_empty() {
+        row.references.remove(column);
+    } else {
+        row.references.insert(column, to.iter().cloned().collect());
+    }
+}
+
+/// `blue` with ports `a` and `b`, and `red`; each with options and names.
+fn two_networks() -> Desired {
+    let mut desired = Desired::new();
+    for (name, key) in [("blue", "101"), ("red", "102")] {
+        let columns = Row::new()
+            .with("name", Value::text(format!("edgestack-{name}")))
+            .with("other_config", Value::map([("requested-tnl-key", key)]));
+        desired.insert(switch(name), a_row(name, columns));
+        desired.insert(dhcp(name), a_dhcp());
+        desired.insert(dns(name), a_row(name, Row::new().with("records", Value::map([("a", "10.0.0.1")]))));
+        refer(&mut desired, &switch(name), "dns_records", &[dns(name)]);
+    }
+    desired.insert(port("a"), a_port("a", 1, "blue"));
+    desired.insert(port("b"), a_port("b", 2, "blue"));
+    refer(&mut desired, &switch("blue"), "ports", &[port("a"), port("b")]);
+    desired
+}
+
+fn a_port(id: &str, number: u8, network: &str) -> Wanted {
+    let address = Value::text(format!("fa:16:3e:00:00:{number:02x} 10.0.0.{number}"));
+    let columns = Row::new()
+        .with("name", Value::text(format!("conformance-{id}")))
+        .with("type", Value::text(""))
+        .with("addresses", address.clone())
+        .with("port_security", address)
+        .with("options", Value::empty_map())
+        .with("tag", Value::empty())
+        .with("enabled", Value::empty());
+    let references = BTreeMap::from([("dhcpv4_options", BTreeSet::from([dhcp(network)]))]);
+    Wanted { references, ..a_row(id, columns) }
+}
+
+fn a_dhcp() -> Wanted {
+    a_row("dhcp", Row::new().with("cidr", Value::text("10.0.0.0/24")).with("options", options("1442")))
+}
+
+fn options(mtu: &str) -> Value {
+    let of_server = [("server_id", "10.0.0.254"), ("server_mac", "fe:16:3e:00:00:01"), ("lease_time", "3600")];
+    Value::map(of_server.into_iter().chain([("mtu", mtu)]))
+}
+
+fn a_row(label: &str, columns: Row) -> Wanted {
+    Wanted {
+        owner: Owner::Network(Id::new(Uuid::nil())),
+        columns,
+        references: BTreeMap::new(),
+        label: label.to_owned(),
+        is_derived: false,
+    }
+}

@@ -1,0 +1,114 @@
+//! What to write, from what shall be and what is: pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use edgestack_ovn::ovsdb::Row;
+use edgestack_planted::{self as planted, Bug};
+use uuid::Uuid;
+
+use crate::{
+    desired::FORM,
+    rows::{Desired, Key, Seen, SeenRow, Table, Wanted},
+};
+
+/// A change of one row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// There is none.
+    Insert {
+        /// Which.
+        key: Key,
+        /// What it shall be.
+        wanted: Wanted,
+    },
+    /// It is otherwise.
+    Update {
+        /// Which.
+        key: Key,
+        /// Where it is.
+        uuid: Uuid,
+        /// The columns to be set.
+        columns: Row,
+        /// Whether its `external_ids` are to be written anew, with this name for people.
+        label: Option<String>,
+        /// Rows that it shall refer to, by column, and doesn't.
+        refer: BTreeMap<&'static str, BTreeSet<Key>>,
+        /// Rows that it refers to, by column, and shall not.
+        leave: BTreeMap<&'static str, BTreeSet<Uuid>>,
+    },
+    /// Nobody wants it.
+    Delete {
+        /// In which table.
+        table: Table,
+        /// Where it is.
+        uuid: Uuid,
+    },
+}
+
+/// What to write.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// The changes, in no order that matters: they are one transaction.
+    pub changes: Vec<Change>,
+    /// What is otherwise than it shall be, in words. A reference that is missing is told where both its ends are there:
+    /// others differ with the rows that they name.
+    pub differences: BTreeMap<Key, String>,
+}
+
+/// What to write.
+pub fn plan(desired: &Desired, seen: &Seen) -> Plan {
+    let mut plan = Plan::default();
+    for (key, wanted) in desired {
+        match seen.rows.get(key) {
+            None => {
+                plan.changes.push(Change::Insert { key: key.clone(), wanted: wanted.clone() });
+                plan.differences.insert(key.clone(), format!("the {} is gone", key.table.word()));
+            }
+            Some(row) => plan.compare(key, wanted, row, seen),
+        }
+    }
+    let is_unwanted = |key: &Key| !desired.contains_key(key) && !planted::is(Bug::OrphanRowsLeft);
+    let unwanted = seen.rows.iter().filter(|(key, _)| is_unwanted(key));
+    plan.changes.extend(unwanted.map(|(key, row)| Change::Delete { table: key.table, uuid: row.uuid }));
+    plan.changes.extend(seen.doubles.iter().map(|(table, uuid)| Change::Delete { table: *table, uuid: *uuid }));
+    plan
+}
+
+impl Plan {
+    fn compare(&mut self, key: &Key, wanted: &Wanted, row: &SeenRow, seen: &Seen) {
+        let columns = wanted.columns.differing_from(&row.columns);
+        let mut changed: Vec<&str> = columns.iter().map(|(column, _)| column.as_str()).collect();
+        let (mut refer, mut leave) = (BTreeMap::new(), BTreeMap::new());
+        for (column, _) in key.table.references() {
+            let (nothing, none) = (BTreeSet::new(), BTreeMap::new());
+            let shall = wanted.references.get(column).unwrap_or(&nothing);
+            let does = row.references.get(column).unwrap_or(&none);
+            let missing: BTreeSet<Key> = shall.iter().filter(|key| !does.contains_key(*key)).cloned().collect();
+            let unwanted = does.iter().filter(|(key, _)| !shall.contains(*key));
+            let unwanted: BTreeSet<Uuid> = unwanted.map(|(_, uuid)| *uuid).collect();
+            if missing.iter().any(|key| seen.rows.contains_key(key)) {
+                changed.push(column);
+            }
+            if !missing.is_empty() {
+                refer.insert(*column, missing);
+            }
+            if !unwanted.is_empty() {
+                leave.insert(*column, unwanted);
+            }
+        }
+        let same_form = row.form == FORM && row.label == wanted.label;
+        let label = (!same_form).then(|| wanted.label.clone());
+        if columns.is_empty() && refer.is_empty() && leave.is_empty() && label.is_none() {
+            return;
+        }
+        // What another version of this program wrote differs without anybody's doing.
+        if row.form == FORM && !changed.is_empty() {
+            let what = format!("the {}'s {} changed", key.table.word(), changed.join(", "));
+            self.differences.insert(key.clone(), what);
+        }
+        self.changes.push(Change::Update { key: key.clone(), uuid: row.uuid, columns, label, refer, leave });
+    }
+}
+
+#[cfg(test)]
+mod tests;

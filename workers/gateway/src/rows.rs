@@ -1,0 +1,158 @@
+//! Rows of OVN's northbound database by names of our own, so that they can be compared before they exist.
+//!
+//! Sources of tables and columns: ovn-nb(5).
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
+
+use edgestack_model::{Id, network::Network, vm::Vm};
+use edgestack_ovn::ovsdb::Row;
+use uuid::Uuid;
+
+/// A table that we have rows in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Table {
+    /// A network.
+    LogicalSwitch,
+    /// A NIC, a network's way to the outside, or who is found under its router's addresses. It lives only while a switch refers to it.
+    LogicalSwitchPort,
+    /// What DHCP tells on a prefix.
+    DhcpOptions,
+    /// Which names resolve on a network.
+    Dns,
+}
+
+impl Table {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::LogicalSwitch, Self::LogicalSwitchPort, Self::DhcpOptions, Self::Dns];
+
+    /// As the database calls it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::LogicalSwitch => "Logical_Switch",
+            Self::LogicalSwitchPort => "Logical_Switch_Port",
+            Self::DhcpOptions => "DHCP_Options",
+            Self::Dns => "DNS",
+        }
+    }
+
+    /// The columns that refer to rows of other tables, each with that table.
+    pub const fn references(self) -> &'static [(&'static str, Self)] {
+        match self {
+            Self::LogicalSwitch => &[("ports", Self::LogicalSwitchPort), ("dns_records", Self::Dns)],
+            Self::LogicalSwitchPort => &[("dhcpv4_options", Self::DhcpOptions), ("dhcpv6_options", Self::DhcpOptions)],
+            Self::DhcpOptions | Self::Dns => &[],
+        }
+    }
+
+    /// Whether a column that refers to rows has room for one only; what others put there stands in the way of ours.
+    pub fn has_room_for_one(self, column: &str) -> bool {
+        self == Self::LogicalSwitchPort && ["dhcpv4_options", "dhcpv6_options"].contains(&column)
+    }
+
+    /// All columns that we read.
+    pub const fn all_columns(self) -> &'static [&'static str] {
+        match self {
+            Self::LogicalSwitch => &["name", "other_config", "external_ids", "ports", "dns_records"],
+            Self::LogicalSwitchPort => &[
+                "name",
+                "type",
+                "addresses",
+                "port_security",
+                "options",
+                "tag",
+                "enabled",
+                "external_ids",
+                "dhcpv4_options",
+                "dhcpv6_options",
+            ],
+            Self::DhcpOptions => &["cidr", "options", "external_ids"],
+            Self::Dns => &["records", "external_ids"],
+        }
+    }
+
+    /// What a row of it is to people.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::LogicalSwitch => "logical switch",
+            Self::LogicalSwitchPort => "port",
+            Self::DhcpOptions => "DHCP entry",
+            Self::Dns => "DNS entry",
+        }
+    }
+}
+
+/// A row's name: the table, and an id of ours that the row carries in `external_ids`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Key {
+    /// The table.
+    pub table: Table,
+    /// The id, chosen by the log before there is a row.
+    pub id: String,
+}
+
+impl Key {
+    /// A row's name.
+    pub fn new(table: Table, id: impl Into<String>) -> Self {
+        Self { table, id: id.into() }
+    }
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.table.word(), self.id)
+    }
+}
+
+/// Whose row it is: who is told when others change it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Owner {
+    /// A network's.
+    Network(Id<Network>),
+    /// A NIC's, by VM and number.
+    Nic(Id<Vm>, u32),
+}
+
+/// A row that there shall be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// Whose it is.
+    pub owner: Owner,
+    /// Its columns, `external_ids` and references left out.
+    pub columns: Row,
+    /// What it refers to, by column.
+    pub references: BTreeMap<&'static str, BTreeSet<Key>>,
+    /// What people see in `external_ids` besides our ids: the object's name.
+    pub label: String,
+    /// Whether its columns follow from the comings and goings of others, such as the names on a network.
+    pub is_derived: bool,
+}
+
+/// All rows that there shall be.
+pub type Desired = BTreeMap<Key, Wanted>;
+
+/// A row of ours that there is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SeenRow {
+    /// The row.
+    pub uuid: Uuid,
+    /// The form that it was written in ([`crate::desired::FORM`] of that time).
+    pub form: String,
+    /// The name that it carries for people.
+    pub label: String,
+    /// Its columns, `external_ids` and references left out.
+    pub columns: Row,
+    /// Rows of ours that it refers to, by column; what is not ours is left out and left alone.
+    pub references: BTreeMap<&'static str, BTreeMap<Key, Uuid>>,
+}
+
+/// All rows of ours that there are.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Seen {
+    /// By name.
+    pub rows: BTreeMap<Key, SeenRow>,
+    /// Rows that carry a name which another row has, too: copies that others made.
+    pub doubles: BTreeSet<(Table, Uuid)>,
+}

@@ -1,0 +1,232 @@
+//! Commands, and a world that they are decided on.
+
+#![allow(clippy::unwrap_used, reason = "a test's own functions are tests, too")]
+#![allow(dead_code, reason = "each test takes of it what it needs")]
+
+use edgestack_model::{
+    Actor, Command, Commit, Decision, Given, Labels, Name, World,
+    command::Reference,
+    decide,
+    flavor::{FlavorCommand, Shape},
+    image::{DiskFormat, ImageCommand, ImageContent, ImageReport, ImageSource, ImageSpec, Visibility},
+    meta::MetaChange,
+    network::{CreateNetwork, HostRoute, Ipv6Mode, Network, NetworkCommand, NetworkType, SubnetRequest, UpdateNetwork},
+    realization::RealizationReport,
+    vm::{CreateVm, NicRequest, RunStrategy, Vm, VmCommand},
+};
+use uuid::Uuid;
+
+/// A world, and the ids that its next command is given.
+#[derive(Clone)]
+pub struct Site {
+    pub world: World,
+    next_id: u128,
+}
+
+impl Site {
+    /// A world with what a VM needs.
+    pub fn new() -> Self {
+        let mut site = Self { world: World::default(), next_id: 0x0190_0000_0000_7000_8000_0000_0000_0000 };
+        for command in what_a_vm_needs() {
+            site.has(command);
+        }
+        site.has(imported(&site.world));
+        site
+    }
+
+    /// Decides and folds what must not be refused.
+    pub fn has(&mut self, command: impl Into<Command>) {
+        let command = command.into();
+        let id = |offset| Uuid::from_u128(self.next_id + offset);
+        let given = Given {
+            commit_id: id(0),
+            time: chrono::DateTime::from_timestamp(1_790_000_000, 0).unwrap(),
+            new_ids: [id(1), id(2)],
+            actor: Actor { name: "admin".into(), credential: "token:0".into(), from: "127.0.0.1".into() },
+            correlation_id: id(3),
+            idempotency: None,
+            precondition: None,
+            reason: Some("a test".into()),
+            fence: None,
+        };
+        self.next_id += 4;
+        let decision = decide(&self.world, &given, &command).unwrap_or_else(|refusal| panic!("{command:?}: {refusal}"));
+        let Decision::Commit { primary, events } = decision else { panic!("it leads to nothing: {command:?}") };
+        let commit = Commit {
+            id: given.commit_id,
+            site: "test".into(),
+            sequence: self.world.sequence.next(),
+            time: given.time,
+            actor: given.actor,
+            command: command.name().into(),
+            correlation_id: given.correlation_id,
+            causation_id: None,
+            traceparent: None,
+            idempotency: None,
+            reason: None,
+            previous_hash: "0".repeat(64),
+            primary,
+            events,
+        };
+        self.world.evolve(&commit).unwrap();
+    }
+
+    pub fn network(&self, name: &str) -> &Network {
+        self.world.network(&name.into()).unwrap()
+    }
+
+    pub fn vm(&self, name: &str) -> &Vm {
+        self.world.vm(&name.into()).unwrap()
+    }
+
+    /// The nodes work by it.
+    pub fn realized(&mut self, name: &str) {
+        let network = self.network(name);
+        let (network, generation) = (network.id, network.meta.generation);
+        let report = RealizationReport::Realized;
+        self.has(Command::Network(NetworkCommand::Report { network, generation, report }));
+    }
+}
+
+/// These many networks with these many VMs each, `n0` …, `n0-v0` …
+pub fn many(networks: u32, vms: u32) -> Site {
+    let mut site = Site::new();
+    for number in 0..networks {
+        let name = format!("n{number}");
+        site.has(create(a_network(&name, &format!("10.{}.{}.0/24", number / 256, number % 256))));
+        for vm in 0..vms {
+            site.has(create_vm(&format!("{name}-v{vm}"), &[a_nic(&name)]));
+        }
+    }
+    site
+}
+
+/// An image and a flavor.
+pub fn what_a_vm_needs() -> [Command; 2] {
+    let shape =
+        Shape { vcpus: 1, memory_mib: 512, disk_gib: 5, dedicated_cpus: false, huge_pages: None, numa_nodes: None };
+    let spec = ImageSpec {
+        format: DiskFormat::Qcow2,
+        source: ImageSource::Path { path: "/images/debian.qcow2".into() },
+        architecture: "x86_64".into(),
+        min_disk_gib: 0,
+        min_memory_mib: 0,
+        visibility: Visibility::Private,
+    };
+    let (description, labels) = (String::new(), Labels::default());
+    [
+        Command::Flavor(FlavorCommand::Create {
+            name: name("small"),
+            description: description.clone(),
+            labels: labels.clone(),
+            shape,
+        }),
+        Command::Image(ImageCommand::Create { name: name("debian"), description, labels, spec }),
+    ]
+}
+
+/// The image is there.
+pub fn imported(world: &World) -> Command {
+    let image = world.image(&"debian".into()).unwrap();
+    let content = ImageContent { size_bytes: 1 << 20, virtual_size_bytes: 2 << 30, sha256: "a".repeat(64) };
+    let (image, generation, report) = (image.id, image.meta.generation, ImageReport::Imported(content));
+    Command::Image(ImageCommand::Report { image, generation, report })
+}
+
+pub fn name(text: &str) -> Name {
+    text.parse().unwrap()
+}
+
+/// A GENEVE network of this prefix.
+pub fn a_network(network: &str, cidr: &str) -> CreateNetwork {
+    CreateNetwork {
+        name: name(network),
+        description: String::new(),
+        labels: Labels::default(),
+        network_type: NetworkType::Geneve,
+        segment_id: None,
+        physical_network: None,
+        mtu: None,
+        subnets: vec![a_subnet(cidr)],
+        dns_servers: vec![],
+        host_routes: vec![],
+        dhcp: true,
+    }
+}
+
+/// The same with a second prefix.
+pub fn a_dual_network(network: &str, ipv6: &str, mode: Ipv6Mode) -> CreateNetwork {
+    let second = SubnetRequest { ipv6_mode: Some(mode), ..a_subnet(ipv6) };
+    CreateNetwork { subnets: vec![a_subnet("10.0.0.0/24"), second], ..a_network(network, "10.0.0.0/24") }
+}
+
+/// A network outside.
+pub fn a_provider_network(network: &str, cidr: &str, vlan: Option<u32>) -> CreateNetwork {
+    CreateNetwork {
+        network_type: if vlan.is_some() { NetworkType::Vlan } else { NetworkType::Flat },
+        segment_id: vlan,
+        physical_network: Some(name("outside")),
+        ..a_network(network, cidr)
+    }
+}
+
+pub fn a_subnet(cidr: &str) -> SubnetRequest {
+    SubnetRequest { cidr: cidr.parse().unwrap(), gateway_ip: None, pools: vec![], ipv6_mode: None }
+}
+
+pub fn a_route(destination: &str, next_hop: &str) -> HostRoute {
+    HostRoute { destination: destination.parse().unwrap(), next_hop: next_hop.parse().unwrap() }
+}
+
+pub fn a_nic(network: &str) -> NicRequest {
+    NicRequest { network: network.into(), fixed_ip: None, mac: None }
+}
+
+pub fn create(create: CreateNetwork) -> Command {
+    Command::Network(NetworkCommand::Create(Box::new(create)))
+}
+
+pub fn create_vm(vm: &str, nics: &[NicRequest]) -> Command {
+    Command::Vm(VmCommand::Create(Box::new(CreateVm {
+        name: name(vm),
+        description: String::new(),
+        labels: Labels::default(),
+        image: "debian".into(),
+        flavor: "small".into(),
+        root_disk_gib: None,
+        keypair: None,
+        user_data: None,
+        node: None,
+        node_selector: Labels::default(),
+        run_strategy: RunStrategy::Always,
+        networks: nics.to_vec(),
+    })))
+}
+
+pub fn remove_vm(vm: &str) -> Command {
+    Command::Vm(VmCommand::Delete { vm: vm.into() })
+}
+
+pub fn remove(network: &str) -> Command {
+    Command::Network(NetworkCommand::Delete { network: network.into() })
+}
+
+/// Another look at a network is asked for.
+pub fn reconcile(network: &str) -> Command {
+    Command::Network(NetworkCommand::Reconcile { network: network.into() })
+}
+
+/// A change of a network.
+pub fn update(network: &str, change: impl FnOnce(&mut UpdateNetwork)) -> Command {
+    let mut update = UpdateNetwork {
+        network: Reference::from(network),
+        change: MetaChange::default(),
+        mtu: None,
+        dns_servers: None,
+        host_routes: None,
+        dhcp: None,
+        pools: None,
+    };
+    change(&mut update);
+    Command::Network(NetworkCommand::Update(Box::new(update)))
+}
