@@ -328,6 +328,7 @@ impl UpdateNetwork {
     pub fn into_command(self, network: Reference) -> Result<NetworkCommand, Invalid> {
         let pools = match (self.ip_pool, self.ip_pools) {
             (None, None) => None,
+            (Some(_), Some(_)) => return Err(Invalid::new("ip_pools", "give ip_pool or ip_pools, not both")),
             (one, several) => Some(pools(one, several.unwrap_or_default())?),
         };
         Ok(NetworkCommand::Update(Box::new(network::UpdateNetwork {

@@ -125,11 +125,17 @@ pub struct VmNetwork {
     pub network: String,
     /// The IP address wished for; a free one of the network's pool if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(example = "10.0.0.20")]
+    #[schema(
+        example = "10.0.0.20",
+        pattern = "^((25[0-5]|2[0-4][0-9]|1?[0-9]?[0-9])\\.){3}(25[0-5]|2[0-4][0-9]|1?[0-9]?[0-9])$|^([0-9a-f]{1,4}:){7}[0-9a-f]{1,4}$|^([0-9a-f]{1,4}:){1,6}:[0-9a-f]{1,4}$"
+    )]
     pub fixed_ip: Option<String>,
     /// The MAC address wished for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(example = "fa:16:3e:00:00:20")]
+    #[schema(
+        example = "fa:16:3e:00:00:20",
+        pattern = "^[0-9a-fA-F][02468aceACE](:[0-9a-fA-F]{2}){4}:([0-9a-fA-F][1-9a-fA-F]|[1-9a-fA-F]0)$"
+    )]
     pub mac: Option<String>,
     /// Security groups, by name or id; none can be made yet.
     #[serde(default)]

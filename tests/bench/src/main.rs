@@ -9,6 +9,7 @@ mod commands;
 mod fold;
 mod http;
 mod long;
+mod networks;
 mod qemu;
 mod site;
 mod start;
@@ -65,9 +66,10 @@ async fn main() -> ExitCode {
             "vms" => vms::measure(&options).await,
             "subscribers" => subscribers::measure(&options).await,
             "two-daemons" => two_daemons::measure(&options).await,
+            "networks" => networks::measure(&options),
             "qemu" => qemu::measure(&options).await,
             other => Err(format!(
-                "there is no measurement {other:?}; there are commands, fold, vms, subscribers, two-daemons, qemu, long"
+                "there is no measurement {other:?}; there are commands, fold, vms, subscribers, two-daemons, networks, qemu, long"
             )
             .into()),
         };

@@ -14,6 +14,11 @@ use crate::{Failure, Options, http::Client};
 /// How long a start may take before it counts as failed.
 const START_DEADLINE: Duration = Duration::from_secs(300);
 
+/// How long a killed daemon may take to go.
+const END_DEADLINE: Duration = Duration::from_secs(10);
+/// Its OVN's folder, where it has one.
+const OVN: &str = "ovn";
+
 /// A running site; ended, and its folder removed, when dropped.
 pub struct Site {
     folder: tempfile::TempDir,
@@ -84,6 +89,20 @@ impl Site {
         Ok((rss_mib(daemon)?, rss_mib(self.nats_pid()?)?))
     }
 
+    /// Resident memory of each process of the site's own OVN, KiB.
+    pub fn ovn_resident_kib(&self) -> Result<Vec<(String, u64)>, Failure> {
+        let mut found = Vec::new();
+        for file in std::fs::read_dir(self.folder.path().join(OVN))? {
+            let path = file?.path();
+            if let (true, Some(name)) = (path.extension().is_some_and(|end| end == "pid"), path.file_stem()) {
+                let pid = std::fs::read_to_string(&path)?.trim().parse()?;
+                found.push((name.to_string_lossy().into_owned(), rss_kib(pid)?));
+            }
+        }
+        found.sort_unstable();
+        Ok(found)
+    }
+
     /// CPU time of daemon and nats-server since they started.
     pub fn cpu(&self) -> Result<(Duration, Duration), Failure> {
         let daemon = self.daemon.id().ok_or("the daemon has ended")?;
@@ -118,6 +137,27 @@ impl Site {
         }
     }
 
+    /// Ends the OVN of our own, which outlives the daemon.
+    fn end_networks(&mut self) {
+        let begun = Instant::now();
+        // It lets go of the folder as it ends.
+        while let Ok(None) = self.daemon.try_wait()
+            && begun.elapsed() < END_DEADLINE
+        {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        let ended = std::process::Command::new(&self.program)
+            .arg("--state-dir")
+            .arg(self.folder.path())
+            .args(["--networks", "bundled", "--end-networks"])
+            .env("EDGESTACK_LOG", "error")
+            .stdin(Stdio::null())
+            .status();
+        if !ended.is_ok_and(|status| status.success()) {
+            eprintln!("edgestack-bench: the OVN in {} may still run", self.folder.path().display());
+        }
+    }
+
     async fn kill(&mut self) {
         if let Ok(pid) = self.nats_pid() {
             kill(pid);
@@ -141,6 +181,9 @@ impl Drop for Site {
             kill(pid);
         }
         let _ = self.daemon.start_kill();
+        if self.folder.path().join(OVN).exists() {
+            self.end_networks();
+        }
     }
 }
 
@@ -172,7 +215,6 @@ fn kill(pid: u32) {
     }
 }
 
-/// Source: proc_pid_status(5), `VmRSS`, kB.
 /// proc(5), `stat`: fields 14 and 15 are user and system time in clock ticks, counted behind the name in brackets.
 fn cpu_time(pid: u32) -> Result<Duration, Failure> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
@@ -181,12 +223,17 @@ fn cpu_time(pid: u32) -> Result<Duration, Failure> {
     Ok(Duration::from_millis(ticks * 1000 / rustix::param::clock_ticks_per_second()))
 }
 
+/// Source: proc_pid_status(5), `VmRSS`, kB.
 fn rss_mib(pid: u32) -> Result<u64, Failure> {
+    Ok(rss_kib(pid)? >> 10)
+}
+
+fn rss_kib(pid: u32) -> Result<u64, Failure> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
     let kib = status
         .lines()
         .find_map(|line| line.strip_prefix("VmRSS:"))
         .and_then(|rest| rest.split_whitespace().next())
         .ok_or("no VmRSS")?;
-    Ok(kib.parse::<u64>()? >> 10)
+    Ok(kib.parse()?)
 }

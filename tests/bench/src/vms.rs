@@ -40,7 +40,8 @@ pub async fn measure(options: &Options) -> Result<(), Failure> {
     start::measure(&mut site, options.vms).await
 }
 
-async fn prepare(site: &Site) -> Result<(), Failure> {
+/// Makes the flavor `small` and the image `image`.
+pub async fn prepare(site: &Site) -> Result<(), Failure> {
     let mut client = site.client().await?;
     let flavor = r#"{"name":"small","vcpus":1,"memory_mib":512,"disk_gib":1}"#;
     client.change("POST", &format!("{PREFIX}/flavors"), flavor).await?;

@@ -33,6 +33,7 @@ fn targets(document: &Value) -> Vec<Target> {
                 .replace("/flavors/{name}", "/flavors/small")
                 .replace("/images/{name}", "/images/debian")
                 .replace("/nodes/{name}", "/nodes/edge-1")
+                .replace("/networks/{name}", "/networks/blue")
                 .replace("{name}", "thing");
             targets.push(Target { method: method.to_uppercase(), path, examples: examples(document, &body["schema"]) });
         }
@@ -66,6 +67,8 @@ async fn no_body_leads_to_an_error_of_ours() {
     site.play_workers();
     site.with_flavor_and_image().await;
     site.with_vm("pg-1").await;
+    let blue = serde_json::json!({"name": "blue", "cidr": "10.0.0.0/24"});
+    site.call("POST", "/networks", Some(blue)).await.expect(202);
     let targets = targets(&site.get("//openapi.json").await.expect(200).json());
     assert!(targets.len() >= 10, "only {} operations with a body", targets.len());
     let each = Duration::from_secs(seconds) / u32::try_from(targets.len()).unwrap();
