@@ -129,7 +129,11 @@ async fn a_guest_boots_lets_us_in_and_survives_us() {
         if log.contains("Power down") { Ok(()) } else { Err(log.chars().rev().take(300).collect()) }
     })
     .await;
-    assert!(!processes::is_running(pid));
+    // That it stopped is told first, then its process is ended.
+    eventually("its process ends", PATIENCE, async || {
+        if processes::is_running(pid) { Err(format!("{pid} runs")) } else { Ok(()) }
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
