@@ -275,6 +275,10 @@ impl Writer {
             // Another writer was at work, and the follower has told the replica.
             self.rewind();
         }
+        if let Some(sequence) = self.stored_of(&waiting) {
+            // What was sent before and given up has come meanwhile; decided again it would be refused, or done twice.
+            return waiting.answer(recovery::read_back(&*self.log, sequence).await);
+        }
         let folded = self.replica.head().sequence;
         self.in_doubt.retain(|_, (place, since)| folded < *place && since.elapsed() < COMES_WITHIN);
         self.doubts.send_replace(!self.in_doubt.is_empty());
@@ -312,7 +316,12 @@ impl Writer {
         while matches!(decided, Ok(Decision::Nothing { .. }) | Err(_)) {
             match self.take_over_from_others().await {
                 Ok(Others::Silent) => break,
-                Ok(Others::TakenOver) => decided = decide(&self.world, &given, &waiting.submission.command),
+                Ok(Others::TakenOver) => {
+                    if let Some(sequence) = self.stored_of(&waiting) {
+                        return waiting.answer(recovery::read_back(&*self.log, sequence).await);
+                    }
+                    decided = decide(&self.world, &given, &waiting.submission.command);
+                }
                 Ok(Others::BehindFlight) => {
                     if let Some(last) = self.in_flight.back_mut() {
                         last.then.push((waiting, None));

@@ -9,7 +9,8 @@ use std::{
 use edgestack_engine::{Origin, Outcome, Submission, SubmitError};
 use edgestack_log::Log as _;
 use edgestack_model::{
-    Actor, Command, Generation, Labels, Sequence,
+    Actor, Command, Generation, Labels, Refusal, Sequence,
+    address::IpRange,
     flavor::{FlavorCommand, Shape},
     given::Precondition,
     idempotency::IdempotencyClaim,
@@ -240,6 +241,8 @@ fn kind_of(outcome: &Result<Outcome, SubmitError>) -> &'static str {
         Ok(Outcome::Unchanged { .. }) => "unchanged",
         Ok(Outcome::Before { .. }) => "before",
         Ok(Outcome::DryRun { .. }) => "dry run",
+        Err(SubmitError::Refused(Refusal::AddressesExhausted { .. })) => "no address left",
+        Err(SubmitError::Refused(Refusal::AddressInUse { .. })) => "address in use",
         Err(SubmitError::Refused(_)) => "refused",
         Err(SubmitError::Busy { .. }) => "busy",
         Err(SubmitError::Unavailable { .. }) => "unavailable",
@@ -285,7 +288,6 @@ fn a_command(random: &Random) -> Command {
     let node = || random.one_of(&["edge-1", "edge-2", "edge-3"]).to_owned().into();
     let image = || format!("image-{}", random.below(2));
     let flavor = || format!("flavor-{}", random.below(2));
-    let network = || format!("net-{}", random.below(NETWORKS));
     match random.below(112) {
         0..5 => an_image(&image()),
         5..9 => a_flavor(&flavor(), random),
@@ -307,8 +309,11 @@ fn a_command(random: &Random) -> Command {
         }),
         90..100 => Command::Vm(VmCommand::Delete { vm: vm() }),
         100..106 => some_network(random),
-        106..110 => a_change_of(&network(), random),
-        _ => Command::Network(NetworkCommand::Delete { network: network().into() }),
+        106..110 => a_change(random),
+        _ => {
+            let network = format!("net-{}", random.below(NETWORKS)).into();
+            Command::Network(NetworkCommand::Delete { network })
+        }
     }
 }
 
@@ -343,6 +348,7 @@ fn some_network(random: &Random) -> Command {
     if must_be_wished || create.network_type != NetworkType::Flat && random.per_mille(500) {
         create.segment_id = Some(1 + u32::try_from(random.below(4)).unwrap());
     }
+    create.subnets[0].pools = vec![a_pool(number, 4)];
     if random.per_mille(200) {
         create.subnets[0].gateway_ip = Some(None);
     }
@@ -354,9 +360,16 @@ fn some_network(random: &Random) -> Command {
     Command::Network(NetworkCommand::Create(Box::new(create)))
 }
 
-fn a_change_of(network: &str, random: &Random) -> Command {
+/// The addresses from the second to one of the next.
+fn a_pool(number: u64, last: u64) -> IpRange {
+    let address = |last: u64| format!("10.0.{number}.{last}").parse().unwrap();
+    IpRange::new(address(2), address(last)).unwrap()
+}
+
+fn a_change(random: &Random) -> Command {
+    let number = random.below(NETWORKS);
     let mut update = UpdateNetwork {
-        network: network.into(),
+        network: format!("net-{number}").as_str().into(),
         change: MetaChange { description: None, labels: None },
         mtu: None,
         dns_servers: None,
@@ -364,10 +377,11 @@ fn a_change_of(network: &str, random: &Random) -> Command {
         dhcp: None,
         pools: None,
     };
-    match random.below(4) {
+    match random.below(5) {
         0 => update.change.description = Some(random.below(9).to_string()),
         1 => update.mtu = Some(1300 + u32::try_from(random.below(100)).unwrap()),
         2 => update.dns_servers = Some(vec![random.one_of(&["192.0.2.53", "192.0.2.54"]).parse().unwrap()]),
+        3 => update.pools = Some(vec![a_pool(number, 2 + random.below(4))]),
         _ => update.dhcp = Some(random.per_mille(500)),
     }
     Command::Network(NetworkCommand::Update(Box::new(update)))

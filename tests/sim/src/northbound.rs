@@ -13,7 +13,7 @@ use edgestack_worker_gateway::{
     desired::desired,
     driver::{NorthboundDriver as _, SimDriver},
     plan::{Change, plan},
-    rows::{Key, Owner, Seen, Table, Wanted},
+    rows::{Key, Owner, Seen, Table},
 };
 use futures::FutureExt as _;
 use uuid::Uuid;
@@ -50,10 +50,10 @@ struct Kept {
     replicas: Vec<Weak<Replica>>,
 }
 
-/// A row that others changed while its wish was as it was written.
+/// A row that others changed or removed while it was as wished.
 struct ToBeTold {
     since: u64,
-    wanted: Wanted,
+    owner: Owner,
 }
 
 /// One write, as its sender meant it.
@@ -149,23 +149,14 @@ impl Northbound {
         kept.disturb(write);
     }
 
-    /// Law 9, at each write: what others did is told before it is mended. Not where the wish changed at the same time.
+    /// Law 9, at each write: what others did is told before it is mended.
     pub fn check_told(&self, violations: &Violations, write: &Write) {
         let mut kept = self.kept.lock().unwrap();
         let worlds = kept.worlds();
-        for change in &write.changes {
-            let Some((key, told)) = changed_key(change).and_then(|key| kept.to_be_told.remove_entry(key)) else { continue };
-            // What the sender wishes may be of a while ago.
-            let as_before = match change {
-                Change::Insert { wanted, .. } => *wanted == told.wanted,
-                Change::Update { refer, leave, .. } => refer.is_empty() && leave.is_empty(),
-                Change::Delete { .. } => false,
-            };
-            let still = |(_, world): &(u64, World)| {
-                is_ready(world, told.wanted.owner) && desired(world).get(&key) == Some(&told.wanted)
-            };
-            let is_due = as_before && told.since <= write.looked && !worlds.is_empty();
-            if is_due && planted::without(|| worlds.iter().all(still)) {
+        for key in write.changes.iter().filter_map(changed_key) {
+            let Some(told) = kept.to_be_told.remove(key).filter(|told| told.since <= write.looked) else { continue };
+            let still = |(_, world): &(u64, World)| is_ready(world, told.owner) && desired(world).contains_key(key);
+            if !worlds.is_empty() && planted::without(|| worlds.iter().all(still)) {
                 violations.add(format!("others changed the {key}, and it is mended before that is told"));
             }
         }
@@ -233,8 +224,10 @@ impl Northbound {
             deed.owners.insert(wanted.owner);
             let ready = worlds.iter().all(|(_, world)| is_ready(world, wanted.owner));
             let is_due = due.iter().any(|keys| keys.contains(key));
-            if ready && !is_due && !wanted.is_derived && !is_emptied {
-                kept.to_be_told.insert(key.clone(), ToBeTold { since: now, wanted: wanted.clone() });
+            // A reference may be unwanted, and wanted again, while nobody looks.
+            let refers = after.rows.get(key).is_some_and(|row| row.columns == wanted.columns);
+            if ready && !is_due && !refers && !wanted.is_derived && !is_emptied {
+                kept.to_be_told.insert(key.clone(), ToBeTold { since: now, owner: wanted.owner });
             }
         }
         deed
@@ -242,9 +235,9 @@ impl Northbound {
 }
 
 impl Kept {
-    /// The worlds of those who may write, each with how far it is; none of one that stands still.
+    /// The worlds of those who may write, each with how far it is. One that stands still is worked by as it is.
     fn worlds(&self) -> Vec<(u64, World)> {
-        let alive = self.replicas.iter().filter_map(Weak::upgrade).filter(|replica| replica.failure().is_none());
+        let alive = self.replicas.iter().filter_map(Weak::upgrade);
         alive.map(|replica| replica.snapshot()).map(|(world, head)| (head.sequence, world)).collect()
     }
 

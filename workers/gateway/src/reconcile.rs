@@ -30,7 +30,7 @@ use uuid::Uuid;
 use crate::{
     desired::desired,
     driver::NorthboundDriver,
-    plan::{Plan, plan},
+    plan::{Plan, plan as plan_of},
     rows::{Desired, Owner, Seen},
 };
 
@@ -81,16 +81,18 @@ impl GatewayPool {
     }
 
     async fn look(&self) -> Next {
+        let driver = &self.parts.driver;
+        let looked = driver.rows().await;
+        // A look may take its time, and what is wished is to be of the same moment.
         let (wished, waiting) = {
             let world = self.parts.replica.world();
             (desired(&world), Waiting::in_world(&world))
         };
-        let driver = &self.parts.driver;
-        let seen = match driver.rows().await {
+        let seen = match looked {
             Ok(seen) => seen,
             Err(error) => return self.failed(&waiting, "look", &error).await,
         };
-        let plan = plan(&wished, &seen);
+        let plan = plan_of(&wished, &seen);
         let mut written = self.written.lock().await;
         let strange = drifted(&plan, &wished, &seen, written.as_ref(), &waiting);
         if !strange.is_empty() {
@@ -278,17 +280,19 @@ fn drifted(
     written: Option<&Desired>,
     ready: &Waiting,
 ) -> Vec<(Meta, Command)> {
-    if seen.rows.is_empty() || planted::is(Bug::DriftNotTold) {
+    if plan.differences.is_empty() || seen.rows.is_empty() || planted::is(Bug::DriftNotTold) {
         return vec![];
     }
+    // The wish for a row may have changed since, so it is what was written that tells what others did to it.
+    let since_written = written.map(|written| plan_of(written, seen).differences);
     let mut by_owner: BTreeMap<Owner, Vec<String>> = BTreeMap::new();
     for (key, what) in &plan.differences {
         let Some(wanted) = wished.get(key) else { continue };
-        let others_doing = match written {
-            Some(written) => written.get(key) == Some(wanted),
-            None => !wanted.is_derived || planted::is(Bug::NamesTakenForDrift),
+        let others_doing = match &since_written {
+            Some(differences) => differences.get(key),
+            None => (!wanted.is_derived || planted::is(Bug::NamesTakenForDrift)).then_some(what),
         };
-        if others_doing {
+        if let Some(what) = others_doing {
             by_owner.entry(wanted.owner).or_default().push(what.clone());
         }
     }

@@ -87,11 +87,7 @@ impl Writer {
             return;
         }
         for (waiting, error) in open {
-            let stored = match planted::is(Bug::BlindRetry) {
-                true => None,
-                false => self.replica.find_recent(&waiting.attempts),
-            };
-            match (stored, error) {
+            match (self.stored_of(&waiting), error) {
                 (Some(sequence), _) => {
                     let outcome = read_back(&*self.log, sequence).await;
                     waiting.answer(outcome);
@@ -124,6 +120,14 @@ impl Writer {
             pause.wait().await;
         }
         self.trouble = Some((why, pause));
+    }
+
+    /// The commit of one of a command's attempts, if the replica has folded one.
+    pub(super) fn stored_of(&self, waiting: &Waiting) -> Option<Sequence> {
+        if planted::is(Bug::BlindRetry) {
+            return None;
+        }
+        self.replica.find_recent(&waiting.attempts)
     }
 
     /// Those who wish it have back what would be decided again. What was ever in doubt stays here: elsewhere nobody knows its
@@ -166,7 +170,7 @@ impl Writer {
 }
 
 /// A commit of ours that turned out to be stored.
-async fn read_back(log: &dyn Log, sequence: Sequence) -> Result<Outcome, SubmitError> {
+pub(super) async fn read_back(log: &dyn Log, sequence: Sequence) -> Result<Outcome, SubmitError> {
     let unknown = SubmitError::OutcomeUnknown { retry_after: RETRY_AFTER };
     let Ok(Some(stored)) = log.get(sequence.0).await else { return Err(unknown) };
     let commit = Commit::decode(&stored.payload).map_err(|error| SubmitError::Internal(error_chain(&error)))?;

@@ -44,6 +44,22 @@ async fn a_commit_lost_on_its_way_is_sent_again() {
     site.holds(&["a"]).await;
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_commit_that_comes_while_it_is_to_be_decided_again_is_found() {
+    for refused_by_itself in [a_flavor("a"), Command::Flavor(FlavorCommand::Delete { flavor: "a".into() })] {
+        let site = a_site().await;
+        let is_delete = matches!(refused_by_itself, Command::Flavor(FlavorCommand::Delete { .. }));
+        if is_delete {
+            committed(&site.submit(a_flavor("a")).await);
+        }
+        site.log.store_the_next_late();
+        // Without a key: nothing but its attempts tells that the commit is its own.
+        let commit = committed(&site.submit(refused_by_itself).await);
+        assert_eq!(commit.sequence.0, 1 + u64::from(is_delete));
+        site.holds(if is_delete { &["a", "a"] } else { &["a"] }).await;
+    }
+}
+
 /// What was acknowledged is in the log once, what was turned away is not, and no other answer is given.
 async fn each_was_honest(site: &Site, names: &[String], outcomes: &[Result<Outcome, SubmitError>], what: &str) {
     let commits = site.commits().await;

@@ -1,8 +1,11 @@
 //! A replica and a writer on a log that can be held up.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, AtomicU64, Ordering},
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
 };
 
 use async_trait::async_trait;
@@ -29,11 +32,21 @@ pub struct Valve {
     pub inner: MemoryLog,
     answers: watch::Sender<bool>,
     away: Arc<AtomicBool>,
+    belated: Arc<Mutex<Belated>>,
+}
+
+/// An append that is given up, and stored while the next one finds the log away.
+#[derive(Default)]
+enum Belated {
+    #[default]
+    None,
+    Next,
+    OnItsWay(Append),
 }
 
 impl Valve {
     pub fn new(inner: MemoryLog) -> Self {
-        Self { inner, answers: watch::Sender::new(true), away: Arc::default() }
+        Self { inner, answers: watch::Sender::new(true), away: Arc::default(), belated: Arc::default() }
     }
 
     /// What is appended is stored, and its answer waits.
@@ -50,6 +63,11 @@ impl Valve {
         self.away.store(away, Ordering::Relaxed);
     }
 
+    /// The next append has no answer, and is stored only when it is sent again, which finds the log away.
+    pub fn store_the_next_late(&self) {
+        *self.belated.lock().unwrap() = Belated::Next;
+    }
+
     fn check(&self) -> Result<(), Cause> {
         if self.away.load(Ordering::Relaxed) { Err(Cause::new("the valve is shut")) } else { Ok(()) }
     }
@@ -59,6 +77,23 @@ impl Valve {
 impl Log for Valve {
     async fn append(&self, entry: Append) -> Result<PendingAck, AppendError> {
         self.check().map_err(AppendError::Unavailable)?;
+        let belated = std::mem::take(&mut *self.belated.lock().unwrap());
+        match belated {
+            Belated::None => {}
+            Belated::Next => {
+                *self.belated.lock().unwrap() = Belated::OnItsWay(entry);
+                return Ok(async { Err(AppendError::UnknownOutcome(Cause::new("no answer came"))) }.boxed());
+            }
+            Belated::OnItsWay(first) => {
+                // Behind the look that follows this failure, and before the pause after it is over.
+                let inner = self.inner.clone();
+                tokio::spawn(async move {
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                    inner.append(first).await.unwrap().await.unwrap();
+                });
+                return Err(AppendError::Unavailable(Cause::new("the log is away for a moment")));
+            }
+        }
         let ack = self.inner.append(entry).await?;
         let mut answers = self.answers.subscribe();
         Ok(async move {

@@ -1,9 +1,15 @@
-//! What the pool is woken by.
+//! What the pool is woken by, and what it tells of others' doing.
 
 use edgestack_model::Kind;
+use edgestack_ovn::ovsdb::Value;
+use futures::FutureExt as _;
 
 use super::*;
-use crate::world::*;
+use crate::{
+    driver::SimDriver,
+    rows::{Key, Table},
+    world::*,
+};
 
 /// Whether what this command does to the network wakes the pool.
 fn wakes(site: &mut Site, network: &str, command: Command) -> bool {
@@ -42,4 +48,35 @@ fn its_own_failures_do_not_wake_it_and_one_that_is_forgotten_does() {
         assert!(!wakes(&mut site, "blue", failed));
     }
     assert!(wakes(&mut site, "blue", reconcile("blue")));
+}
+
+/// What is told where this was written, others did something to it, and this is wished by now.
+fn told(written: &Desired, deed: impl FnOnce(&SimDriver), site: &Site) -> Vec<Command> {
+    let sim = SimDriver::new();
+    let first = plan_of(written, &Seen::default()).changes;
+    sim.write(&Seen::default(), &first).now_or_never().unwrap().unwrap();
+    deed(&sim);
+    let (wished, seen) = (desired(&site.world), sim.rows().now_or_never().unwrap().unwrap());
+    let plan = plan_of(&wished, &seen);
+    let told = drifted(&plan, &wished, &seen, Some(written), &Waiting::in_world(&site.world));
+    told.into_iter().map(|(_, command)| command).collect()
+}
+
+#[test]
+fn what_others_did_is_told_also_where_the_wish_for_the_row_changed_at_the_same_time() {
+    let mut site = Site::new();
+    site.has(create(a_network("blue", "10.0.0.0/24")));
+    site.realized("blue");
+    let (written, id) = (desired(&site.world), site.network("blue").id.to_string());
+    // The switch is to have another port, and its network another name to resolve.
+    site.has(create_vm("web", &[a_nic("blue")]));
+    let (switch, names) = (Key::new(Table::LogicalSwitch, id.clone()), Key::new(Table::Dns, id));
+    let drifted = |what: &str| vec![report(&site, "blue", RealizationReport::Drifted { what: vec![what.to_owned()] })];
+    assert_eq!(told(&written, |_| {}, &site), []);
+    let remove = |sim: &SimDriver| sim.others_remove_row(&switch);
+    assert_eq!(told(&written, remove, &site), drifted("the logical switch is gone"));
+    let rename = |sim: &SimDriver| sim.others_set(&switch, "name", Value::text("taken"));
+    assert_eq!(told(&written, rename, &site), drifted("the logical switch's name changed"));
+    let forge = |sim: &SimDriver| sim.others_set(&names, "records", Value::map([("web", "192.0.2.66")]));
+    assert_eq!(told(&written, forge, &site), drifted("the DNS entry's records changed"));
 }
