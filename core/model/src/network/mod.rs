@@ -28,6 +28,10 @@ use crate::{
     realization::Realization,
 };
 
+/// The domain of VMs' names on their networks: the gateway pool answers for it, guests look names up in it. It is kept
+/// free for such use (ICANN, resolution 2024.07.29.06).
+pub const DOMAIN: &str = "internal";
+
 /// A network.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Network {

@@ -4,11 +4,9 @@ use std::net::IpAddr;
 
 use edgestack_model::{
     address::Mac,
-    network::{Ipv6Mode, Network, Subnet},
+    network::{DOMAIN, Ipv6Mode, Network, Subnet},
 };
 use edgestack_ovn::ovsdb::{Row, Value};
-
-use super::DOMAIN;
 
 /// How long an address is a guest's before it asks again, seconds: it has it for good, so a day.
 const LEASE_SECONDS: u32 = 86_400;

@@ -5,16 +5,12 @@ mod network;
 mod nic;
 
 use edgestack_model::World;
-pub use nic::port_name;
 
 use crate::rows::Desired;
 
 /// The form in which rows are written. A change of what is written for the same wish makes it another one, so that it
 /// isn't taken for somebody's doing.
 pub const FORM: &str = "1";
-
-/// The domain of VMs' names on their networks; it is kept free for such use (ICANN, resolution 2024.07.29.06).
-pub const DOMAIN: &str = "internal";
 
 /// All rows that this world wishes.
 pub fn desired(world: &World) -> Desired {

@@ -4,18 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use edgestack_model::{
     Id, World,
-    network::Network,
-    vm::{NicSpec, Vm},
+    network::{DOMAIN, Network},
+    vm::{NicSpec, Vm, port_name},
 };
 use edgestack_ovn::ovsdb::{Row, Value};
 
-use super::{DOMAIN, network};
+use super::network;
 use crate::rows::{Desired, Key, Owner, Table, Wanted};
-
-/// The name of a NIC's port: what the node plugs it in by.
-pub fn port_name(vm: Id<Vm>, number: u32) -> String {
-    format!("{vm}-{number}")
-}
 
 /// The rows of a NIC, and what its network's rows have of it.
 pub(super) fn rows(vm: &Vm, nic: &NicSpec, on: &Network, rows: &mut Desired) {

@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use edgestack_model::{
     address::Mac,
     network::{CreateNetwork, Ipv6Mode, Network, SubnetRequest},
-    vm::NicRequest,
+    vm::{NicRequest, port_name},
 };
 use edgestack_ovn::ovsdb::{Row, Value};
 
-use super::{FORM, desired, dhcp::server_mac, port_name};
+use super::{FORM, desired, dhcp::server_mac};
 use crate::{
     rows::{Desired, Key, Owner, Table, Wanted},
     world::*,

@@ -3,15 +3,13 @@
 use std::{net::IpAddr, os::unix::fs::PermissionsExt as _, path::Path, sync::Arc, sync::OnceLock};
 
 use edgestack_engine::error_chain;
-use edgestack_model::{Id, vm::Vm};
+use edgestack_model::{Id, network::DOMAIN, vm::Vm};
 use edgestack_ovn::chassis::{Chassis, Plug};
 use edgestack_pool::DriverError;
 use edgestack_qemu::{Nic, seed::SeedNic};
 
 use super::{StartAddress, StartNic};
 
-/// The domain in which names of VMs are looked up; the gateway pool answers for it.
-const DOMAIN: &str = "internal";
 /// What QEMU opens its TAP devices by.
 const TUN: &str = "/dev/net/tun";
 
