@@ -16,7 +16,8 @@ use uuid::Uuid;
 pub enum Table {
     /// A network.
     LogicalSwitch,
-    /// A NIC, a network's way to the outside, or who is found under its router's addresses. It lives only while a switch refers to it.
+    /// A NIC, a network's way to the outside, or who is found under its router's addresses. It lives only while a switch
+    /// refers to it.
     LogicalSwitchPort,
     /// What DHCP tells on a prefix.
     DhcpOptions,

@@ -152,11 +152,8 @@ fn settle_subnet(request: &SubnetRequest, field: &dyn Fn(&str) -> String) -> Res
     if let Some(what) = unusable(cidr) {
         return Err(invalid(&field("cidr"), format!("{cidr} holds {what}, which no network of hosts has")));
     }
-    if ipv6_mode == Some(Ipv6Mode::Slaac) && !request.pools.is_empty() {
-        return Err(invalid(
-            &field("ip_pool"),
-            "hosts make their addresses by themselves (slaac); or take dhcpv6_stateful",
-        ));
+    if !request.pools.is_empty() {
+        check_has_pools(ipv6_mode, &field("ip_pool"))?;
     }
     let gateway_ip = request.gateway_ip.unwrap_or_else(|| Some(cidr.first_host()));
     if let Some(gateway) = gateway_ip.filter(|gateway| !cidr.is_host(*gateway)) {
@@ -186,6 +183,16 @@ fn unusable(cidr: crate::address::Cidr) -> Option<&'static str> {
 
 fn all_hosts(request: &SubnetRequest) -> Vec<IpRange> {
     IpRange::new(request.cidr.first_host(), request.cidr.last_host()).into_iter().collect()
+}
+
+/// Where hosts make their addresses by themselves, nobody gives them any from a pool.
+pub(super) fn check_has_pools(ipv6_mode: Option<Ipv6Mode>, field: &str) -> Result<(), Refusal> {
+    match ipv6_mode {
+        Some(Ipv6Mode::Slaac) => {
+            Err(invalid(field, "hosts make their addresses by themselves (slaac); or take dhcpv6_stateful"))
+        }
+        Some(Ipv6Mode::Dhcpv6Stateful) | None => Ok(()),
+    }
 }
 
 /// Pools lie in the prefix and have nothing in common.

@@ -88,6 +88,9 @@ fn decide_update(network: &Network, update: &UpdateNetwork) -> Result<Vec<Event>
     let pools_now = spec.subnets.first().map(|subnet| &subnet.pools);
     if let (Some(pools), Some(subnet)) = (&update.pools, spec.subnets.first()) {
         check::check_pools(subnet, pools, "ip_pool")?;
+        if *pools != subnet.pools {
+            check::check_has_pools(subnet.ipv6_mode, "ip_pool")?;
+        }
     }
     let change = update.change.clone().against(&network.meta);
     let mtu = update.mtu.filter(|new| *new != spec.mtu);

@@ -183,6 +183,16 @@ fn an_update_that_changes_nothing_is_nothing() {
 }
 
 #[test]
+fn a_network_whose_hosts_make_their_addresses_takes_no_pool_later_either() {
+    let mut site = a_world();
+    site.has(a_network("hosts", "fd00::/64"));
+    let with = |pools| UpdateNetwork { pools: Some(pools), ..a_network_update("hosts") };
+    check(&site, with(vec![range("fd00::10", "fd00::20")]), Err("invalid-value ip_pool"));
+    let same = site.network("hosts").spec.subnets[0].pools.clone();
+    check(&site, with(same), Ok(&[]));
+}
+
+#[test]
 fn a_network_with_nics_stays_and_tells_whose() {
     let mut site = a_world_with_blue();
     site.has(a_vm_on("web", &["blue"]));
