@@ -24,6 +24,8 @@ use crate::{
     repair::{AdoptArgs, ForceRemoveArgs, ReconcileArgs},
     replay::{ReplayArgs, VerifyArgs},
     search::HistoryArgs,
+    security_group::SecurityGroupCommand,
+    security_group_rule::SecurityGroupRuleCommand,
     undo::UndoArgs,
     version::VersionArgs,
     vm::VmCommand,
@@ -76,6 +78,12 @@ pub enum Command {
     /// On networks.
     #[command(flatten)]
     Network(NetworkCommand),
+    /// On security groups.
+    #[command(flatten)]
+    SecurityGroup(SecurityGroupCommand),
+    /// On security group rules.
+    #[command(flatten)]
+    SecurityGroupRule(SecurityGroupRuleCommand),
     /// On webhooks.
     #[command(flatten)]
     Webhook(WebhookCommand),
@@ -466,7 +474,9 @@ mod tests {
             create-webhook list-webhooks show-webhook update-webhook rotate-webhook-secret remove-webhook \
             show-webhook-events version diff explain history replay verify-log watch backup verify-backup restore \
             reconcile force-remove adopt what-if undo archive \
-            create-network list-networks show-network update-network remove-network show-network-events"
+            create-network list-networks show-network update-network remove-network show-network-events \
+            create-sg list-sgs show-sg update-sg remove-sg show-sg-events edit-vm-sg \
+            create-sgr list-sgrs show-sgr update-sgr remove-sgr show-sgr-events"
             .split_whitespace()
             .collect();
         expected.sort_unstable();
@@ -491,6 +501,18 @@ mod tests {
             ("edgectl update-network a", 2),
             ("edgectl create-vm a --image i --flavor f --network blue,10.0.0.5", 2),
             ("edgectl create-image a --file x --path /x", 2),
+            ("edgectl create-vm a --image i --flavor f --security-group web", 2),
+            ("edgectl create-vm a --image i --flavor f --network blue,sg=", 2),
+            ("edgectl create-sg a --rule ingress --no-rules", 2),
+            ("edgectl create-sg a --rule tcp,22", 2),
+            ("edgectl create-sgr web", 2),
+            ("edgectl create-sgr web --direction both", 2),
+            ("edgectl create-sgr web --direction ingress --port 22-", 2),
+            ("edgectl create-sgr web --direction ingress --remote-ip-prefix 10.0.0.0/8 --remote-group a", 2),
+            ("edgectl update-sg a", 2),
+            ("edgectl edit-vm-sg a", 2),
+            ("edgectl edit-vm-sg a --nic 0", 2),
+            ("edgectl edit-vm-sg a --set web --clear", 2),
             ("edgectl start-vm a --timeout 0", 2),
             ("edgectl --help", 0),
             ("edgectl show-vm --help", 0),

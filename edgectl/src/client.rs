@@ -335,13 +335,29 @@ impl Client {
         payload: &Payload,
         args: &ChangeArgs,
     ) -> Result<Reply, ClientError> {
+        self.change_by(method, (segments, &[]), payload, args).await
+    }
+
+    /// The same with a query.
+    ///
+    /// # Errors
+    /// As [`Self::change`].
+    pub async fn change_by(
+        &self,
+        method: Method,
+        (segments, query): (&[&str], &[(&str, &str)]),
+        payload: &Payload,
+        args: &ChangeArgs,
+    ) -> Result<Reply, ClientError> {
+        let url = self.url(segments, query);
         if let Some(recorder) = &self.recorder {
-            let url = self.url(segments, &[]);
             let before = self.base.path().trim_end_matches('/');
-            recorder.keep(&method, url.path().strip_prefix(before).unwrap_or(url.path()), payload, args);
+            let path = url.path().strip_prefix(before).unwrap_or(url.path());
+            let query = url.query().map(|query| format!("?{query}")).unwrap_or_default();
+            recorder.keep(&method, &format!("{path}{query}"), payload, args);
             return Err(ClientError::Recorded);
         }
-        self.change_at(method, self.url(segments, &[]), payload, args).await
+        self.change_at(method, url, payload, args).await
     }
 
     /// The same at any address of the server.

@@ -9,6 +9,7 @@ use clap_complete::{
     env::{Bash, EnvCompleter, Fish, Zsh},
 };
 use edgestack_model::Kind;
+use edgestack_wire::command_word;
 use serde::Deserialize;
 
 use crate::{
@@ -82,16 +83,8 @@ fn command() -> clap::Command {
 fn kind_of(command: &str) -> Option<Kind> {
     let object = command.split('-').nth(1)?;
     match object {
-        "vm" | "vms" | "guest" | "login" => Some(Kind::Vm),
-        "image" | "images" => Some(Kind::Image),
-        "flavor" | "flavors" => Some(Kind::Flavor),
-        "keypair" | "keypairs" => Some(Kind::Keypair),
-        "node" | "nodes" => Some(Kind::Node),
-        "vol" | "vols" => Some(Kind::Volume),
-        "network" | "networks" => Some(Kind::Network),
-        "webhook" | "webhooks" => Some(Kind::Webhook),
-        "lease" | "leases" => Some(Kind::Lease),
-        _ => None,
+        "guest" | "login" => Some(Kind::Vm),
+        object => command_word::kind(object).or_else(|| object.strip_suffix('s').and_then(command_word::kind)),
     }
 }
 
@@ -104,6 +97,9 @@ fn kind_named_by(argument: &str, own: Option<Kind>) -> Option<Kind> {
         "keypair" => Some(Kind::Keypair),
         "node" => Some(Kind::Node),
         "network" => Some(Kind::Network),
+        "group" | "security_group" | "remote_group" | "add_group" | "remove_group" | "set_groups" => {
+            Some(Kind::SecurityGroup)
+        }
         _ => None,
     }
 }
@@ -170,6 +166,20 @@ mod tests {
             ("rotate-webhook-secret", "name"),
             ("remove-webhook", "names"),
             ("list-images", "name"),
+            ("create-vm", "network"),
+            ("create-vm", "security_group"),
+            ("show-sg", "name"),
+            ("remove-sg", "names"),
+            ("show-sg-events", "name"),
+            ("list-sgs", "name"),
+            ("create-sgr", "group"),
+            ("create-sgr", "remote_group"),
+            ("show-sgr", "name"),
+            ("remove-sgr", "names"),
+            ("edit-vm-sg", "name"),
+            ("edit-vm-sg", "add_group"),
+            ("edit-vm-sg", "remove_group"),
+            ("edit-vm-sg", "set_groups"),
         ] {
             assert!(completed(sub, arg), "{sub} {arg}");
         }

@@ -2,6 +2,7 @@
 
 use clap::Args;
 use edgestack_wire::{
+    command_word,
     event::HistoryEvent,
     log::{Difference, FieldDifference, ObjectChange, ObjectDifference},
 };
@@ -34,13 +35,16 @@ pub struct DiffArgs {
     pub output: OutputArgs,
 }
 
-/// `vm/hello`.
+/// `vm/hello`; the kind by its own name, or by the word of its commands: `sg/web` is `security_group/web`.
 ///
 /// # Errors
 /// The rule, as a sentence.
 pub fn object(text: &str) -> Result<String, String> {
     match text.split_once('/') {
-        Some((kind, name)) if !kind.is_empty() && !name.is_empty() => Ok(text.to_owned()),
+        Some((kind, name)) if !kind.is_empty() && !name.is_empty() => {
+            let kind = command_word::kind(kind).map_or(kind, |kind| kind.as_str());
+            Ok(format!("{kind}/{name}"))
+        }
         _ => Err("must be KIND/NAME, as vm/hello".to_owned()),
     }
 }
@@ -129,7 +133,8 @@ pub fn of_object(item: &ObjectDifference, view: &View) -> String {
         text.push_str(&of_event(event, view));
     }
     if item.more_events {
-        text.push_str(&format!("  …  and more: edgectl show-{}-events {}\n", item.kind, item.name));
+        let word = command_word::kind(&item.kind).map_or(item.kind.as_str(), |kind| command_word::of(kind));
+        text.push_str(&format!("  …  and more: edgectl show-{word}-events {}\n", item.name));
     }
     text
 }

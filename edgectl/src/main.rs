@@ -33,12 +33,16 @@ mod recording;
 mod repair;
 mod replay;
 mod resource;
+mod rule_spec;
 mod search;
 mod secret_file;
+mod security_group;
+mod security_group_rule;
 mod trust;
 mod undo;
 mod version;
 mod vm;
+mod vm_nic;
 mod vm_sheet;
 mod volume;
 mod wait;
@@ -125,6 +129,8 @@ async fn on_site(command: Command, client: &Client) -> Result<(), Failure> {
         Command::Node(command) => node::run(command, client).await,
         Command::Volume(command) => volume::run(command, client).await,
         Command::Network(command) => network::run(command, client).await,
+        Command::SecurityGroup(command) => security_group::run(command, client).await,
+        Command::SecurityGroupRule(command) => security_group_rule::run(command, client).await,
         Command::Webhook(command) => webhook::run(command, client).await,
         Command::Lease(command) => lease::run(command, client).await,
         Command::Api(args) => api::run(args, client).await,

@@ -6,7 +6,7 @@
 use std::path::Path;
 
 use edgestack_model::Kind;
-use edgestack_wire::what_if::Step;
+use edgestack_wire::{command_word, what_if::Step};
 use serde::Deserialize as _;
 use serde_json::Value;
 
@@ -59,7 +59,7 @@ fn add(value: Value, steps: &mut Vec<Step>) -> Result<(), String> {
 }
 
 fn manifest(kind: &Value, body: Value) -> Result<Step, String> {
-    let known = kind.as_str().and_then(|kind| kind.to_ascii_lowercase().parse::<Kind>().ok());
+    let known = kind.as_str().and_then(|kind| command_word::kind(&kind.to_ascii_lowercase()));
     let kind = known.ok_or_else(|| {
         let kinds: Vec<&str> = Kind::ALL.iter().map(|kind| kind.as_str()).collect();
         format!("kind must be one of {}, got {kind}", kinds.join(", "))

@@ -3,6 +3,7 @@
 use clap::Args;
 use edgestack_model::Kind;
 use edgestack_wire::{
+    command_word,
     meta::Meta,
     node::{Node, NodeAction},
 };
@@ -19,6 +20,10 @@ use crate::{
     output::{self, Format},
     resource,
 };
+
+/// What can be stuck, in the order in which it is looked at.
+const ALL: [Kind; 7] =
+    [Kind::Node, Kind::Image, Kind::Network, Kind::SecurityGroup, Kind::SecurityGroupRule, Kind::Volume, Kind::Vm];
 
 /// How a repair is made.
 #[derive(Args, Clone, Debug)]
@@ -56,7 +61,7 @@ pub struct ReconcileArgs {
     /// Its kind and its name or id, as vm/hello.
     #[arg(value_name = "KIND/NAME", value_parser = diff::object, required_unless_present = "all", conflicts_with = "all")]
     object: Option<String>,
-    /// All VMs, volumes, images and nodes.
+    /// All VMs, volumes, images, networks, security groups with their rules, and nodes.
     #[arg(long)]
     all: bool,
     #[command(flatten)]
@@ -120,7 +125,7 @@ pub async fn reconcile(args: &ReconcileArgs, client: &Client) -> Result<(), Fail
         return told(&reply, kind, "be looked at again", &args.how);
     }
     let (mut all, mut failed) = (0, 0);
-    for kind in [Kind::Node, Kind::Image, Kind::Network, Kind::Volume, Kind::Vm] {
+    for kind in ALL {
         let page = resource::pages(client, &[kind.plural()], &[], None).await?;
         for raw in &page.items {
             let one: Any = serde_json::from_str(raw.get())?;
@@ -195,13 +200,24 @@ fn told(reply: &Reply, kind: Kind, what: &str, how: &RepairArgs) -> Result<(), F
 fn kind_and_name(object: &str) -> Result<(Kind, &str), Failure> {
     let (kind, name) = object.split_once('/').unwrap_or((object, ""));
     match kind.parse::<Kind>() {
-        Ok(kind @ (Kind::Vm | Kind::Image | Kind::Volume | Kind::Network | Kind::Node)) => Ok((kind, name)),
-        Ok(kind @ (Kind::Flavor | Kind::Keypair | Kind::Webhook)) => {
-            Err(Failure::Usage(format!("a {kind} is never stuck: edgectl remove-{kind} {name} removes it at once")))
-        }
+        Ok(
+            kind @ (Kind::Vm
+            | Kind::Image
+            | Kind::Volume
+            | Kind::Network
+            | Kind::SecurityGroup
+            | Kind::SecurityGroupRule
+            | Kind::Node),
+        ) => Ok((kind, name)),
+        Ok(kind @ (Kind::Flavor | Kind::Keypair | Kind::Webhook)) => Err(Failure::Usage(format!(
+            "a {kind} is never stuck: edgectl remove-{} {name} removes it at once",
+            command_word::of(kind)
+        ))),
         Ok(Kind::Lease) => Err(Failure::Usage(format!(
             "a lease is never stuck: another process takes it over when its holder is silent (edgectl show-lease {name})"
         ))),
-        Err(_) => Err(Failure::Usage(format!("there is no kind {kind:?}; name a vm, volume, image, network or node"))),
+        Err(_) => Err(Failure::Usage(format!(
+            "there is no kind {kind:?}; name a vm, volume, image, network, security_group (sg), security_group_rule (sgr) or node"
+        ))),
     }
 }

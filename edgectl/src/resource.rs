@@ -1,7 +1,7 @@
 //! What every kind has: list, show, update, remove; the kinds say how they look.
 
 use edgestack_model::Kind;
-use edgestack_wire::{list::List, meta::Meta};
+use edgestack_wire::{command_word, list::List, meta::Meta};
 use reqwest::{Method, StatusCode};
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
@@ -104,18 +104,8 @@ pub async fn list<T: Shown>(client: &Client, args: &ListArgs) -> Result<(), Fail
 }
 
 /// The list's command, as users type it.
-fn list_command(kind: Kind) -> &'static str {
-    match kind {
-        Kind::Vm => "list-vms",
-        Kind::Image => "list-images",
-        Kind::Flavor => "list-flavors",
-        Kind::Keypair => "list-keypairs",
-        Kind::Node => "list-nodes",
-        Kind::Volume => "list-vols",
-        Kind::Network => "list-networks",
-        Kind::Webhook => "list-webhooks",
-        Kind::Lease => "list-leases",
-    }
+fn list_command(kind: Kind) -> String {
+    format!("list-{}s", command_word::of(kind))
 }
 
 /// All pages of a list, or as many items as `limit` says, each item as it came.
@@ -260,7 +250,7 @@ pub async fn finish<T: Shown>(
             "{} \"{}\" was removed meanwhile; its history: edgectl show-{}-events {}",
             T::KIND,
             meta.name,
-            T::KIND,
+            command_word::of(T::KIND),
             meta.id
         ))),
     }
@@ -271,10 +261,18 @@ pub async fn finish<T: Shown>(
 /// # Errors
 /// The first failure when there was one name, else how many failed after each was told.
 pub async fn remove<T: Shown>(client: &Client, args: &RemoveArgs) -> Result<(), Failure> {
+    remove_by::<T>(client, args, &[]).await
+}
+
+/// The same, with what else the removal is to do in the query.
+///
+/// # Errors
+/// As [`remove`].
+pub async fn remove_by<T: Shown>(client: &Client, args: &RemoveArgs, query: &[(&str, &str)]) -> Result<(), Failure> {
     let mut asked = Vec::new();
     for name in &args.names {
         let segments = [T::KIND.plural(), name.as_str()];
-        let reply = client.change(Method::DELETE, &segments, &Payload::Empty, &args.change).await;
+        let reply = client.change_by(Method::DELETE, (&segments, query), &Payload::Empty, &args.change).await;
         asked.push((name, reply));
     }
     if client.records() {

@@ -17,6 +17,7 @@ use crate::{
     history::{self, EventsArgs},
     live::{self, WatchArgs},
     resource,
+    vm_nic::{self, EditSgArgs},
     wait::Verdict,
 };
 
@@ -27,7 +28,7 @@ pub enum VmCommand {
     #[command(
         after_help = "Example:\n  edgectl create-vm hello --image debian-12 --flavor small --keypair default\n  \
                       edgectl create-vm db --image debian-12 --flavor large --user-data init.yaml --label app=db --disk-gib 40\n  \
-                      edgectl create-vm web --image debian-12 --flavor small --network blue --network red,ip=10.1.0.20"
+                      edgectl create-vm web --image debian-12 --flavor small --network blue,sg=web,sg=ssh --network red,ip=10.1.0.20"
     )]
     CreateVm(CreateVmArgs),
     /// Lists the VMs.
@@ -57,6 +58,12 @@ pub enum VmCommand {
     /// Lets a paused VM go on.
     #[command(after_help = "Example:\n  edgectl unpause-vm hello")]
     UnpauseVm(ActArgs),
+    /// Changes the security groups of a VM's NICs.
+    #[command(
+        name = "edit-vm-sg",
+        after_help = "Example:\n  edgectl edit-vm-sg hello --add web --remove default\n  edgectl edit-vm-sg hello --nic 1 --set web,db"
+    )]
+    EditVmSg(EditSgArgs),
     /// Shows a VM's whole history, also after its removal.
     #[command(
         after_help = "Example:\n  edgectl show-vm-events hello -o wide\n  edgectl show-vm-events hello --at 2026-11-25T03:04:05Z"
@@ -96,9 +103,13 @@ pub struct CreateVmArgs {
     /// The keypair to let in, by name or id.
     #[arg(long)]
     keypair: Option<String>,
-    /// A network to be on, by name or id, and the addresses wished for there; may be given several times, a NIC each.
-    #[arg(long, value_name = "NAME[,ip=ADDRESS][,mac=ADDRESS]", value_parser = nic)]
+    /// A network to be on, by name or id, the addresses wished for there, and security groups; may be given several times,
+    /// a NIC each.
+    #[arg(long, value_name = "NAME[,ip=ADDRESS][,mac=ADDRESS][,sg=GROUP]...", value_parser = vm_nic::parse)]
     network: Vec<VmNetwork>,
+    /// A security group of the NICs for which --network names none; may be given several times. The group default if absent.
+    #[arg(long, value_name = "NAME", value_delimiter = ',', requires = "network")]
+    security_group: Vec<String>,
     /// cloud-init user data; "-" reads standard input.
     #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     user_data: Option<PathBuf>,
@@ -263,6 +274,7 @@ pub async fn run(command: VmCommand, client: &Client) -> Result<(), Failure> {
             let action = VmAction::Unpause {};
             act(client, &args.of, &action, &args.change, &args.wait, agent_no_matter).await
         }
+        VmCommand::EditVmSg(args) => vm_nic::edit(client, args).await,
         VmCommand::ShowVmEvents(args) => history::events(client, Kind::Vm, &args).await,
         VmCommand::ShowVmLogs(args) => guest::logs(client, &args).await,
         VmCommand::ShowVmManifest(args) => guest::manifest(client, &args).await,
@@ -270,21 +282,6 @@ pub async fn run(command: VmCommand, client: &Client) -> Result<(), Failure> {
         VmCommand::ShowLoginUsers(args) => guest::login_users(client, &args).await,
         VmCommand::WatchVms(args) => live::watch::<Vm>(client, &args).await,
     }
-}
-
-/// `blue`, `blue,ip=10.0.0.20,mac=fa:16:3e:00:00:20`
-fn nic(text: &str) -> Result<VmNetwork, String> {
-    let mut parts = text.split(',');
-    let network = parts.next().unwrap_or_default().to_owned();
-    let mut nic = VmNetwork { network, fixed_ip: None, mac: None, security_groups: vec![] };
-    for part in parts {
-        match part.split_once('=') {
-            Some(("ip", address)) => nic.fixed_ip = Some(address.to_owned()),
-            Some(("mac", address)) => nic.mac = Some(address.to_owned()),
-            Some(_) | None => return Err(format!("{part:?} is neither ip=ADDRESS nor mac=ADDRESS")),
-        }
-    }
-    Ok(nic)
 }
 
 async fn create(client: &Client, args: CreateVmArgs) -> Result<(), Failure> {
@@ -300,7 +297,7 @@ async fn create(client: &Client, args: CreateVmArgs) -> Result<(), Failure> {
         flavor: args.flavor,
         boot_disk: args.disk_gib.map(|size_gib| BootDiskRequest { size_gib }),
         volumes: vec![],
-        networks: args.network,
+        networks: vm_nic::in_groups(args.network, &args.security_group),
         keypair: args.keypair,
         user_data,
         node: args.node,
@@ -348,6 +345,7 @@ async fn act(
         VmAction::Restart {} => "restarted",
         VmAction::Pause {} => "paused",
         VmAction::Unpause {} => "unpaused",
+        VmAction::EditSecurityGroups { .. } => "edited",
         VmAction::Reconcile {} => "to be looked at again",
         VmAction::ForceRemove {} => "forgotten",
     };

@@ -124,6 +124,14 @@ fn placement(sheet: &mut Sheet, vm: &Vm, view: &View) {
     for nic in vm.networks.iter().filter(|nic| !nic.ready) {
         sheet.pair("not made yet", format!("NIC {} on {}", nic.number, nic.network));
     }
+    for nic in &vm.networks {
+        let groups = match nic.security_groups.as_deref() {
+            None => "none was there yet: everything passes".to_owned(),
+            Some([]) => "none: nothing passes".to_owned(),
+            Some(groups) => groups.join(", "),
+        };
+        sheet.pair("security groups", format!("{groups} (NIC {} on {})", nic.number, nic.network));
+    }
     for address in &vm.addresses {
         sheet.pair("address", format!("{} on {}, mac {}", address.ip, address.network, address.mac));
     }
@@ -235,6 +243,28 @@ pub mod tests {
             "(in 32s)",
             "attempts in vain      3\n",
             "USER@127.0.0.1",
+        ] {
+            assert!(text.contains(part), "{part:?} is not in\n{text}");
+        }
+    }
+
+    #[test]
+    fn each_nic_says_in_which_groups_it_is() {
+        let mut vm = a_vm();
+        let nic = |number: u32, groups: serde_json::Value| {
+            let nic = serde_json::json!({
+                "number": number, "network": "blue", "network_id": vm.meta.id, "fixed_ip": "10.0.0.2", "addresses": ["10.0.0.2"],
+                "mac": "fa:16:3e:00:00:01", "security_groups": groups, "ready": true,
+            });
+            serde_json::from_value(nic).unwrap()
+        };
+        let (some, none, before) = (serde_json::json!(["web", "db"]), serde_json::json!([]), serde_json::Value::Null);
+        vm.networks = vec![nic(0, some), nic(1, none), nic(2, before)];
+        let text = vm.sheet(&view()).render(false);
+        for part in [
+            "web, db (NIC 0 on blue)",
+            "none: nothing passes (NIC 1 on blue)",
+            "none was there yet: everything passes (NIC 2 on blue)",
         ] {
             assert!(text.contains(part), "{part:?} is not in\n{text}");
         }

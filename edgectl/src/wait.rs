@@ -5,6 +5,7 @@ use std::{cell::RefCell, time::Duration};
 
 use edgestack_model::Kind;
 use edgestack_wire::{
+    command_word,
     list::WatchChange,
     meta::{Meta, Waiting},
 };
@@ -79,8 +80,10 @@ pub async fn wait(
             let seconds = subject.timeout.as_secs();
             let heard = last.take().map_or_else(String::new, |heard| format!("; {heard}"));
             Err(Failure::TimedOut(format!(
-                "gave up waiting for {kind} \"{}\" after {seconds} s{heard}; it goes on by itself: edgectl show-{kind} {}",
-                meta.name, meta.name
+                "gave up waiting for {kind} \"{}\" after {seconds} s{heard}; it goes on by itself: edgectl show-{} {}",
+                meta.name,
+                command_word::of(*kind),
+                meta.name
             )))
         }
     }

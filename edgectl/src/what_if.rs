@@ -18,9 +18,10 @@ use crate::{
 };
 
 /// Verbs of the commands that change something on the site.
-const CHANGING: [&str; 14] = [
+const CHANGING: [&str; 15] = [
     "create",
     "update",
+    "edit",
     "remove",
     "start",
     "stop",

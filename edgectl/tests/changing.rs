@@ -7,7 +7,7 @@ mod canned;
 
 use std::os::unix::fs::PermissionsExt;
 
-use canned::{Canned, a_vm, change, events, json, problem, text};
+use canned::{Answer, Canned, a_vm, change, events, json, problem, text};
 use edgestack_wire::{image::Image, keypair::Keypair, meta::Waiting};
 use serde_json::json as value;
 
@@ -300,4 +300,64 @@ async fn an_update_sends_only_what_changes_and_null_for_what_is_cleared() {
             value!({"labels": null, "node_selector": null})
         ]
     );
+}
+
+#[tokio::test]
+async fn an_edit_of_groups_waits_until_all_nics_are_ready_again() {
+    let on_blue = |ready: bool, revision: u64| {
+        let mut vm = a_vm("running", "running", revision);
+        let nic = value!({
+            "number": 0, "network": "blue", "network_id": vm.meta.id, "fixed_ip": "10.0.0.2", "addresses": ["10.0.0.2"],
+            "mac": "fa:16:3e:00:00:01", "security_groups": ["web"], "ready": ready,
+        });
+        vm.networks = vec![serde_json::from_value(nic).unwrap()];
+        vm
+    };
+    let server = Canned::start(move |asked, _| match asked.line().as_str() {
+        "POST /vms/hello/action" => json(202, text(&on_blue(false, 10))),
+        SHOW => json(200, text(&on_blue(false, 10))),
+        WATCH => events(&[change("MODIFIED", 12, &on_blue(true, 12))], true),
+        other => panic!("{other}"),
+    })
+    .await;
+    let ran = server.run(&["edit-vm-sg", "hello", "--nic", "0", "--add", "web", "--remove", "default"]).await.expect(0);
+    assert_eq!(ran.err, "vm \"hello\" is running, NIC 0 is not as it shall be yet\n");
+    for args in [["--set", "web,db", "--no-wait"], ["--clear", "--no-wait", "--dry-run"]] {
+        let server = Canned::start(move |_, _| json(202, text(&on_blue(false, 10)))).await;
+        server.run(&[&["edit-vm-sg", "hello"], &args[..]].concat()).await.expect(0);
+        let groups = &server.asked()[0].json()["security_groups"];
+        assert_eq!(*groups, if args[0] == "--clear" { value!([]) } else { value!(["web", "db"]) });
+    }
+    let asked = server.asked()[0].json();
+    assert_eq!(asked, value!({"action": "edit_security_groups", "nic": 0, "add": ["web"], "remove": ["default"]}));
+}
+
+#[tokio::test]
+async fn a_vm_is_made_in_the_groups_that_are_named_for_all_of_its_nics() {
+    let server = Canned::start(|_, _| json(202, text(&a_vm("pending", "running", 10)))).await;
+    let nics = ["--network", "blue,sg=web", "--network", "red", "--security-group", "db", "--no-wait"];
+    server.run(&[&CREATE[..], &nics].concat()).await.expect(0);
+    let networks = server.asked()[0].json()["networks"].clone();
+    let expect =
+        value!([{"network": "blue", "security_groups": ["web"]}, {"network": "red", "security_groups": ["db"]}]);
+    assert_eq!(networks, expect);
+}
+
+#[tokio::test]
+async fn a_group_is_removed_with_what_uses_it_only_when_that_is_said() {
+    let server = Canned::start(|_, _| problem(409, "in-use", "security_group \"web\" is in use by vm \"a\"")).await;
+    server.run(&["remove-sg", "web"]).await.expect(1);
+    server.run(&["remove-sg", "web", "--cascade", "--dry-run"]).await.expect(1);
+    let lines = ["DELETE /security_groups/web", "DELETE /security_groups/web?cascade=true&dry_run=true"];
+    assert_eq!(server.lines(), lines);
+}
+
+#[tokio::test]
+async fn kinds_are_repaired_by_the_words_of_their_commands_too() {
+    let server = Canned::start(|_, _| Answer { status: 204, ..json(204, "") }).await;
+    for object in ["sg/web", "security_group/web", "sgr/ssh", "security_group_rule/ssh"] {
+        server.run(&["force-remove", object, "--reason", "gone"]).await.expect(0);
+    }
+    let (group, rule) = ("POST /security_groups/web/action", "POST /security_group_rules/ssh/action");
+    assert_eq!(server.lines(), [group, group, rule, rule]);
 }

@@ -169,3 +169,11 @@ async fn an_undo_that_is_refused_is_a_failure_and_a_word_is_no_commit() {
     server.run(&["undo", id, "--dry-run"]).await.expect(0);
     assert_eq!(server.asked().last().unwrap().json()["correlation"], id);
 }
+
+#[tokio::test]
+async fn what_a_removal_takes_with_it_is_tried_as_well() {
+    let server = answering().await;
+    server.run(&["what-if", "remove-sg", "web", "--cascade"]).await.expect(0);
+    let path = "/edgetron/resources/kubevirt/security_groups/web?cascade=true";
+    assert_eq!(server.asked()[0].json(), value!({"steps": [{"method": "DELETE", "path": path}]}));
+}

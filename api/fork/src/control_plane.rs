@@ -6,6 +6,7 @@ use edgestack_engine::{
     Clock, CommandPort, Duty, Engine, EngineConfig, Heartbeats, Replica, run_overseer, run_scheduler,
 };
 use edgestack_log::{Log, memory::MemoryLog};
+use edgestack_model::World;
 use edgestack_pool::{PoolConfig, Reporter};
 use edgestack_server::fork::{Fork, ForkSeed};
 use edgestack_worker_gateway::{GatewayPool, GatewayPoolParts, driver::SimDriver as SimNorthbound};
@@ -35,19 +36,32 @@ pub fn start(seed: ForkSeed) -> Fork {
     tokio::spawn(run_scheduler(replica.clone(), engine.clone(), clock.clone(), duty.clone()));
     let heartbeats = Heartbeats::new();
     tokio::spawn(run_overseer(replica.clone(), engine.clone(), clock.clone(), heartbeats.clone(), duty));
-    GatewayPool::start(GatewayPoolParts {
+    tokio::spawn(run_gateway(GatewayPoolParts {
         replica: replica.clone(),
         reporter: Reporter::new(engine.clone(), "gateway", "a fork"),
         driver: Arc::new(SimNorthbound::new()),
         clock: clock.clone(),
         beat: POOL.beat,
-    });
+    }));
     for node in nodes.all() {
         let port: Arc<dyn CommandPort> = Arc::new(NodePort { power: node.power.subscribe(), engine: engine.clone() });
         let workers = Workers { node, port, replica: &replica, clock: &clock, heartbeats: &heartbeats };
         workers.start(&seal);
     }
     Fork { port: engine, replica: replica.clone(), log, outside: Box::new(nodes) }
+}
+
+/// The gateway pool, from the first object of the virtual network on: it makes the default group at once, and of a site that
+/// has no virtual network that would be told as news.
+async fn run_gateway(parts: GatewayPoolParts) {
+    let has_none = |world: &World| world.networks.is_empty() && world.security_groups.is_empty();
+    let mut head = parts.replica.watch_head();
+    while has_none(&parts.replica.world()) {
+        if head.changed().await.is_err() {
+            return;
+        }
+    }
+    GatewayPool::start(parts);
 }
 
 /// The workers of one node.

@@ -3,8 +3,8 @@
 use edgestack_model::world::Resource;
 use edgestack_views::ViewError;
 use edgestack_wire::{
-    flavor::Flavor, image::Image, keypair::Keypair, lease::Lease, network::Network, node::Node, vm::Vm, volume::Volume,
-    webhook::Webhook,
+    flavor::Flavor, image::Image, keypair::Keypair, lease::Lease, network::Network, node::Node,
+    security_group::SecurityGroup, security_group_rule::SecurityGroupRule, vm::Vm, volume::Volume, webhook::Webhook,
 };
 use serde_json::Value;
 
@@ -23,6 +23,8 @@ pub(crate) fn show(resource: &Resource, around: &mut Surroundings<'_>) -> Result
         Resource::Node(_) => json(Node::show(resource, around)),
         Resource::Volume(_) => json(Volume::show(resource, around)),
         Resource::Network(_) => json(Network::show(resource, around)),
+        Resource::SecurityGroup(_) => json(SecurityGroup::show(resource, around)),
+        Resource::SecurityGroupRule(_) => json(SecurityGroupRule::show(resource, around)),
         Resource::Webhook(_) => json(Webhook::show(resource, around)),
         Resource::Lease(_) => json(Lease::show(resource, around)),
     }

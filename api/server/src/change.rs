@@ -45,7 +45,8 @@ impl FromRequest<Arc<Site>> for Change {
 
     async fn from_request(request: Request, site: &Arc<Site>) -> Result<Self, Failure> {
         let (mut parts, body) = request.into_parts();
-        let mut change = Self::from_parts(&mut parts, site).await?;
+        let parameters = Parameters::from_request_parts(&mut parts, site).await?;
+        let mut change = Self::with_parameters(parameters, &mut parts, site).await?;
         if parts.method != Method::DELETE {
             change.body = body::read_json(&parts.method, &parts.headers, body).await?;
             if let Some(asked) = parts.extensions.get::<Arc<Asked>>() {
@@ -59,10 +60,35 @@ impl FromRequest<Arc<Site>> for Change {
     }
 }
 
+/// A removal that may take with it what depends on it.
+pub(crate) struct Removal {
+    pub change: Change,
+    pub cascade: bool,
+}
+
+impl FromRequest<Arc<Site>> for Removal {
+    type Rejection = Failure;
+
+    async fn from_request(request: Request, site: &Arc<Site>) -> Result<Self, Failure> {
+        let (mut parts, _) = request.into_parts();
+        let mut parameters = Parameters::from_request_parts(&mut parts, site).await?;
+        let cascade = parameters.flag("cascade")?;
+        let mut change = Change::with_parameters(parameters, &mut parts, site).await?;
+        // Under one key it is either of the two, and it has no body to tell them apart by.
+        change.claim(site, &parts, if cascade { b"cascade" } else { b"" });
+        Ok(Self { change, cascade })
+    }
+}
+
 impl Change {
     /// Everything but the body.
     pub async fn from_parts(parts: &mut Parts, site: &Arc<Site>) -> Result<Self, Failure> {
-        let mut parameters = Parameters::from_request_parts(parts, site).await?;
+        let parameters = Parameters::from_request_parts(parts, site).await?;
+        Self::with_parameters(parameters, parts, site).await
+    }
+
+    /// The same, once the operation has taken the parameters of its own.
+    async fn with_parameters(mut parameters: Parameters, parts: &mut Parts, site: &Arc<Site>) -> Result<Self, Failure> {
         let dry_run = parameters.flag("dry_run")?;
         parameters.finish()?;
         let reference = match parts.uri.path().split('/').count() {

@@ -119,6 +119,18 @@ pub(crate) static SEGMENT_IN_USE: Code = code(
     "The segment id (tunnel key or VLAN) is another network's on the same wire; the detail names it.",
     "Leave it out to be given a free one, or choose another.",
 );
+pub(crate) static RULE_EXISTS: Code = code(
+    "rule-exists",
+    409,
+    "The security group lets this traffic through already: it has the same rule; the detail names it.",
+    "Nothing is to be done, or name another rule.",
+);
+pub(crate) static GROUP_FULL: Code = code(
+    "group-full",
+    409,
+    "The security group has as many rules as one can have.",
+    "Remove a rule that is not needed any more, or spread the rules over groups: a NIC may be in several.",
+);
 pub(crate) static TOO_MANY: Code = code(
     "too-many",
     409,
@@ -337,6 +349,8 @@ pub static ALL: &[&Code] = &[
     &ADDRESS_IN_USE,
     &ADDRESSES_EXHAUSTED,
     &SEGMENT_IN_USE,
+    &RULE_EXISTS,
+    &GROUP_FULL,
     &TOO_MANY,
     &WEBHOOK_TARGET_NOT_ALLOWED,
     &STALE_REPORT,
@@ -398,6 +412,8 @@ pub(crate) fn of_refusal(refusal: &Refusal) -> &'static Code {
         Refusal::AddressInUse { .. } => &ADDRESS_IN_USE,
         Refusal::AddressesExhausted { .. } => &ADDRESSES_EXHAUSTED,
         Refusal::SegmentInUse { .. } => &SEGMENT_IN_USE,
+        Refusal::RuleExists { .. } => &RULE_EXISTS,
+        Refusal::GroupFull { .. } => &GROUP_FULL,
         Refusal::ReasonRequired { .. } => &REASON_REQUIRED,
         Refusal::ForceNotNeeded { .. } => &FORCE_NOT_NEEDED,
         Refusal::NotAdoptable { .. } => &NOT_ADOPTABLE,
@@ -487,6 +503,8 @@ mod tests {
                 by: vec![],
             },
             Refusal::SegmentInUse { segment: String::new(), by: String::new() },
+            Refusal::RuleExists { rule: name(), group: name() },
+            Refusal::GroupFull { group: name(), most: 200 },
             Refusal::ReasonRequired { kind: Kind::Vm, name: String::new(), action: "".into() },
             Refusal::ForceNotNeeded { kind: Kind::Vm, name: name(), why: String::new(), fix: String::new() },
             Refusal::NotAdoptable { id: uuid::Uuid::nil(), why: String::new(), fix: String::new() },

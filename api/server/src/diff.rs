@@ -221,9 +221,11 @@ fn fields_of(path: &str, before: &Value, after: &Value, found: &mut Vec<FieldDif
             return found.push(FieldDifference { field, before: before.clone(), after: after.clone() });
         }
     };
+    // A group shows its rules, each with its own bookkeeping; labels may have such keys, too.
+    let is_resource = path.is_empty() || [one, other].iter().any(|fields| fields.contains_key("correlation_id"));
     let names: std::collections::BTreeSet<&String> = one.keys().chain(other.keys()).collect();
     for name in names {
-        if path.is_empty() && BOOKKEEPING.contains(&name.as_str()) {
+        if is_resource && BOOKKEEPING.contains(&name.as_str()) {
             continue;
         }
         let inner = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
@@ -268,6 +270,18 @@ mod tests {
                 ("new", Value::Null, json!(5)),
             ]
         );
+    }
+
+    #[test]
+    fn bookkeeping_of_a_resource_within_another_is_none_either() {
+        let mut found = Vec::new();
+        let with = |revision: u32, state: &str| {
+            let rule = json!({"name": "ssh", "revision": revision, "correlation_id": revision, "state": state});
+            json!({"rules": [rule], "labels": {"revision": revision.to_string()}})
+        };
+        fields_of("", &with(1, "creating"), &with(2, "active"), &mut found);
+        let told: Vec<_> = found.iter().map(|found| found.field.as_str()).collect();
+        assert_eq!(told, ["labels.revision", "rules.ssh.state"]);
     }
 
     #[test]

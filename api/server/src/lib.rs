@@ -46,6 +46,8 @@ mod refusals;
 mod replay;
 pub mod router;
 mod schemas;
+mod security_group_rules;
+mod security_groups;
 pub mod serve;
 mod shown;
 mod ssh_keys;

@@ -136,9 +136,15 @@ async fn act_on_node(State(site): State<Arc<Site>>, change: Change) -> Answer {
     match outcome.primary().0 {
         Kind::Vm => answer::<Vm>(&site, outcome, success),
         Kind::Image => answer::<Image>(&site, outcome, success),
-        Kind::Node | Kind::Flavor | Kind::Keypair | Kind::Volume | Kind::Network | Kind::Webhook | Kind::Lease => {
-            answer::<Node>(&site, outcome, success)
-        }
+        Kind::Node
+        | Kind::Flavor
+        | Kind::Keypair
+        | Kind::Volume
+        | Kind::Network
+        | Kind::SecurityGroup
+        | Kind::SecurityGroupRule
+        | Kind::Webhook
+        | Kind::Lease => answer::<Node>(&site, outcome, success),
     }
 }
 

@@ -74,7 +74,7 @@ pub(crate) fn document(resources: OpenApi, open: OpenApi, site: &SiteInfo) -> St
     schemas.extend(entries(&open["components"]["schemas"]));
     schemas.extend(entries(&problem_schema()));
     for (name, schema) in &mut schemas {
-        if name.starts_with("Create") || name.starts_with("Update") {
+        if name.starts_with("Create") || name.starts_with("Update") || name == "RuleRequest" {
             constrain_maps(schema);
         }
         if let Some(variants) = schema.get_mut("oneOf").and_then(Value::as_array_mut) {
@@ -84,6 +84,7 @@ pub(crate) fn document(resources: OpenApi, open: OpenApi, site: &SiteInfo) -> St
     constrain_keys(&mut schemas["CreateKeypair"]);
     constrain_filter(&mut schemas["WebhookFilter"]);
     constrain_undo(&mut schemas["AskUndo"]);
+    constrain_groups(&mut schemas);
     constrain_moment(&mut schemas["ArchiveLog"]);
     json!({
         "openapi": "3.1.0",
@@ -129,6 +130,8 @@ fn tags() -> Value {
         {"name": "nodes", "description": "Hosts that run VMs"},
         {"name": "volumes", "description": "Disks; today the root disks of VMs"},
         {"name": "networks", "description": "Layer-2 segments with their addresses, on which VMs have NICs"},
+        {"name": "security_groups", "description": "What NICs of VMs let through: nothing but what a rule of one of their groups says"},
+        {"name": "security_group_rules", "description": "Traffic that a security group lets through"},
         {"name": "webhooks", "description": "Addresses outside to which events are delivered"},
         {"name": "leases", "description": "Which process does the work that only one of the site may do"},
         {"name": "log", "description": "The log itself: what changed, and whether it is whole"},
@@ -204,7 +207,7 @@ fn add_parameters(path: &str, sort: &Sort, operation: &mut Value) {
             Some("order") => json!({"type": "string", "enum": ["newest", "oldest"]}),
             Some("continue") => json!({"type": "string", "pattern": r"^[A-Za-z0-9_-]*$"}),
             Some("label") => json!({"type": "string", "pattern": label_pattern()}),
-            Some("watch" | "follow") => json!({"type": "boolean"}),
+            Some("watch" | "follow" | "cascade") => json!({"type": "boolean"}),
             Some("limit") => json!({"type": "integer", "minimum": 1, "maximum": 1000}),
             Some("tail") => json!({"type": "integer", "minimum": 0, "maximum": 1 << 30}),
             Some("state") => json!({"type": "string", "pattern": state_pattern(path)}),
@@ -416,6 +419,21 @@ fn constrain_undo(schema: &mut Value) {
     schema["properties"]["reason"]["pattern"] = r"^[^\x00-\x1f\x7f-\x9f]*$".into();
 }
 
+/// Groups are named by names or ids, and an edit of a NIC's groups says at least one thing.
+fn constrain_groups(schemas: &mut Map<String, Value>) {
+    let named = json!({"type": "string", "minLength": 1, "maxLength": 255});
+    schemas["VmNetwork"]["properties"]["security_groups"]["items"] = named.clone();
+    let variants = schemas["VmAction"]["oneOf"].as_array_mut();
+    let of_groups = |variant: &&mut Value| variant["properties"]["security_groups"].is_object();
+    for edit in variants.into_iter().flatten().filter(of_groups) {
+        for field in ["security_groups", "add", "remove"] {
+            edit["properties"][field]["items"] = named.clone();
+        }
+        let some = |field: &str, least: u32| json!({"required": [field], "properties": {field: {"type": "array", "minItems": least}}});
+        edit["anyOf"] = json!([some("security_groups", 0), some("add", 1), some("remove", 1)]);
+    }
+}
+
 /// A moment: a sequence, a time, or how long ago.
 fn constrain_moment(schema: &mut Value) {
     schema["properties"]["before"]["pattern"] =
@@ -479,7 +497,8 @@ fn has_states(path: &str) -> bool {
 fn state_pattern(path: &str) -> String {
     use crate::shown::Shown;
     use edgestack_wire::{
-        image::Image, lease::Lease, network::Network, node::Node, vm::Vm, volume::Volume, webhook::Webhook,
+        image::Image, lease::Lease, network::Network, node::Node, security_group::SecurityGroup,
+        security_group_rule::SecurityGroupRule, vm::Vm, volume::Volume, webhook::Webhook,
     };
     let words = match path.rsplit('/').next() {
         Some("vms") => Vm::states(),
@@ -487,6 +506,8 @@ fn state_pattern(path: &str) -> String {
         Some("nodes") => Node::states(),
         Some("volumes") => Volume::states(),
         Some("networks") => Network::states(),
+        Some("security_groups") => SecurityGroup::states(),
+        Some("security_group_rules") => SecurityGroupRule::states(),
         Some("webhooks") => Webhook::states(),
         Some("leases") => Lease::states(),
         _ => &[],

@@ -8,8 +8,8 @@ use utoipa_axum::router::OpenApiRouter;
 
 use crate::{
     AppState, archive, backup, codes, diff, docs, events, explain, flavors, health, history_search, images, keypairs,
-    leases, networks, nodes, observe, openapi, problem::Failure, replay, schemas, state::Site, undo, vms, volumes,
-    webhooks, what_if,
+    leases, networks, nodes, observe, openapi, problem::Failure, replay, schemas, security_group_rules,
+    security_groups, state::Site, undo, vms, volumes, webhooks, what_if,
 };
 
 /// The prefixes, both in the field. Links that the API hands out use the first.
@@ -62,6 +62,8 @@ fn resources() -> OpenApiRouter<Arc<Site>> {
         .merge(nodes::routes())
         .merge(volumes::routes())
         .merge(networks::routes())
+        .merge(security_groups::routes())
+        .merge(security_group_rules::routes())
         .merge(webhooks::routes())
         .merge(leases::routes())
 }

@@ -69,6 +69,12 @@ impl Shown for Vm {
                 networks.insert(network.id, network.meta.name.clone());
             }
         }
+        let mut security_groups = BTreeMap::new();
+        for id in vm.nics.iter().filter_map(|nic| nic.security_groups.as_ref()).flatten() {
+            if let Some(Resource::SecurityGroup(group)) = around.find(Kind::SecurityGroup, id.uuid())? {
+                security_groups.insert(group.id, group.meta.name.clone());
+            }
+        }
         let disk_available = matches!(
             &disk,
             Some(Resource::Volume(volume)) if volume.state == VolumeState::Available
@@ -94,6 +100,7 @@ impl Shown for Vm {
                     _ => None,
                 },
                 networks,
+                security_groups,
                 waiting,
             },
         )))
@@ -203,7 +210,7 @@ async fn remove_vm(State(site): State<Arc<Site>>, change: Change) -> Answer {
 
 #[utoipa::path(
     post, path = "/vms/{name}/action", tag = "vms", operation_id = "act_on_vm",
-    summary = "Start, stop, restart, pause, unpause or repair a VM",
+    summary = "Start, stop, restart, pause, unpause or repair a VM, or change its security groups",
     params(("name" = String, Path, description = "Name or id")),
     request_body = VmAction,
     responses(
@@ -215,7 +222,7 @@ async fn remove_vm(State(site): State<Arc<Site>>, change: Change) -> Answer {
 async fn act_on_vm(State(site): State<Arc<Site>>, change: Change) -> Answer {
     let action = change.parse::<VmAction>()?;
     let success = if matches!(action, VmAction::ForceRemove {}) { Success::Removed } else { Success::WorkFollows };
-    let command = action.into_command(change.reference()?);
+    let command = action.into_command(change.reference()?)?;
     let outcome = change.submit(&site, Command::Vm(command)).await?;
     answer::<Vm>(&site, outcome, success)
 }

@@ -206,6 +206,10 @@ fn resources(world: &edgestack_model::World, kind: edgestack_model::Kind) -> Box
         Kind::Node => Box::new(world.nodes.values().cloned().map(Resource::Node)),
         Kind::Volume => Box::new(world.volumes.values().cloned().map(Resource::Volume)),
         Kind::Network => Box::new(world.networks.values().cloned().map(Resource::Network)),
+        Kind::SecurityGroup => Box::new(world.security_groups.values().cloned().map(Resource::SecurityGroup)),
+        Kind::SecurityGroupRule => {
+            Box::new(world.security_group_rules.values().cloned().map(Resource::SecurityGroupRule))
+        }
         Kind::Webhook => Box::new(world.webhooks.values().cloned().map(Resource::Webhook)),
         Kind::Lease => Box::new(world.leases.values().cloned().map(Resource::Lease)),
     }

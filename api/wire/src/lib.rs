@@ -7,6 +7,7 @@
 
 pub mod archive;
 pub mod cloud_event;
+pub mod command_word;
 pub mod event;
 pub mod flavor;
 pub mod health;
@@ -21,9 +22,14 @@ pub mod meta;
 pub mod network;
 pub mod node;
 pub mod problem;
+pub mod rule_request;
 pub mod schema;
+pub mod security_group;
+pub mod security_group_rule;
 pub mod undo;
 pub mod vm;
+pub mod vm_action;
+pub mod vm_nic;
 pub mod vm_show;
 pub mod volume;
 pub mod webhook;

@@ -17,6 +17,10 @@ use crate::{
     meta::{self, Meta, Waiting},
     node::Condition,
 };
+pub use crate::{
+    vm_action::VmAction,
+    vm_nic::{VmNetwork, VmNic},
+};
 
 /// The longest user data, in bytes: sealed and encoded it must fit in a commit of 256 KiB.
 pub const USER_DATA_LENGTH_MAX: usize = 64 << 10;
@@ -91,56 +95,6 @@ pub struct BootDisk {
     pub size_gib: u64,
     /// `creating`, `available`, `deleting`; absent while there is none.
     pub state: Option<String>,
-}
-
-/// A NIC of a VM on a network.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct VmNic {
-    /// Which of the VM's, from 0.
-    pub number: u32,
-    /// The network's name.
-    pub network: String,
-    /// The network.
-    pub network_id: Uuid,
-    /// Its first IP address.
-    #[schema(example = "10.0.0.2")]
-    pub fixed_ip: String,
-    /// All of its IP addresses, one a prefix of the network.
-    pub addresses: Vec<String>,
-    /// Its MAC address.
-    #[schema(example = "fa:16:3e:00:00:01")]
-    pub mac: String,
-    /// Its security groups; there are none yet.
-    pub security_groups: Vec<String>,
-    /// Whether the nodes work by it.
-    pub ready: bool,
-}
-
-/// A network that a VM is to be on.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct VmNetwork {
-    /// The network's name or id.
-    #[schema(min_length = 1, max_length = 255)]
-    pub network: String,
-    /// The IP address wished for; a free one of the network's pool if absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(
-        example = "10.0.0.20",
-        pattern = "^((25[0-5]|2[0-4][0-9]|1?[0-9]?[0-9])\\.){3}(25[0-5]|2[0-4][0-9]|1?[0-9]?[0-9])$|^([0-9a-f]{1,4}:){7}[0-9a-f]{1,4}$|^([0-9a-f]{1,4}:){1,6}:[0-9a-f]{1,4}$"
-    )]
-    pub fixed_ip: Option<String>,
-    /// The MAC address wished for.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(
-        example = "fa:16:3e:00:00:20",
-        pattern = "^[0-9a-fA-F][02468aceACE](:[0-9a-fA-F]{2}){4}:([0-9a-fA-F][1-9a-fA-F]|[1-9a-fA-F]0)$"
-    )]
-    pub mac: Option<String>,
-    /// Security groups, by name or id; none can be made yet.
-    #[serde(default)]
-    #[schema(max_items = 0)]
-    pub security_groups: Vec<String>,
 }
 
 /// An address of a VM.
@@ -308,51 +262,6 @@ pub struct UpdateVm {
     pub node_selector: Option<Option<BTreeMap<String, String>>>,
 }
 
-/// Something to do with a VM.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(tag = "action", rename_all = "snake_case", deny_unknown_fields)]
-#[schema(example = json!({"action": "stop", "grace_seconds": 30}))]
-pub enum VmAction {
-    /// Runs it.
-    Start {},
-    /// Asks the guest to shut down; after the grace it is cut off.
-    Stop {
-        /// How long the guest may take, seconds; 60 if absent, 0 cuts it off at once.
-        #[serde(default = "grace_seconds")]
-        #[schema(maximum = 3600)]
-        grace_seconds: u32,
-    },
-    /// Stops and starts it.
-    Restart {},
-    /// Holds its vCPUs.
-    Pause {},
-    /// Lets them go on.
-    Unpause {},
-    /// Looks at it and its disk again now, whatever they wait for. Needs a reason.
-    Reconcile {},
-    /// Forgets it, whatever is left of it on its node, where the usual removal can't end. Needs a reason.
-    ForceRemove {},
-}
-
-const fn grace_seconds() -> u32 {
-    60
-}
-
-impl VmAction {
-    /// The command that this action on a VM is.
-    pub fn into_command(self, vm: Reference) -> VmCommand {
-        match self {
-            Self::Start {} => VmCommand::Start { vm },
-            Self::Stop { grace_seconds } => VmCommand::Stop { vm, grace_seconds },
-            Self::Restart {} => VmCommand::Restart { vm },
-            Self::Pause {} => VmCommand::Pause { vm },
-            Self::Unpause {} => VmCommand::Unpause { vm },
-            Self::Reconcile {} => VmCommand::Reconcile { vm },
-            Self::ForceRemove {} => VmCommand::ForceRemove { vm },
-        }
-    }
-}
-
 impl CreateVm {
     /// The command that this request is; `sealed` is its user data, sealed.
     ///
@@ -396,21 +305,6 @@ impl CreateVm {
             )),
             Some(_) | None => Ok(()),
         }
-    }
-}
-
-impl VmNetwork {
-    fn into_request(self, field: &str) -> Result<vm::NicRequest, Invalid> {
-        if let Some(group) = self.security_groups.first() {
-            let reason = format_args!("security group {group:?} does not exist");
-            return Err(Invalid::new(&format!("{field}.security_groups.0"), reason));
-        }
-        let parse_ip = |text: &String| invalid::parse(&format!("{field}.fixed_ip"), text);
-        Ok(vm::NicRequest {
-            network: invalid::reference(&format!("{field}.network"), self.network)?,
-            fixed_ip: self.fixed_ip.as_ref().map(parse_ip).transpose()?,
-            mac: self.mac.map(|text| invalid::parse(&format!("{field}.mac"), &text)).transpose()?,
-        })
     }
 }
 

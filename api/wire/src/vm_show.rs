@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use edgestack_model::{
-    Id, Name, flavor::Flavor, image::Image, network::Network, node::Node, vm, vm::Power, volume::Volume,
+    Id, Name, flavor::Flavor, image::Image, network::Network, node::Node, security_group::SecurityGroup, vm, vm::Power,
+    volume::Volume,
 };
 
 use crate::{
@@ -27,6 +28,8 @@ pub struct Neighbours<'a> {
     pub node: Option<&'a Node>,
     /// The names of its networks.
     pub networks: BTreeMap<Id<Network>, Name>,
+    /// The names of its NICs' security groups.
+    pub security_groups: BTreeMap<Id<SecurityGroup>, Name>,
     /// What it waits for, by [`vm::Vm::waiting`].
     pub waiting: Option<edgestack_model::Waiting>,
 }
@@ -41,6 +44,7 @@ impl Vm {
             (None, None) => 0,
         };
         let shape = &vm.spec.shape;
+        let networks = vm.nics.iter().map(|nic| shown_nic(nic, &around)).collect();
         Self {
             meta: Meta::of(vm.id.uuid(), &vm.meta),
             state: vm.state(disk_available).as_str().to_owned(),
@@ -66,7 +70,7 @@ impl Vm {
                 state: around.root_volume.map(|volume| volume.state.as_str().to_owned()),
             },
             volumes: vec![],
-            networks: vm.nics.iter().map(|nic| shown_nic(nic, &around.networks)).collect(),
+            networks,
             addresses: addresses(vm, &around.networks),
             ssh: vm
                 .placement
@@ -104,16 +108,18 @@ impl Vm {
     }
 }
 
-fn shown_nic(nic: &vm::Nic, names: &BTreeMap<Id<Network>, Name>) -> VmNic {
+fn shown_nic(nic: &vm::Nic, around: &Neighbours<'_>) -> VmNic {
+    let group_name =
+        |id: &Id<SecurityGroup>| around.security_groups.get(id).map_or_else(|| id.to_string(), ToString::to_string);
     let vm::NicSpec { number, network, mac, addresses } = &nic.spec;
     VmNic {
         number: *number,
-        network: network_name(*network, names),
+        network: network_name(*network, &around.networks),
         network_id: network.uuid(),
         fixed_ip: addresses.first().map(ToString::to_string).unwrap_or_default(),
         addresses: addresses.iter().map(ToString::to_string).collect(),
         mac: mac.to_string(),
-        security_groups: vec![],
+        security_groups: nic.security_groups.as_ref().map(|groups| groups.iter().map(group_name).collect()),
         ready: nic.ready,
     }
 }

@@ -115,10 +115,13 @@ impl Step {
         if path.trim_matches('/').is_empty() {
             return Err(Invalid::new(&at("path"), "must be a path, as vms or vms/hello/action"));
         }
-        if path.contains(['?', '#']) {
-            return Err(Invalid::new(&at("path"), "must have no query: a fork is a trial by itself"));
+        // What else a removal takes with it is part of what is asked; that it is a trial goes without saying.
+        let alone = path.strip_suffix("?cascade=true").unwrap_or(&path);
+        if alone.contains(['?', '#']) {
+            let reason = "must have no query but ?cascade=true: a fork is a trial by itself";
+            return Err(Invalid::new(&at("path"), reason));
         }
-        if path.trim_end_matches('/').ends_with("/file") {
+        if alone.trim_end_matches('/').ends_with("/file") {
             let reason = "an upload can't be tried; create the image with a source of type path instead";
             return Err(Invalid::new(&at("path"), reason));
         }
@@ -246,6 +249,8 @@ mod tests {
         assert_eq!(action(json!({"return_node": "a"})), Ok(Action::ReturnNode("a".to_owned())));
         assert_eq!(action(json!({"crash_vm": "a"})), Ok(Action::CrashVm("a".to_owned())));
         assert_eq!(action(json!({"wait_seconds": 5})), Ok(Action::Wait(5)));
+        let with_all = json!({"method": "DELETE", "path": "security_groups/web?cascade=true"});
+        assert!(matches!(action(with_all), Ok(Action::Request { .. })));
     }
 
     #[test]
@@ -259,6 +264,7 @@ mod tests {
             (json!({"method": "POST"}), "steps.0.path"),
             (json!({"method": "POST", "path": "/"}), "steps.0.path"),
             (json!({"method": "POST", "path": "vms?dry_run=true"}), "steps.0.path"),
+            (json!({"method": "DELETE", "path": "vms/a?dry_run=true&cascade=true"}), "steps.0.path"),
             (json!({"method": "PUT", "path": "images/a/file"}), "steps.0.path"),
         ] {
             assert_eq!(action(step.clone()), Err(field.to_owned()), "{step}");

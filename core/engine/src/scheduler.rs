@@ -60,9 +60,15 @@ fn calls_for_a_look(change: &crate::Change) -> bool {
             Some(Resource::Vm(vm)) => vm.placement.is_none() && vm.failure.is_none(),
             Some(_) | None => true,
         },
-        Kind::Image | Kind::Flavor | Kind::Keypair | Kind::Volume | Kind::Network | Kind::Webhook | Kind::Lease => {
-            false
-        }
+        Kind::Image
+        | Kind::Flavor
+        | Kind::Keypair
+        | Kind::Volume
+        | Kind::Network
+        | Kind::SecurityGroup
+        | Kind::SecurityGroupRule
+        | Kind::Webhook
+        | Kind::Lease => false,
     }
 }
 

@@ -17,6 +17,11 @@ use crate::{
     node::{Capacity, Hypervisor, Node, NodeCommand, NodeFacts, NodeReport, PortRange},
     realization::RealizationReport,
     sealed::SealedText,
+    security_group::{CreateSecurityGroup, SecurityGroup, SecurityGroupCommand},
+    security_group_rule::{
+        CreateRule, Direction, EtherType, Protocol, RemoteRequest, RuleRequest, SecurityGroupRule,
+        SecurityGroupRuleCommand,
+    },
     vm::{CreateVm, Instance, NicRequest, RunStrategy, State, StoppedHow, Vm, VmCommand, VmReport},
     volume::{Volume, VolumeCommand, VolumeReport},
     waiting::FailedAttempt,
@@ -213,6 +218,26 @@ impl Site {
         NetworkCommand::Report { network: network.id, generation: network.meta.generation, report }
     }
 
+    pub fn group(&self, name: &str) -> &SecurityGroup {
+        self.world.security_group(&name.into()).unwrap()
+    }
+
+    pub fn rule(&self, name: &str) -> &SecurityGroupRule {
+        self.world.security_group_rule(&name.into()).unwrap()
+    }
+
+    /// What the gateway pool says of a security group, at its present generation.
+    pub fn told_of_group(&self, group: &str, report: RealizationReport) -> SecurityGroupCommand {
+        let group = self.group(group);
+        SecurityGroupCommand::Report { group: group.id, generation: group.meta.generation, report }
+    }
+
+    /// What the gateway pool says of a security group rule, at its present generation.
+    pub fn told_of_rule(&self, rule: &str, report: RealizationReport) -> SecurityGroupRuleCommand {
+        let rule = self.rule(rule);
+        SecurityGroupRuleCommand::Report { rule: rule.id, generation: rule.meta.generation, report }
+    }
+
     /// What its worker says of a webhook, at its present generation.
     pub fn told_of_webhook(&self, webhook: &str, report: WebhookReport) -> WebhookCommand {
         let webhook = self.world.webhook(&webhook.into()).unwrap();
@@ -314,6 +339,30 @@ impl From<CreateNetwork> for Command {
 impl From<UpdateNetwork> for Command {
     fn from(update: UpdateNetwork) -> Self {
         Self::Network(NetworkCommand::Update(Box::new(update)))
+    }
+}
+
+impl From<SecurityGroupCommand> for Command {
+    fn from(command: SecurityGroupCommand) -> Self {
+        Self::SecurityGroup(command)
+    }
+}
+
+impl From<CreateSecurityGroup> for Command {
+    fn from(create: CreateSecurityGroup) -> Self {
+        Self::SecurityGroup(SecurityGroupCommand::Create(Box::new(create)))
+    }
+}
+
+impl From<SecurityGroupRuleCommand> for Command {
+    fn from(command: SecurityGroupRuleCommand) -> Self {
+        Self::SecurityGroupRule(command)
+    }
+}
+
+impl From<CreateRule> for Command {
+    fn from(create: CreateRule) -> Self {
+        Self::SecurityGroupRule(SecurityGroupRuleCommand::Create(Box::new(create)))
     }
 }
 
@@ -484,7 +533,7 @@ pub(crate) fn a_vm_on(vm: &str, networks: &[&str]) -> CreateVm {
 }
 
 pub(crate) fn a_nic(network: &str) -> NicRequest {
-    NicRequest { network: network.into(), fixed_ip: None, mac: None }
+    NicRequest { network: network.into(), fixed_ip: None, mac: None, security_groups: None }
 }
 
 /// A GENEVE network of this prefix.
@@ -506,6 +555,34 @@ pub(crate) fn a_network(network: &str, cidr: &str) -> CreateNetwork {
 
 pub(crate) fn a_subnet(cidr: &str) -> SubnetRequest {
     SubnetRequest { cidr: cidr.parse().unwrap(), gateway_ip: None, pools: vec![], ipv6_mode: None }
+}
+
+/// A security group with the rules that one has from the first.
+pub(crate) fn a_group(group: &str) -> CreateSecurityGroup {
+    CreateSecurityGroup { name: name(group), description: String::new(), labels: Labels::default(), rules: None }
+}
+
+/// What lets all IPv4 traffic to NICs through.
+pub(crate) fn a_rule() -> RuleRequest {
+    RuleRequest {
+        name: None,
+        description: String::new(),
+        labels: Labels::default(),
+        direction: Direction::Ingress,
+        ether_type: EtherType::Ipv4,
+        protocol: Protocol::Any,
+        remote: RemoteRequest::Any,
+    }
+}
+
+/// The same as a rule of a group that is there.
+pub(crate) fn a_rule_of(group: &str, rule: RuleRequest) -> CreateRule {
+    CreateRule { group: group.into(), rule }
+}
+
+/// A NIC in these groups.
+pub(crate) fn a_nic_in(network: &str, groups: &[&str]) -> NicRequest {
+    NicRequest { security_groups: Some(groups.iter().map(|group| (*group).into()).collect()), ..a_nic(network) }
 }
 
 /// An update of a network that changes nothing.

@@ -4,7 +4,8 @@ use serde::{Deserialize, Serialize};
 
 pub use crate::{
     flavor::FlavorCommand, image::ImageCommand, keypair::KeypairCommand, lease::LeaseCommand, network::NetworkCommand,
-    node::NodeCommand, vm::VmCommand, volume::VolumeCommand, webhook::WebhookCommand,
+    node::NodeCommand, security_group::SecurityGroupCommand, security_group_rule::SecurityGroupRuleCommand,
+    vm::VmCommand, volume::VolumeCommand, webhook::WebhookCommand,
 };
 
 /// A command; the kind's own module documents each.
@@ -25,6 +26,10 @@ pub enum Command {
     Volume(VolumeCommand),
     /// On a network.
     Network(NetworkCommand),
+    /// On a security group.
+    SecurityGroup(SecurityGroupCommand),
+    /// On a security group rule.
+    SecurityGroupRule(SecurityGroupRuleCommand),
     /// On a webhook.
     Webhook(WebhookCommand),
     /// On a lease.
@@ -60,6 +65,8 @@ impl Command {
             Self::Node(command) => command.name(),
             Self::Volume(command) => command.name(),
             Self::Network(command) => command.name(),
+            Self::SecurityGroup(command) => command.name(),
+            Self::SecurityGroupRule(command) => command.name(),
             Self::Webhook(command) => command.name(),
             Self::Lease(command) => command.name(),
         }

@@ -10,6 +10,8 @@ use crate::{
     meta::MetaChange,
     network::NetworkEvent,
     node::NodeEvent,
+    security_group::SecurityGroupEvent,
+    security_group_rule::{Direction, Remote, SecurityGroupRuleEvent},
     vm::{AfterStop, Target, VmEvent},
     volume::VolumeEvent,
     waiting::Failure,
@@ -17,6 +19,8 @@ use crate::{
 };
 
 const LOOK_AGAIN: &str = "to be looked at again now";
+const ACTIVE: &str = "active: the nodes work by it";
+const FORGOTTEN: &str = "forgotten by force; what is left of it is removed when the virtual network can be reached";
 
 impl Event {
     /// What happened, in a sentence.
@@ -29,6 +33,8 @@ impl Event {
             Fact::Node(event) => node(event),
             Fact::Volume(event) => volume(event),
             Fact::Network(event) => network(event),
+            Fact::SecurityGroup(event) => security_group(event),
+            Fact::SecurityGroupRule(event) => security_group_rule(event),
             Fact::Webhook(event) => webhook(event),
             Fact::Lease(event) => lease(event),
         }
@@ -96,6 +102,13 @@ fn vm(event: &VmEvent) -> String {
             nic.addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
             nic.mac
         ),
+        VmEvent::VmNicSecurityGroupsChanged { number, group_names, .. } if group_names.is_empty() => {
+            format!("NIC {number} is in no security group: nothing passes")
+        }
+        VmEvent::VmNicSecurityGroupsChanged { number, group_names, .. } => {
+            let names: Vec<&str> = group_names.iter().map(crate::Name::as_str).collect();
+            format!("NIC {number} is in security groups {}", names.join(", "))
+        }
         VmEvent::VmNicBecameReady { number } => format!("NIC {number} is in the virtual network"),
         VmEvent::VmNicDrifted { number, what } => {
             format!("NIC {number} was changed by others, and is mended: {}", what.join("; "))
@@ -244,16 +257,64 @@ fn network(event: &NetworkEvent) -> String {
             }));
             format!("changed: {}", parts.join(", "))
         }
-        NetworkEvent::NetworkBecameReady {} => "active: the nodes work by it".to_owned(),
-        NetworkEvent::NetworkDrifted { what } => format!("changed by others, and is mended: {}", what.join("; ")),
+        NetworkEvent::NetworkBecameReady {} => ACTIVE.to_owned(),
+        NetworkEvent::NetworkDrifted { what } => drifted(what),
         NetworkEvent::NetworkAttemptFailed { failure } => failed(failure),
         NetworkEvent::NetworkDeleteRequested {} => "removal asked for".to_owned(),
         NetworkEvent::NetworkDeleted {} => "gone".to_owned(),
         NetworkEvent::NetworkReconcileRequested {} => LOOK_AGAIN.to_owned(),
-        NetworkEvent::NetworkForceRemoved {} => {
-            "forgotten by force; what is left of it is removed when the virtual network can be reached".to_owned()
-        }
+        NetworkEvent::NetworkForceRemoved {} => FORGOTTEN.to_owned(),
     }
+}
+
+fn security_group(event: &SecurityGroupEvent) -> String {
+    match event {
+        SecurityGroupEvent::SecurityGroupCreated { .. } => "created".to_owned(),
+        SecurityGroupEvent::SecurityGroupUpdated { change } => format!("changed: {}", changed(change).join(", ")),
+        SecurityGroupEvent::SecurityGroupBecameReady {} => ACTIVE.to_owned(),
+        SecurityGroupEvent::SecurityGroupDrifted { what } => drifted(what),
+        SecurityGroupEvent::SecurityGroupAttemptFailed { failure } => failed(failure),
+        SecurityGroupEvent::SecurityGroupDeleteRequested {} => "removal asked for".to_owned(),
+        SecurityGroupEvent::SecurityGroupDeleted {} => "gone".to_owned(),
+        SecurityGroupEvent::SecurityGroupReconcileRequested {} => LOOK_AGAIN.to_owned(),
+        SecurityGroupEvent::SecurityGroupForceRemoved {} => FORGOTTEN.to_owned(),
+    }
+}
+
+fn security_group_rule(event: &SecurityGroupRuleEvent) -> String {
+    match event {
+        SecurityGroupRuleEvent::SecurityGroupRuleCreated { spec, group_name, remote_group_name, .. } => {
+            let way = match spec.direction {
+                Direction::Ingress => "from",
+                Direction::Egress => "to",
+            };
+            let remote = match (spec.remote, remote_group_name) {
+                (Remote::Any, _) => "anybody".to_owned(),
+                (Remote::Prefix { prefix }, _) => prefix.to_string(),
+                (Remote::Group { .. }, Some(name)) => format!("group {name}"),
+                (Remote::Group { group }, None) => format!("group {group}"),
+            };
+            let (direction, ether_type) = (spec.direction.as_str(), spec.ether_type.as_str());
+            format!(
+                "created: group {group_name} lets through {direction} {ether_type}, {}, {way} {remote}",
+                spec.protocol
+            )
+        }
+        SecurityGroupRuleEvent::SecurityGroupRuleUpdated { change } => {
+            format!("changed: {}", changed(change).join(", "))
+        }
+        SecurityGroupRuleEvent::SecurityGroupRuleBecameReady {} => ACTIVE.to_owned(),
+        SecurityGroupRuleEvent::SecurityGroupRuleDrifted { what } => drifted(what),
+        SecurityGroupRuleEvent::SecurityGroupRuleAttemptFailed { failure } => failed(failure),
+        SecurityGroupRuleEvent::SecurityGroupRuleDeleteRequested {} => "removal asked for".to_owned(),
+        SecurityGroupRuleEvent::SecurityGroupRuleDeleted {} => "gone".to_owned(),
+        SecurityGroupRuleEvent::SecurityGroupRuleReconcileRequested {} => LOOK_AGAIN.to_owned(),
+        SecurityGroupRuleEvent::SecurityGroupRuleForceRemoved {} => FORGOTTEN.to_owned(),
+    }
+}
+
+fn drifted(what: &[String]) -> String {
+    format!("changed by others, and is mended: {}", what.join("; "))
 }
 
 fn webhook(event: &WebhookEvent) -> String {

@@ -16,7 +16,8 @@ use uuid::Uuid;
 use crate::{Generation, Kind, Name, upcast};
 pub use crate::{
     flavor::FlavorEvent, image::ImageEvent, keypair::KeypairEvent, lease::LeaseEvent, network::NetworkEvent,
-    node::NodeEvent, vm::VmEvent, volume::VolumeEvent, webhook::WebhookEvent,
+    node::NodeEvent, security_group::SecurityGroupEvent, security_group_rule::SecurityGroupRuleEvent, vm::VmEvent,
+    volume::VolumeEvent, webhook::WebhookEvent,
 };
 
 /// One fact about one resource.
@@ -49,6 +50,10 @@ pub enum Fact {
     Volume(VolumeEvent),
     /// To a network.
     Network(NetworkEvent),
+    /// To a security group.
+    SecurityGroup(SecurityGroupEvent),
+    /// To a security group rule.
+    SecurityGroupRule(SecurityGroupRuleEvent),
     /// To a webhook.
     Webhook(WebhookEvent),
     /// To a lease.
@@ -66,6 +71,8 @@ impl Fact {
             Self::Node(_) => Kind::Node,
             Self::Volume(_) => Kind::Volume,
             Self::Network(_) => Kind::Network,
+            Self::SecurityGroup(_) => Kind::SecurityGroup,
+            Self::SecurityGroupRule(_) => Kind::SecurityGroupRule,
             Self::Webhook(_) => Kind::Webhook,
             Self::Lease(_) => Kind::Lease,
         }
@@ -81,6 +88,8 @@ impl Fact {
             Self::Node(event) => event.into(),
             Self::Volume(event) => event.into(),
             Self::Network(event) => event.into(),
+            Self::SecurityGroup(event) => event.into(),
+            Self::SecurityGroupRule(event) => event.into(),
             Self::Webhook(event) => event.into(),
             Self::Lease(event) => event.into(),
         }
@@ -163,6 +172,8 @@ impl Event {
             Fact::Node(event) => serde_json::to_value(event)?,
             Fact::Volume(event) => serde_json::to_value(event)?,
             Fact::Network(event) => serde_json::to_value(event)?,
+            Fact::SecurityGroup(event) => serde_json::to_value(event)?,
+            Fact::SecurityGroupRule(event) => serde_json::to_value(event)?,
             Fact::Webhook(event) => serde_json::to_value(event)?,
             Fact::Lease(event) => serde_json::to_value(event)?,
         };
@@ -240,6 +251,8 @@ where
         Kind::Node => NodeEvent::deserialize(tagged).map(Fact::Node),
         Kind::Volume => VolumeEvent::deserialize(tagged).map(Fact::Volume),
         Kind::Network => NetworkEvent::deserialize(tagged).map(Fact::Network),
+        Kind::SecurityGroup => SecurityGroupEvent::deserialize(tagged).map(Fact::SecurityGroup),
+        Kind::SecurityGroupRule => SecurityGroupRuleEvent::deserialize(tagged).map(Fact::SecurityGroupRule),
         Kind::Webhook => WebhookEvent::deserialize(tagged).map(Fact::Webhook),
         Kind::Lease => LeaseEvent::deserialize(tagged).map(Fact::Lease),
     }

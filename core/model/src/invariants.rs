@@ -2,7 +2,13 @@
 
 use std::collections::HashSet;
 
-use crate::{Generation, World, world::Resource};
+use crate::{
+    Generation, World,
+    realization::RealizationState,
+    security_group_rule::{Remote, SecurityGroupRule},
+    vm::Nic,
+    world::Resource,
+};
 
 impl World {
     /// The first thing in this world that no commands lead to, in a sentence; `None`: it is sound.
@@ -35,10 +41,21 @@ impl World {
             Resource::Vm(vm) if vm.nics.iter().any(|nic| !self.networks.contains_key(&nic.spec.network)) => {
                 wrong("has a NIC on a network that is not there")
             }
+            Resource::Vm(vm) if vm.nics.iter().any(|nic| self.lacks_a_group(nic)) => {
+                wrong("has a NIC in a security group that is not there")
+            }
+            Resource::SecurityGroupRule(rule) if !self.security_groups.contains_key(&rule.spec.group) => {
+                wrong("is the rule of no group")
+            }
+            Resource::SecurityGroupRule(rule) if self.names_no_group(rule) => {
+                wrong("is about a security group that is not there")
+            }
             Resource::Volume(volume) if !self.vms.contains_key(&volume.spec.vm) => wrong("is the disk of no VM"),
             Resource::Vm(_)
             | Resource::Volume(_)
             | Resource::Network(_)
+            | Resource::SecurityGroup(_)
+            | Resource::SecurityGroupRule(_)
             | Resource::Image(_)
             | Resource::Flavor(_)
             | Resource::Keypair(_)
@@ -46,6 +63,16 @@ impl World {
             | Resource::Webhook(_)
             | Resource::Lease(_) => None,
         }
+    }
+
+    fn lacks_a_group(&self, nic: &Nic) -> bool {
+        nic.security_groups.iter().flatten().any(|group| !self.security_groups.contains_key(group))
+    }
+
+    /// A rule that is being removed may outlive the group that it is about.
+    fn names_no_group(&self, rule: &SecurityGroupRule) -> bool {
+        let stays = rule.realization.state != RealizationState::Deleting;
+        matches!(rule.spec.remote, Remote::Group { group } if stays && !self.security_groups.contains_key(&group))
     }
 
     /// An address of a network, and a MAC address, has one holder.

@@ -28,16 +28,22 @@ pub enum Kind {
     Lease,
     /// A layer-2 segment with its addresses, on which VMs have NICs.
     Network,
+    /// What may reach NICs and be reached by them.
+    SecurityGroup,
+    /// Traffic that a security group lets through.
+    SecurityGroupRule,
 }
 
 impl Kind {
     /// All kinds, in the order in which a site is rebuilt.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::Node,
         Self::Flavor,
         Self::Keypair,
         Self::Image,
         Self::Network,
+        Self::SecurityGroup,
+        Self::SecurityGroupRule,
         Self::Volume,
         Self::Vm,
         Self::Webhook,
@@ -56,6 +62,8 @@ impl Kind {
             Self::Webhook => "webhook",
             Self::Lease => "lease",
             Self::Network => "network",
+            Self::SecurityGroup => "security_group",
+            Self::SecurityGroupRule => "security_group_rule",
         }
     }
 
@@ -71,6 +79,8 @@ impl Kind {
             Self::Webhook => "webhooks",
             Self::Lease => "leases",
             Self::Network => "networks",
+            Self::SecurityGroup => "security_groups",
+            Self::SecurityGroupRule => "security_group_rules",
         }
     }
 }

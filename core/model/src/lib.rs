@@ -47,6 +47,8 @@ pub mod refusal;
 pub mod repair;
 pub mod schema;
 pub mod sealed;
+pub mod security_group;
+pub mod security_group_rule;
 pub mod sequence;
 mod upcast;
 pub mod vm;

@@ -21,6 +21,8 @@ use crate::{
     orphan::{Artifact, ArtifactKind, Record, VmRecord},
     placement,
     realization::RealizationReport,
+    security_group::{CreateSecurityGroup, DEFAULT, SecurityGroupCommand, membership::GroupsChange},
+    security_group_rule::{RemoteRequest, RuleRequest, SecurityGroupRuleCommand},
     vm::{CreateVm, RunStrategy, StoppedHow, VmCommand, VmEvent, VmReport},
     volume::{VolumeCommand, VolumeReport},
     webhook::{GaveUp, UpdateWebhook, WebhookCommand, WebhookReport},
@@ -113,6 +115,21 @@ enum Move {
         report: u8,
         stale: bool,
     },
+    Group {
+        group: u8,
+        wish: u8,
+        of: u8,
+    },
+    Regroup {
+        vm: u8,
+        groups: Vec<u8>,
+    },
+    GroupTold {
+        nth: u8,
+        of_rule: bool,
+        report: u8,
+        stale: bool,
+    },
     WebhookTold {
         nth: u8,
         report: u8,
@@ -159,6 +176,10 @@ fn moves() -> impl Strategy<Value = Vec<Move>> {
         2 => (0..3_u8, 0..5_u8).prop_map(|(network, wish)| Move::Network { network, wish }),
         2 => (small.clone(), 0..4_u8, prop::bool::weighted(0.1))
             .prop_map(|(nth, report, stale)| Move::NetworkTold { nth, report, stale }),
+        3 => (0..3_u8, 0..8_u8, 0..3_u8).prop_map(|(group, wish, of)| Move::Group { group, wish, of }),
+        2 => (small.clone(), vec(0..3_u8, 0..3)).prop_map(|(vm, groups)| Move::Regroup { vm, groups }),
+        3 => (0..9_u8, any::<bool>(), 0..4_u8, prop::bool::weighted(0.1))
+            .prop_map(|(nth, of_rule, report, stale)| Move::GroupTold { nth, of_rule, report, stale }),
         2 => (0..2_u8, 0..3_u8, 0..4_u64, any::<bool>())
             .prop_map(|(lease, process, epoch, give_back)| Move::Lease { lease, process, epoch, give_back }),
         2 => (0..700_i64).prop_map(|seconds| Move::TimePasses { seconds }),
@@ -170,6 +191,16 @@ fn nth<'a, T>(all: impl ExactSizeIterator<Item = &'a T>, nth: u8) -> Option<&'a 
     let mut all = all;
     let count = all.len();
     if count == 0 { None } else { all.nth(usize::from(nth) % count) }
+}
+
+/// What the gateway pool may say.
+fn realization(report: u8) -> RealizationReport {
+    match report {
+        0 => RealizationReport::Realized,
+        1 => RealizationReport::Drifted { what: vec!["a row".into()] },
+        2 => RealizationReport::AttemptFailed(failed("realize")),
+        _ => RealizationReport::Removed,
+    }
 }
 
 /// What a removal by force left behind.
@@ -215,14 +246,41 @@ impl Move {
                     _ => NetworkCommand::Delete { network: name.as_str().into() }.into(),
                 }
             }
+            Self::Group { group, wish, of } => {
+                let (name, of) = (format!("group-{group}"), format!("group-{of}"));
+                let about = RuleRequest { remote: RemoteRequest::Group(of.as_str().into()), ..a_rule() };
+                match wish {
+                    0 | 1 => a_group(&name).into(),
+                    2 => CreateSecurityGroup { rules: Some(vec![about]), ..a_group(&name) }.into(),
+                    3 | 4 => a_rule_of(&name, about).into(),
+                    5 => {
+                        let rule = world.rules_of(world.security_group(&name.as_str().into()).ok()?.id).next()?;
+                        SecurityGroupRuleCommand::Delete { rule: Reference::id(rule.id) }.into()
+                    }
+                    6 => SecurityGroupCommand::Delete { group: name.as_str().into(), cascade: false }.into(),
+                    _ => SecurityGroupCommand::Delete { group: name.as_str().into(), cascade: true }.into(),
+                }
+            }
+            Self::Regroup { vm, groups } => {
+                let set = groups.iter().map(|group| format!("group-{group}").as_str().into()).collect();
+                let change = GroupsChange { set: Some(set), ..GroupsChange::default() };
+                VmCommand::EditSecurityGroups { vm: format!("vm-{vm}").as_str().into(), nic: None, change }.into()
+            }
+            Self::GroupTold { nth: n, of_rule: true, report, stale } => {
+                let rule = nth(world.security_group_rules.values(), *n)?;
+                let generation = generation(rule.meta.generation, *stale);
+                let report = realization(*report);
+                SecurityGroupRuleCommand::Report { rule: rule.id, generation, report }.into()
+            }
+            Self::GroupTold { nth: n, of_rule: false, report, stale } => {
+                let group = nth(world.security_groups.values(), *n)?;
+                let generation = generation(group.meta.generation, *stale);
+                let report = realization(*report);
+                SecurityGroupCommand::Report { group: group.id, generation, report }.into()
+            }
             Self::NetworkTold { nth: n, report, stale } => {
                 let network = nth(world.networks.values(), *n)?;
-                let report = match report {
-                    0 => RealizationReport::Realized,
-                    1 => RealizationReport::Drifted { what: vec!["a row".into()] },
-                    2 => RealizationReport::AttemptFailed(failed("realize")),
-                    _ => RealizationReport::Removed,
-                };
+                let report = realization(*report);
                 let generation = generation(network.meta.generation, *stale);
                 NetworkCommand::Report { network: network.id, generation, report }.into()
             }
@@ -467,20 +525,6 @@ fn play(moves: &[Move], mut seen: impl FnMut(&Site, &[crate::Event])) -> Site {
     site
 }
 
-fn resources(world: &World) -> Vec<Resource> {
-    let mut all: Vec<Resource> = Vec::new();
-    all.extend(world.nodes.values().cloned().map(Resource::Node));
-    all.extend(world.flavors.values().cloned().map(Resource::Flavor));
-    all.extend(world.keypairs.values().cloned().map(Resource::Keypair));
-    all.extend(world.images.values().cloned().map(Resource::Image));
-    all.extend(world.volumes.values().cloned().map(Resource::Volume));
-    all.extend(world.networks.values().cloned().map(Resource::Network));
-    all.extend(world.vms.values().cloned().map(Resource::Vm));
-    all.extend(world.webhooks.values().cloned().map(Resource::Webhook));
-    all.extend(world.leases.values().cloned().map(Resource::Lease));
-    all
-}
-
 fn fold<'a>(mut world: World, commits: impl IntoIterator<Item = &'a Commit>) -> World {
     for commit in commits {
         world.evolve(commit).unwrap();
@@ -553,9 +597,9 @@ proptest! {
         let (first, rest) = site.log.split_at(cut);
         let half = fold(World::default(), first);
         // As a view keeps it: through JSON.
-        let rows: Vec<Resource> = resources(&half)
-            .iter()
-            .map(|resource| serde_json::from_slice(&serde_json::to_vec(resource).unwrap()).unwrap())
+        let rows: Vec<Resource> = half
+            .resources()
+            .map(|resource| serde_json::from_slice(&serde_json::to_vec(&resource).unwrap()).unwrap())
             .collect();
         let keys = half.idempotency.iter().map(|(key, first)| (key.to_owned(), first.clone()));
         let snapshot = World::from_parts(half.sequence, rows, IdempotencyKeys::from_rows(keys));
@@ -590,14 +634,30 @@ proptest! {
             site.has(NetworkCommand::Delete { network: network.as_str().into() });
             site.has(site.told_of_network(&network, RealizationReport::Removed));
         }
+        for group in site.world.security_groups.values().map(|one| one.meta.name.to_string()).collect::<Vec<_>>() {
+            if group != DEFAULT {
+                site.has(SecurityGroupCommand::Delete { group: group.as_str().into(), cascade: true });
+                site.has(site.told_of_group(&group, RealizationReport::Removed));
+            }
+        }
         for webhook in site.world.webhooks.values().map(|one| one.meta.name.to_string()).collect::<Vec<_>>() {
             site.has(WebhookCommand::Delete { webhook: webhook.into() });
         }
         // Nodes and leases are the site's own processes' doing, and nobody removes them.
-        let stays = |kind: &Kind| matches!(kind, Kind::Node | Kind::Lease);
-        let left: Vec<Kind> = resources(&site.world).iter().map(Resource::kind).filter(|kind| !stays(kind)).collect();
+        let stays = |resource: &Resource| match resource {
+            Resource::Node(_) | Resource::Lease(_) => true,
+            // The default group stays for the next NIC; rules of it may be gone.
+            Resource::SecurityGroup(group) => group.meta.name.as_str() == DEFAULT,
+            Resource::SecurityGroupRule(rule) => site.world.security_groups.contains_key(&rule.spec.group),
+            _ => false,
+        };
+        let left: Vec<Kind> = site.world.resources().filter(|one| !stays(one)).map(|one| one.kind()).collect();
         prop_assert_eq!(left, vec![]);
-        let nodes = World::from_parts(site.world.sequence, resources(&site.world), site.world.idempotency.clone());
+        let nodes = World::from_parts(
+            site.world.sequence,
+            site.world.resources().collect(),
+            site.world.idempotency.clone(),
+        );
         prop_assert_eq!(nodes, site.world, "no name is left behind either");
     }
 }

@@ -156,6 +156,25 @@ pub enum Refusal {
         /// Which network has it.
         by: String,
     },
+    /// A group has one rule of a kind.
+    #[error("security group \"{group}\" has this rule already: \"{rule}\"; nothing is to be done, or name another")]
+    RuleExists {
+        /// The rule that is so.
+        rule: Name,
+        /// The group.
+        group: Name,
+    },
+    /// A group has room for so many rules.
+    #[error(
+        "security group \"{group}\" has {most} rules already, which is the most; remove one first, or spread them over \
+         groups: a NIC may be in several"
+    )]
+    GroupFull {
+        /// The group.
+        group: Name,
+        /// How many there can be.
+        most: u64,
+    },
     /// What forces something must say why.
     #[error(
         "to {action} {kind} \"{name}\" needs a reason, which stays in the history; give --reason (header EdgeStack-Reason)"
@@ -253,6 +272,8 @@ impl Refusal {
             Self::AddressInUse { .. } => "address-in-use",
             Self::AddressesExhausted { .. } => "addresses-exhausted",
             Self::SegmentInUse { .. } => "segment-in-use",
+            Self::RuleExists { .. } => "rule-exists",
+            Self::GroupFull { .. } => "group-full",
             Self::ReasonRequired { .. } => "reason-required",
             Self::ForceNotNeeded { .. } => "force-not-needed",
             Self::NotAdoptable { .. } => "not-adoptable",
@@ -276,6 +297,8 @@ impl Refusal {
             | Self::AddressInUse { .. }
             | Self::AddressesExhausted { .. }
             | Self::SegmentInUse { .. }
+            | Self::RuleExists { .. }
+            | Self::GroupFull { .. }
             | Self::ReasonRequired { .. }
             | Self::ForceNotNeeded { .. }
             | Self::NotAdoptable { .. }
@@ -305,6 +328,8 @@ impl Refusal {
             Self::NotFound { .. }
             | Self::InUse { .. }
             | Self::WrongState { .. }
+            | Self::RuleExists { .. }
+            | Self::GroupFull { .. }
             | Self::ForceNotNeeded { .. }
             | Self::NotAdoptable { .. }
             | Self::TooMany { .. }

@@ -13,8 +13,8 @@ use crate::{
     Kind,
     commit::{ENVELOPE_VERSION, Envelope},
     event::{
-        EventRecord, FlavorEvent, ImageEvent, KeypairEvent, LeaseEvent, NetworkEvent, NodeEvent, VmEvent, VolumeEvent,
-        WebhookEvent,
+        EventRecord, FlavorEvent, ImageEvent, KeypairEvent, LeaseEvent, NetworkEvent, NodeEvent, SecurityGroupEvent,
+        SecurityGroupRuleEvent, VmEvent, VolumeEvent, WebhookEvent,
     },
     upcast::{NodeEventV1, newest},
 };
@@ -73,6 +73,8 @@ impl Schemas {
                 Kind::Node => events_of::<NodeEvent>(&mut generator, kind, newest),
                 Kind::Volume => events_of::<VolumeEvent>(&mut generator, kind, newest),
                 Kind::Network => events_of::<NetworkEvent>(&mut generator, kind, newest),
+                Kind::SecurityGroup => events_of::<SecurityGroupEvent>(&mut generator, kind, newest),
+                Kind::SecurityGroupRule => events_of::<SecurityGroupRuleEvent>(&mut generator, kind, newest),
                 Kind::Webhook => events_of::<WebhookEvent>(&mut generator, kind, newest),
                 Kind::Lease => events_of::<LeaseEvent>(&mut generator, kind, newest),
             });

@@ -16,6 +16,8 @@ use crate::{
     lease::{self, Lease},
     network::{self, Network},
     node::{self, Node},
+    security_group::{self, SecurityGroup},
+    security_group_rule::{self, SecurityGroupRule},
     vm::{self, Vm},
     volume::{self, Volume},
     webhook::{self, Webhook},
@@ -41,6 +43,10 @@ pub struct World {
     pub volumes: BTreeMap<Id<Volume>, Arc<Volume>>,
     /// Networks.
     pub networks: BTreeMap<Id<Network>, Arc<Network>>,
+    /// Security groups.
+    pub security_groups: BTreeMap<Id<SecurityGroup>, Arc<SecurityGroup>>,
+    /// Their rules.
+    pub security_group_rules: BTreeMap<Id<SecurityGroupRule>, Arc<SecurityGroupRule>>,
     /// Webhooks.
     pub webhooks: BTreeMap<Id<Webhook>, Arc<Webhook>>,
     /// Leases.
@@ -136,6 +142,7 @@ impl World {
         let mut touched = Touched::default();
         for event in &commit.events {
             let at = At { commit, resource_id: event.resource_id, name: &event.name, generation: event.generation };
+            let group = self.group_of(event);
             match &event.fact {
                 Fact::Vm(event) => vm::evolve(self, &at, event)?,
                 Fact::Image(event) => image::evolve(self, &at, event)?,
@@ -144,11 +151,13 @@ impl World {
                 Fact::Node(event) => node::evolve(self, &at, event)?,
                 Fact::Volume(event) => volume::evolve(self, &at, event)?,
                 Fact::Network(event) => network::evolve(self, &at, event)?,
+                Fact::SecurityGroup(event) => security_group::evolve(self, &at, event)?,
+                Fact::SecurityGroupRule(event) => security_group_rule::evolve(self, &at, event)?,
                 Fact::Webhook(event) => webhook::evolve(self, &at, event)?,
                 Fact::Lease(event) => lease::evolve(self, &at, event)?,
             }
             touched.add(event.fact.kind(), event.resource_id);
-            self.touch_owner(commit, event, &mut touched);
+            self.touch_owner(commit, event, group, &mut touched);
         }
         if let (Some(claim), Some(first)) = (&commit.idempotency, Remembered::of(commit)) {
             touched.forgotten = self.idempotency.remember(&commit.actor.name, &claim.key, first);
@@ -157,17 +166,54 @@ impl World {
         Ok(touched)
     }
 
-    /// A VM shows its root disk's state, so what happens to the disk is a new revision of the VM.
-    fn touch_owner(&mut self, commit: &Commit, event: &crate::Event, touched: &mut Touched) {
-        let Fact::Volume(_) = event.fact else { return };
-        let Some(owner) = self.volumes.get(&Id::new(event.resource_id)).map(|volume| volume.spec.vm) else {
-            return;
+    /// A VM shows its root disk's state, and a security group its rules, so what happens to those is a new revision of it.
+    /// `of`: the group of a rule that is there before the event.
+    fn touch_owner(
+        &mut self,
+        commit: &Commit,
+        event: &crate::Event,
+        of: Option<Id<SecurityGroup>>,
+        touched: &mut Touched,
+    ) {
+        let touch = |meta: &mut Meta| {
+            meta.revision = commit.sequence;
+            meta.updated_at = commit.time;
         };
-        if let Some(vm) = self.vms.get_mut(&owner) {
-            let vm = Arc::make_mut(vm);
-            vm.meta.revision = commit.sequence;
-            vm.meta.updated_at = commit.time;
-            touched.add(Kind::Vm, owner.uuid());
+        match event.fact {
+            Fact::Volume(_) => {
+                let volume = self.volumes.get(&Id::new(event.resource_id));
+                let Some(owner) = volume.map(|volume| volume.spec.vm) else { return };
+                if let Some(vm) = self.vms.get_mut(&owner) {
+                    touch(&mut Arc::make_mut(vm).meta);
+                    touched.add(Kind::Vm, owner.uuid());
+                }
+            }
+            Fact::SecurityGroupRule(_) => {
+                let Some(owner) = of.or_else(|| self.group_of(event)) else { return };
+                if let Some(group) = self.security_groups.get_mut(&owner) {
+                    touch(&mut Arc::make_mut(group).meta);
+                    touched.add(Kind::SecurityGroup, owner.uuid());
+                }
+            }
+            Fact::Vm(_)
+            | Fact::Image(_)
+            | Fact::Flavor(_)
+            | Fact::Keypair(_)
+            | Fact::Node(_)
+            | Fact::Network(_)
+            | Fact::SecurityGroup(_)
+            | Fact::Webhook(_)
+            | Fact::Lease(_) => {}
+        }
+    }
+
+    /// The group of the rule that an event is about, if it is there.
+    fn group_of(&self, event: &crate::Event) -> Option<Id<SecurityGroup>> {
+        match event.fact {
+            Fact::SecurityGroupRule(_) => {
+                self.security_group_rules.get(&Id::new(event.resource_id)).map(|rule| rule.spec.group)
+            }
+            _ => None,
         }
     }
 
@@ -195,6 +241,8 @@ impl World {
             Kind::Node => self.nodes.get(&Id::new(id)).map(|r| &r.meta),
             Kind::Volume => self.volumes.get(&Id::new(id)).map(|r| &r.meta),
             Kind::Network => self.networks.get(&Id::new(id)).map(|r| &r.meta),
+            Kind::SecurityGroup => self.security_groups.get(&Id::new(id)).map(|r| &r.meta),
+            Kind::SecurityGroupRule => self.security_group_rules.get(&Id::new(id)).map(|r| &r.meta),
             Kind::Webhook => self.webhooks.get(&Id::new(id)).map(|r| &r.meta),
             Kind::Lease => self.leases.get(&Id::new(id)).map(|r| &r.meta),
         }
@@ -268,6 +316,31 @@ impl World {
         id.and_then(|id| self.networks.get(&Id::new(id))).ok_or_else(|| not_found(Kind::Network, reference))
     }
 
+    /// The security group behind a reference.
+    ///
+    /// # Errors
+    /// [`Refusal::NotFound`].
+    pub fn security_group(&self, reference: &Reference) -> Result<&Arc<SecurityGroup>, Refusal> {
+        let kind = Kind::SecurityGroup;
+        let id = self.resolve(kind, reference);
+        id.and_then(|id| self.security_groups.get(&Id::new(id))).ok_or_else(|| not_found(kind, reference))
+    }
+
+    /// The security group rule behind a reference.
+    ///
+    /// # Errors
+    /// [`Refusal::NotFound`].
+    pub fn security_group_rule(&self, reference: &Reference) -> Result<&Arc<SecurityGroupRule>, Refusal> {
+        let kind = Kind::SecurityGroupRule;
+        let id = self.resolve(kind, reference);
+        id.and_then(|id| self.security_group_rules.get(&Id::new(id))).ok_or_else(|| not_found(kind, reference))
+    }
+
+    /// The rules of a security group, in order of age.
+    pub fn rules_of(&self, group: Id<SecurityGroup>) -> impl Iterator<Item = &SecurityGroupRule> {
+        self.security_group_rules.values().map(AsRef::as_ref).filter(move |rule| rule.spec.group == group)
+    }
+
     /// The webhook behind a reference.
     ///
     /// # Errors
@@ -306,6 +379,8 @@ impl World {
                 Resource::Node(r) => drop(world.nodes.insert(r.id, r)),
                 Resource::Volume(r) => drop(world.volumes.insert(r.id, r)),
                 Resource::Network(r) => drop(world.networks.insert(r.id, r)),
+                Resource::SecurityGroup(r) => drop(world.security_groups.insert(r.id, r)),
+                Resource::SecurityGroupRule(r) => drop(world.security_group_rules.insert(r.id, r)),
                 Resource::Webhook(r) => drop(world.webhooks.insert(r.id, r)),
                 Resource::Lease(r) => drop(world.leases.insert(r.id, r)),
             }
@@ -321,6 +396,8 @@ impl World {
         let images = self.images.values().cloned().map(Resource::Image);
         let volumes = self.volumes.values().cloned().map(Resource::Volume);
         let networks = self.networks.values().cloned().map(Resource::Network);
+        let groups = self.security_groups.values().cloned().map(Resource::SecurityGroup);
+        let rules = self.security_group_rules.values().cloned().map(Resource::SecurityGroupRule);
         let vms = self.vms.values().cloned().map(Resource::Vm);
         let webhooks = self.webhooks.values().cloned().map(Resource::Webhook);
         let leases = self.leases.values().cloned().map(Resource::Lease);
@@ -329,6 +406,8 @@ impl World {
             .chain(keypairs)
             .chain(images)
             .chain(networks)
+            .chain(groups)
+            .chain(rules)
             .chain(volumes)
             .chain(vms)
             .chain(webhooks)
@@ -356,6 +435,10 @@ impl World {
             Kind::Node => self.nodes.get(&Id::new(id)).cloned().map(Resource::Node),
             Kind::Volume => self.volumes.get(&Id::new(id)).cloned().map(Resource::Volume),
             Kind::Network => self.networks.get(&Id::new(id)).cloned().map(Resource::Network),
+            Kind::SecurityGroup => self.security_groups.get(&Id::new(id)).cloned().map(Resource::SecurityGroup),
+            Kind::SecurityGroupRule => {
+                self.security_group_rules.get(&Id::new(id)).cloned().map(Resource::SecurityGroupRule)
+            }
             Kind::Webhook => self.webhooks.get(&Id::new(id)).cloned().map(Resource::Webhook),
             Kind::Lease => self.leases.get(&Id::new(id)).cloned().map(Resource::Lease),
         }
@@ -380,6 +463,10 @@ pub enum Resource {
     Volume(Arc<Volume>),
     /// A network.
     Network(Arc<Network>),
+    /// A security group.
+    SecurityGroup(Arc<SecurityGroup>),
+    /// A security group rule.
+    SecurityGroupRule(Arc<SecurityGroupRule>),
     /// A webhook.
     Webhook(Arc<Webhook>),
     /// A lease.
@@ -397,6 +484,8 @@ impl Resource {
             Self::Node(_) => Kind::Node,
             Self::Volume(_) => Kind::Volume,
             Self::Network(_) => Kind::Network,
+            Self::SecurityGroup(_) => Kind::SecurityGroup,
+            Self::SecurityGroupRule(_) => Kind::SecurityGroupRule,
             Self::Webhook(_) => Kind::Webhook,
             Self::Lease(_) => Kind::Lease,
         }
@@ -412,6 +501,8 @@ impl Resource {
             Self::Node(r) => r.id.uuid(),
             Self::Volume(r) => r.id.uuid(),
             Self::Network(r) => r.id.uuid(),
+            Self::SecurityGroup(r) => r.id.uuid(),
+            Self::SecurityGroupRule(r) => r.id.uuid(),
             Self::Webhook(r) => r.id.uuid(),
             Self::Lease(r) => r.id.uuid(),
         }
@@ -427,6 +518,8 @@ impl Resource {
             Self::Node(r) => &r.meta,
             Self::Volume(r) => &r.meta,
             Self::Network(r) => &r.meta,
+            Self::SecurityGroup(r) => &r.meta,
+            Self::SecurityGroupRule(r) => &r.meta,
             Self::Webhook(r) => &r.meta,
             Self::Lease(r) => &r.meta,
         }

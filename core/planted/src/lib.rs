@@ -100,6 +100,22 @@ pub enum Bug {
     SegmentGivenTwice,
     /// A network is removed while VMs have NICs on it.
     NetworkInUseRemoved,
+    /// A security group is removed while NICs are in it.
+    GroupInUseRemoved,
+    /// A security group is told as gone, and its rules are not.
+    RulesOutliveGroup,
+    /// A NIC whose groups change counts as ready all the while.
+    RegroupedUnawaited,
+    /// A NIC that left a group stays in its port group.
+    LeftGroupKept,
+    /// A NIC in no group is not guarded: where nothing shall pass, all does.
+    EmptyGroupsUnguarded,
+    /// What a removed rule let through passes on, until the log has forgotten the rule.
+    RemovedRuleStays,
+    /// A NIC that is not in a group yet is told as taken out of it by others.
+    UnsettledTakenForDrift,
+    /// Where others take away what a row refers to, such as a NIC from a group, it is put back, and nobody is told.
+    ReferencesNotCompared,
     /// What others did to the virtual network is mended, and nobody is told.
     DriftNotTold,
     /// It is mended also where the log could not take what was to be told.
@@ -122,7 +138,7 @@ pub enum Bug {
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 56] = [
+    pub const ALL: [Self; 64] = [
         Self::StaleReportAccepted,
         Self::NameGivenTwice,
         Self::KeyOfAnotherRequestAccepted,
@@ -170,6 +186,14 @@ impl Bug {
         Self::MacGivenTwice,
         Self::SegmentGivenTwice,
         Self::NetworkInUseRemoved,
+        Self::GroupInUseRemoved,
+        Self::RulesOutliveGroup,
+        Self::RegroupedUnawaited,
+        Self::LeftGroupKept,
+        Self::EmptyGroupsUnguarded,
+        Self::RemovedRuleStays,
+        Self::UnsettledTakenForDrift,
+        Self::ReferencesNotCompared,
         Self::DriftNotTold,
         Self::DriftMendedUntold,
         Self::NamesTakenForDrift,

@@ -38,7 +38,7 @@ pub use disks::{POWERS_OFF, SPEAKS, TINY, write_boot_disk};
 pub use guest::Guest;
 pub use joined::Joined;
 pub use machine::{edgectl, edgestackd, guest_image, nats_server, python, qemu};
-pub use own_network::{Plugged, in_own_network};
+pub use own_network::{Plugged, in_own_network, is_alive};
 pub use receiver::{Delivered, Receiver};
 pub use site::{Site, SiteOptions};
 pub use three::{Node, Three};

@@ -5,6 +5,7 @@
 
 use std::{
     fs::File,
+    net::{SocketAddr, TcpListener, TcpStream},
     os::fd::AsFd as _,
     process::{Command, Output},
     time::Duration,
@@ -179,6 +180,56 @@ impl Plugged {
         .await;
     }
 
+    /// Makes a socket in it, which stays there.
+    ///
+    /// # Errors
+    /// Those of `make`.
+    pub fn socket<T: Send>(&self, make: impl FnOnce() -> std::io::Result<T> + Send) -> std::io::Result<T> {
+        let namespace = File::open(format!("/run/netns/{}", self.name)).expect("a namespace");
+        let within = || {
+            // Of this thread alone, which ends with the making.
+            move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network)).expect("entered");
+            make()
+        };
+        std::thread::scope(|scope| scope.spawn(within).join().expect("it does not panic"))
+    }
+
+    /// Answers what comes to a TCP port of all its addresses: each byte comes back.
+    pub fn answer_tcp(&self, port: u16) {
+        let listener = self.socket(|| TcpListener::bind(("::", port))).expect("a free port");
+        // Both end with the test's process.
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                std::thread::spawn(move || std::io::copy(&mut &stream, &mut &stream));
+            }
+        });
+    }
+
+    /// A TCP connection to there within so long.
+    ///
+    /// # Errors
+    /// It could not be made.
+    pub fn connect(&self, ip: &str, port: u16, within: Duration) -> std::io::Result<TcpStream> {
+        let to = SocketAddr::new(ip.parse().expect("an address"), port);
+        let stream = self.socket(|| TcpStream::connect_timeout(&to, within))?;
+        stream.set_read_timeout(Some(within))?;
+        Ok(stream)
+    }
+
+    /// Waits until there is a TCP connection to there.
+    pub async fn await_connection(&self, ip: &str, port: u16) -> TcpStream {
+        eventually(&format!("{ip} port {port} answers {}", self.name), PATIENCE, async || {
+            self.connect(ip, port, Duration::from_millis(500)).map_err(|error| error.to_string())
+        })
+        .await
+    }
+
+    /// Has an address more.
+    pub fn add_ip(&self, ip: &str, prefix_length: u8) {
+        let address = format!("{ip}/{prefix_length}");
+        run(&["ip", "-n", &self.name, "address", "add", &address, "dev", "eth0", "nodad"]);
+    }
+
     /// Has another MAC address from now on.
     pub fn set_mac(&self, mac: &str) {
         run(&["ip", "-n", &self.name, "link", "set", "eth0", "address", mac]);
@@ -208,6 +259,15 @@ impl Drop for Plugged {
         let _ = Command::new("ip").args(["link", "delete", &self.device]).output();
         let _ = Command::new("ip").args(["netns", "delete", &self.name]).output();
     }
+}
+
+/// Whether a connection still carries bytes to its end and back.
+pub fn is_alive(stream: &TcpStream) -> bool {
+    let mut answer = [0; 4];
+    let (mut writes, mut reads) = (stream, stream);
+    // What is under way from an earlier try comes first; any answer tells that packets pass.
+    std::io::Write::write_all(&mut writes, b"ping").is_ok()
+        && std::io::Read::read_exact(&mut reads, &mut answer).is_ok()
 }
 
 /// Packets that are being sent.

@@ -74,9 +74,14 @@ fn debian_guests_have_their_addresses_and_names_and_reach_each_other_whoever_is_
         });
         site.api().post("networks", &blue).await.accepted();
         site.await_network("blue", "active").await;
-        for (name, nic) in
-            [("ann", json!({"network": "blue"})), ("bob", json!({"network": "blue", "fixed_ip": "10.7.0.77"}))]
-        {
+        // They reach each other by the default group, and the way into them is let in by another.
+        let ssh = json!({"name": "ssh", "rules": [{"direction": "ingress", "protocol": "tcp", "port_range_min": 22}]});
+        site.api().post("security_groups", &ssh).await.accepted();
+        let groups = json!(["default", "ssh"]);
+        for (name, nic) in [
+            ("ann", json!({"network": "blue", "security_groups": groups})),
+            ("bob", json!({"network": "blue", "security_groups": groups, "fixed_ip": "10.7.0.77"})),
+        ] {
             let vm = json!({"name": name, "image": "debian", "flavor": "small", "keypair": "k", "networks": [nic]});
             site.api().post("vms", &vm).await.accepted();
         }

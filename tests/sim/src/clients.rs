@@ -9,24 +9,13 @@ use std::{
 use edgestack_engine::{Origin, Outcome, Submission, SubmitError};
 use edgestack_log::Log as _;
 use edgestack_model::{
-    Actor, Command, Generation, Labels, Refusal, Sequence,
-    address::IpRange,
-    flavor::{FlavorCommand, Shape},
-    given::Precondition,
-    idempotency::IdempotencyClaim,
-    image::{DiskFormat, ImageCommand, ImageSource, ImageSpec, Visibility},
-    meta::MetaChange,
-    network::{CreateNetwork, Ipv6Mode, NetworkCommand, NetworkType, SubnetRequest, UpdateNetwork},
-    node::NodeCommand,
-    vm::{CreateVm, NicRequest, RunStrategy, VmCommand},
+    Actor, Command, Generation, Refusal, Sequence, given::Precondition, idempotency::IdempotencyClaim,
+    node::NodeCommand, vm::VmCommand,
 };
 use futures::FutureExt as _;
 use uuid::Uuid;
 
-use crate::{control_plane::ControlPlane, outside::Outside, random::Random};
-
-/// How many networks they know.
-const NETWORKS: u64 = 3;
+use crate::{control_plane::ControlPlane, outside::Outside, wishes};
 
 /// How many clients there are.
 pub const CLIENTS: usize = 4;
@@ -243,6 +232,8 @@ fn kind_of(outcome: &Result<Outcome, SubmitError>) -> &'static str {
         Ok(Outcome::DryRun { .. }) => "dry run",
         Err(SubmitError::Refused(Refusal::AddressesExhausted { .. })) => "no address left",
         Err(SubmitError::Refused(Refusal::AddressInUse { .. })) => "address in use",
+        Err(SubmitError::Refused(Refusal::RuleExists { .. })) => "rule exists",
+        Err(SubmitError::Refused(Refusal::InUse { .. })) => "in use",
         Err(SubmitError::Refused(_)) => "refused",
         Err(SubmitError::Busy { .. }) => "busy",
         Err(SubmitError::Unavailable { .. }) => "unavailable",
@@ -268,8 +259,13 @@ fn a_submission(number: usize, outside: &Outside, plane: &ControlPlane) -> Submi
         }
     }
     origin.dry_run = random.per_mille(30);
-    let command = a_command(random);
-    if let Command::Vm(VmCommand::Start { vm } | VmCommand::Stop { vm, .. } | VmCommand::Restart { vm }) = &command
+    let command = wishes::a_command(random, &plane.replica.world());
+    if let Command::Vm(
+        VmCommand::Start { vm }
+        | VmCommand::Stop { vm, .. }
+        | VmCommand::Restart { vm }
+        | VmCommand::EditSecurityGroups { vm, .. },
+    ) = &command
         && random.per_mille(300)
     {
         // Some have looked long ago.
@@ -281,190 +277,6 @@ fn a_submission(number: usize, outside: &Outside, plane: &ControlPlane) -> Submi
         });
     }
     Submission { command, origin }
-}
-
-fn a_command(random: &Random) -> Command {
-    let vm = || format!("vm-{}", random.below(6)).as_str().into();
-    let node = || random.one_of(&["edge-1", "edge-2", "edge-3"]).to_owned().into();
-    let image = || format!("image-{}", random.below(2));
-    let flavor = || format!("flavor-{}", random.below(2));
-    match random.below(112) {
-        0..5 => an_image(&image()),
-        5..9 => a_flavor(&flavor(), random),
-        9..11 => Command::Image(ImageCommand::Delete { image: image().into() }),
-        11..12 => Command::Flavor(FlavorCommand::Delete { flavor: flavor().into() }),
-        12..16 => Command::Node(NodeCommand::Cordon { node: node() }),
-        16..22 => Command::Node(NodeCommand::Uncordon { node: node() }),
-        22..47 => a_vm(random, image(), flavor()),
-        47..57 => Command::Vm(VmCommand::Start { vm: vm() }),
-        57..67 => Command::Vm(VmCommand::Stop { vm: vm(), grace_seconds: *random.one_of(&[0, 5, 30, 120]) }),
-        67..75 => Command::Vm(VmCommand::Restart { vm: vm() }),
-        75..80 => Command::Vm(VmCommand::Pause { vm: vm() }),
-        80..85 => Command::Vm(VmCommand::Unpause { vm: vm() }),
-        85..90 => Command::Vm(VmCommand::Update {
-            vm: vm(),
-            change: MetaChange { description: Some(random.below(9).to_string()), labels: None },
-            run_strategy: Some(a_strategy(random)),
-            node_selector: None,
-        }),
-        90..100 => Command::Vm(VmCommand::Delete { vm: vm() }),
-        100..106 => some_network(random),
-        106..110 => a_change(random),
-        _ => {
-            let network = format!("net-{}", random.below(NETWORKS)).into();
-            Command::Network(NetworkCommand::Delete { network })
-        }
-    }
-}
-
-/// A network of few addresses between the nodes.
-pub fn a_network(name: &str, cidr: &str) -> CreateNetwork {
-    CreateNetwork {
-        name: name.parse().unwrap(),
-        description: String::new(),
-        labels: Labels::default(),
-        network_type: NetworkType::Geneve,
-        segment_id: None,
-        physical_network: None,
-        mtu: None,
-        subnets: vec![a_prefix(cidr, None)],
-        dns_servers: vec![],
-        host_routes: vec![],
-        dhcp: true,
-    }
-}
-
-fn a_prefix(cidr: &str, ipv6_mode: Option<Ipv6Mode>) -> SubnetRequest {
-    SubnetRequest { cidr: cidr.parse().unwrap(), gateway_ip: None, pools: vec![], ipv6_mode }
-}
-
-/// A network of any sort.
-fn some_network(random: &Random) -> Command {
-    let number = random.below(NETWORKS);
-    let mut create = a_network(&format!("net-{number}"), &format!("10.0.{number}.0/29"));
-    create.network_type = *random.one_of(&NetworkType::ALL);
-    create.physical_network = create.network_type.is_provider().then(|| "outside".parse().unwrap());
-    let must_be_wished = create.network_type == NetworkType::Vlan;
-    if must_be_wished || create.network_type != NetworkType::Flat && random.per_mille(500) {
-        create.segment_id = Some(1 + u32::try_from(random.below(4)).unwrap());
-    }
-    create.subnets[0].pools = vec![a_pool(number, 4)];
-    if random.per_mille(200) {
-        create.subnets[0].gateway_ip = Some(None);
-    }
-    if random.per_mille(300) {
-        let mode = *random.one_of(&[Ipv6Mode::Slaac, Ipv6Mode::Dhcpv6Stateful]);
-        create.subnets.push(a_prefix("fd00:9::/64", Some(mode)));
-    }
-    create.dhcp = random.per_mille(800);
-    Command::Network(NetworkCommand::Create(Box::new(create)))
-}
-
-/// The addresses from the second to one of the next.
-fn a_pool(number: u64, last: u64) -> IpRange {
-    let address = |last: u64| format!("10.0.{number}.{last}").parse().unwrap();
-    IpRange::new(address(2), address(last)).unwrap()
-}
-
-fn a_change(random: &Random) -> Command {
-    let number = random.below(NETWORKS);
-    let mut update = UpdateNetwork {
-        network: format!("net-{number}").as_str().into(),
-        change: MetaChange { description: None, labels: None },
-        mtu: None,
-        dns_servers: None,
-        host_routes: None,
-        dhcp: None,
-        pools: None,
-    };
-    match random.below(5) {
-        0 => update.change.description = Some(random.below(9).to_string()),
-        1 => update.mtu = Some(1300 + u32::try_from(random.below(100)).unwrap()),
-        2 => update.dns_servers = Some(vec![random.one_of(&["192.0.2.53", "192.0.2.54"]).parse().unwrap()]),
-        3 => update.pools = Some(vec![a_pool(number, 2 + random.below(4))]),
-        _ => update.dhcp = Some(random.per_mille(500)),
-    }
-    Command::Network(NetworkCommand::Update(Box::new(update)))
-}
-
-/// A NIC on a network, with the last parts of the addresses wished for.
-pub fn a_nic(network: &str, address: Option<u64>, mac: Option<u64>) -> NicRequest {
-    let number = network.trim_start_matches("net-");
-    NicRequest {
-        network: network.into(),
-        fixed_ip: address.map(|last| format!("10.0.{number}.{last}").parse().unwrap()),
-        mac: mac.map(|last| format!("fa:16:3e:00:00:0{last}").parse().unwrap()),
-    }
-}
-
-/// None, one or two.
-fn nics(random: &Random) -> Vec<NicRequest> {
-    let count = random.below(3);
-    let nic = |_| {
-        let network = format!("net-{}", random.below(NETWORKS));
-        let wished = |rate| random.per_mille(rate).then(|| random.below(8));
-        a_nic(&network, wished(200), wished(150))
-    };
-    (0..count).map(nic).collect()
-}
-
-fn a_strategy(random: &Random) -> RunStrategy {
-    *random.one_of(&[
-        RunStrategy::Always,
-        RunStrategy::Always,
-        RunStrategy::RerunOnFailure,
-        RunStrategy::Manual,
-        RunStrategy::Halted,
-    ])
-}
-
-pub fn an_image(name: &str) -> Command {
-    Command::Image(ImageCommand::Create {
-        name: name.parse().unwrap(),
-        description: String::new(),
-        labels: Labels::default(),
-        spec: ImageSpec {
-            format: DiskFormat::Qcow2,
-            source: ImageSource::Path { path: "/simulated".into() },
-            architecture: "x86_64".into(),
-            min_disk_gib: 0,
-            min_memory_mib: 0,
-            visibility: Visibility::Private,
-        },
-    })
-}
-
-pub fn a_flavor(name: &str, random: &Random) -> Command {
-    Command::Flavor(FlavorCommand::Create {
-        name: name.parse().unwrap(),
-        description: String::new(),
-        labels: Labels::default(),
-        shape: Shape {
-            vcpus: 1 + u32::try_from(random.below(2)).unwrap(),
-            memory_mib: 512,
-            disk_gib: 5,
-            dedicated_cpus: false,
-            huge_pages: None,
-            numa_nodes: None,
-        },
-    })
-}
-
-fn a_vm(random: &Random, image: String, flavor: String) -> Command {
-    Command::Vm(VmCommand::Create(Box::new(CreateVm {
-        name: format!("vm-{}", random.below(6)).parse().unwrap(),
-        description: String::new(),
-        labels: Labels::default(),
-        image: image.into(),
-        flavor: flavor.into(),
-        root_disk_gib: None,
-        keypair: None,
-        user_data: None,
-        node: random.per_mille(200).then(|| random.one_of(&["edge-1", "edge-2", "edge-3"]).to_owned().into()),
-        node_selector: Labels::default(),
-        run_strategy: a_strategy(random),
-        networks: nics(random),
-    })))
 }
 
 /// Every node takes VMs again.

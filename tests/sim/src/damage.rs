@@ -65,6 +65,8 @@ impl Outside {
                 Fault::LogBitFlipped
             }
         };
+        let left = log.head().now_or_never().and_then(Result::ok).map(|head| head.last_sequence);
+        tracing::debug!(?fault, last, archived, one_of_them, left, "the log is damaged");
         self.faults.fired(fault);
         true
     }

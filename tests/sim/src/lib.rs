@@ -3,8 +3,9 @@
 //! Real are the engine, the replica, the views, the scheduler, the overseer and the vm, storage, gateway and monitoring
 //! pools.
 //! Simulated are the log, the drivers and the clock (law 12), and what is around them: clients that wish and try again,
-//! guests that die, nodes that are cut off, others who write into the virtual network, a log that loses answers or is away, and the control plane itself, which
-//! is killed at any await and started anew from the log, while the drivers' world goes on.
+//! guests that die, nodes that are cut off, others who write into the virtual network, a log that loses answers or is away,
+//! and the control plane itself, which is killed at any await and started anew from the log, while the drivers' world goes
+//! on.
 //!
 //! * [`run`]: one seed, from the first command to the last check;
 //! * [`checkers`]: what must hold, one law a file.
@@ -22,6 +23,7 @@ mod faults;
 mod log;
 mod northbound;
 mod northbound_driver;
+mod objects;
 mod others;
 mod outside;
 mod planting;
@@ -29,6 +31,7 @@ mod random;
 mod run;
 mod storage_driver;
 mod vm_driver;
+mod wishes;
 
 pub use fault::Fault;
 pub use run::{REPLAY, Report, Violation, run};

@@ -94,6 +94,7 @@ impl Log for SimLog {
         }
         let mut latency = self.random.millis(1, 6);
         let fault = self.next_fault();
+        tracing::trace!(?fault, after = entry.expected_last_sequence, id = entry.commit_id, "an append");
         let ack = match fault {
             Some(Fault::StoredLate) => {
                 self.store_late(entry);

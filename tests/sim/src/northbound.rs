@@ -7,18 +7,21 @@ use std::{
 };
 
 use edgestack_engine::Replica;
-use edgestack_model::{Id, World, realization::RealizationState};
+use edgestack_model::World;
 use edgestack_planted::{self as planted, Bug};
 use edgestack_worker_gateway::{
     desired::desired,
     driver::{NorthboundDriver as _, SimDriver},
     plan::{Change, plan},
-    rows::{Key, Owner, Seen, Table},
+    rows::{Key, Seen},
 };
 use futures::FutureExt as _;
 use uuid::Uuid;
 
-use crate::outside::Violations;
+use crate::{
+    objects::{Whose, is_ready},
+    outside::Violations,
+};
 
 /// The database, and the account that is kept of it.
 #[derive(Default)]
@@ -40,9 +43,9 @@ struct Kept {
     /// By how many of them the nodes work. (`hv_cfg`)
     confirmed: u64,
     /// Whose rows may be otherwise than the pool left them, and since when.
-    loose: BTreeMap<Owner, u64>,
+    loose: BTreeMap<Whose, u64>,
     /// After which commits others did something to somebody's rows.
-    disturbed: BTreeMap<Owner, Vec<u64>>,
+    disturbed: BTreeMap<Whose, Vec<u64>>,
     /// What the pool must tell before it mends it.
     to_be_told: BTreeMap<Key, ToBeTold>,
     wakes: Vec<Arc<dyn Fn() + Send + Sync>>,
@@ -53,7 +56,7 @@ struct Kept {
 /// A row that others changed or removed while it was as wished.
 struct ToBeTold {
     since: u64,
-    owner: Owner,
+    whose: Whose,
 }
 
 /// One write, as its sender meant it.
@@ -74,7 +77,7 @@ pub struct Deed {
     /// The first row that is otherwise than it shall be.
     pub what: Option<String>,
     /// Who must be told of it, if all was as wished before.
-    pub owners: BTreeSet<Owner>,
+    pub owners: BTreeSet<Whose>,
     /// Nothing is left.
     pub is_emptied: bool,
 }
@@ -155,7 +158,7 @@ impl Northbound {
         let worlds = kept.worlds();
         for key in write.changes.iter().filter_map(changed_key) {
             let Some(told) = kept.to_be_told.remove(key).filter(|told| told.since <= write.looked) else { continue };
-            let still = |(_, world): &(u64, World)| is_ready(world, told.owner) && desired(world).contains_key(key);
+            let still = |(_, world): &(u64, World)| is_ready(world, told.whose) && desired(world).contains_key(key);
             if !worlds.is_empty() && planted::without(|| worlds.iter().all(still)) {
                 violations.add(format!("others changed the {key}, and it is mended before that is told"));
             }
@@ -171,6 +174,13 @@ impl Northbound {
         kept.confirmed == kept.written
     }
 
+    /// The world of whoever may write and is furthest.
+    pub fn newest(&self) -> Option<World> {
+        let kept = self.kept.lock().unwrap();
+        let alive = kept.replicas.iter().filter_map(Weak::upgrade);
+        alive.max_by_key(|replica| replica.head().sequence).map(|replica| replica.world().clone())
+    }
+
     /// How often somebody wrote.
     pub fn writes(&self) -> u64 {
         self.kept.lock().unwrap().written
@@ -183,13 +193,13 @@ impl Northbound {
     }
 
     /// Whether somebody's rows may be otherwise than the pool left them.
-    pub fn is_loose(&self, owner: Owner) -> bool {
-        self.kept.lock().unwrap().loose.contains_key(&owner)
+    pub fn is_loose(&self, whose: Whose) -> bool {
+        self.kept.lock().unwrap().loose.contains_key(&whose)
     }
 
     /// After which commits others did something to somebody's rows, in order.
-    pub fn disturbed(&self, owner: Owner) -> Vec<u64> {
-        self.kept.lock().unwrap().disturbed.get(&owner).cloned().unwrap_or_default()
+    pub fn disturbed(&self, whose: Whose) -> Vec<u64> {
+        self.kept.lock().unwrap().disturbed.get(&whose).cloned().unwrap_or_default()
     }
 
     /// Takes down what others have just done.
@@ -199,10 +209,10 @@ impl Northbound {
         let now = kept.now;
         let keys: BTreeSet<&Key> = before.rows.keys().chain(after.rows.keys()).collect();
         let differ = keys.into_iter().filter(|key| before.rows.get(key) != after.rows.get(key));
-        let mut touched: BTreeSet<Owner> = differ.filter_map(owner_of).collect();
+        let mut touched: BTreeSet<Whose> = differ.filter_map(Whose::is_named).collect();
         // A copy may be made between a look and the write that removes the row.
         if before.doubles != after.doubles {
-            touched.extend(after.rows.keys().filter_map(owner_of));
+            touched.extend(after.rows.keys().filter_map(Whose::is_named));
         }
         kept.loosen(touched, now);
         let is_emptied = after.rows.is_empty();
@@ -221,13 +231,15 @@ impl Northbound {
         for (key, what) in differ.iter().filter(|(key, _)| !differed.contains_key(key)) {
             let Some(wanted) = wished.get(key) else { continue };
             deed.what.get_or_insert(what.clone());
-            deed.owners.insert(wanted.owner);
-            let ready = worlds.iter().all(|(_, world)| is_ready(world, wanted.owner));
+            let whose = wanted.owner.into();
+            deed.owners.insert(whose);
+            let ready = worlds.iter().all(|(_, world)| is_ready(world, whose));
             let is_due = due.iter().any(|keys| keys.contains(key));
-            // A reference may be unwanted, and wanted again, while nobody looks.
+            // A reference may be unwanted, and wanted again, while nobody looks; or be settled after the last look. Those
+            // are asked for at rest.
             let refers = after.rows.get(key).is_some_and(|row| row.columns == wanted.columns);
             if ready && !is_due && !refers && !wanted.is_derived && !is_emptied {
-                kept.to_be_told.insert(key.clone(), ToBeTold { since: now, owner: wanted.owner });
+                kept.to_be_told.insert(key.clone(), ToBeTold { since: now, whose });
             }
         }
         deed
@@ -241,7 +253,7 @@ impl Kept {
         alive.map(|replica| replica.snapshot()).map(|(world, head)| (head.sequence, world)).collect()
     }
 
-    fn loosen(&mut self, owners: BTreeSet<Owner>, since: u64) {
+    fn loosen(&mut self, owners: BTreeSet<Whose>, since: u64) {
         let known = self.replicas.iter().filter_map(Weak::upgrade).map(|replica| replica.head().sequence).max();
         for owner in owners {
             self.loose.insert(owner, since);
@@ -252,7 +264,7 @@ impl Kept {
     /// What is not as its sender takes it to be is as if others had done it.
     fn disturb(&mut self, write: &Write) {
         let keys = touched(write);
-        let owners = keys.iter().filter_map(owner_of).collect();
+        let owners = keys.iter().filter_map(Whose::is_named).collect();
         self.loosen(owners, self.now);
         self.to_be_told.retain(|key, _| !keys.contains(key));
     }
@@ -278,27 +290,4 @@ fn changed_key(change: &Change) -> Option<&Key> {
 /// The rows that a world would have written otherwise, or anew.
 fn planned(world: &World, seen: &Seen) -> BTreeSet<Key> {
     plan(&desired(world), seen).changes.iter().filter_map(changed_key).cloned().collect()
-}
-
-/// Whether the nodes work by it, as far as a world knows.
-fn is_ready(world: &World, owner: Owner) -> bool {
-    match owner {
-        Owner::Network(id) => {
-            world.networks.get(&id).is_some_and(|network| network.realization.state == RealizationState::Active)
-        }
-        Owner::Nic(id, number) => {
-            world.vms.get(&id).is_some_and(|vm| vm.nics.iter().any(|nic| nic.spec.number == number && nic.ready))
-        }
-    }
-}
-
-/// Whose row it is, by its name alone.
-pub fn owner_of(key: &Key) -> Option<Owner> {
-    let (id, rest) = key.id.split_at_checked(36)?;
-    let id: Uuid = id.parse().ok()?;
-    let number = rest.strip_prefix('-').and_then(|number| number.parse().ok());
-    match (key.table, number) {
-        (Table::LogicalSwitchPort, Some(number)) => Some(Owner::Nic(Id::new(id), number)),
-        _ => Some(Owner::Network(Id::new(id))),
-    }
 }

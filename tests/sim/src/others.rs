@@ -1,7 +1,9 @@
 //! What others do to the site's northbound database.
 
+use std::collections::BTreeSet;
+
 use edgestack_ovn::ovsdb::Value;
-use edgestack_worker_gateway::rows::{Key, Seen, Table};
+use edgestack_worker_gateway::rows::{Key, Table};
 
 use crate::{fault::Fault, northbound::Deed, outside::Outside, random::Random};
 
@@ -9,15 +11,18 @@ impl Outside {
     /// Somebody removes, changes or copies a row, or empties the database; `None`: there is nothing in it.
     pub fn others_write(&self) -> Option<Deed> {
         let (before, rows) = (self.northbound.seen(), &self.northbound.rows);
-        let keys: Vec<&Key> = before.rows.keys().collect();
-        if keys.is_empty() {
+        let tables: Vec<Table> = before.rows.keys().map(|key| key.table).collect::<BTreeSet<_>>().into_iter().collect();
+        if tables.is_empty() {
             return None;
         }
+        // Of some there are many rows, and others are to be touched as often.
+        let table = *self.random.one_of(&tables);
+        let keys: Vec<&Key> = before.rows.keys().filter(|key| key.table == table).collect();
         let key = *self.random.one_of(&keys);
         match self.random.below(20) {
             0..8 => {
                 self.faults.fired(Fault::RowRemoved);
-                self.remove(key, &before);
+                rows.others_remove_row(key);
             }
             8..16 => {
                 self.faults.fired(Fault::RowChanged);
@@ -35,19 +40,24 @@ impl Outside {
                 rows.others_empty();
             }
         }
+        self.forget_what_nothing_keeps();
         let after = self.northbound.seen();
         tracing::debug!(%key, was = ?before.rows.get(key), is = ?after.rows.get(key), "others wrote");
         Some(edgestack_planted::without(|| self.northbound.take_down(&before, &after)))
     }
 
-    /// A port lives only while a switch refers to it. Source: ovn-nb(5), Logical_Switch_Port.
-    fn remove(&self, key: &Key, before: &Seen) {
-        let rows = &self.northbound.rows;
-        let ports = before.rows.get(key).and_then(|row| row.references.get("ports"));
-        for port in ports.into_iter().flat_map(|ports| ports.keys()) {
-            rows.others_remove_row(port);
+    /// Some rows live only while another refers to them; see [`Table::kept_by`].
+    fn forget_what_nothing_keeps(&self) {
+        let seen = self.northbound.seen();
+        for key in seen.rows.keys().filter(|key| !key.table.kept_by().is_empty()) {
+            let keeps = |(by, column): &(Table, &str)| {
+                let rows = seen.rows.iter().filter(|(other, _)| other.table == *by);
+                rows.filter_map(|(_, row)| row.references.get(column)).any(|refers| refers.contains_key(key))
+            };
+            if !key.table.kept_by().iter().any(keeps) {
+                self.northbound.rows.others_remove_row(key);
+            }
         }
-        rows.others_remove_row(key);
     }
 }
 
@@ -73,6 +83,12 @@ fn a_change(table: Table, random: &Random) -> (&'static str, Option<Value>) {
             ("records", Some(Value::map([("stranger", "192.0.2.66")]))),
             ("records", Some(Value::empty_map())),
             ("records", Some(Value::map([("vm-0", "192.0.2.66")]))),
+        ],
+        Table::PortGroup => [("name", Some(Value::text("taken"))), ("ports", None), ("acls", None)],
+        Table::Acl => [
+            ("action", Some(Value::text("drop"))),
+            ("match", Some(Value::text("ip"))),
+            ("priority", Some(Value::integer(1))),
         ],
     };
     random.one_of(&changes).clone()

@@ -215,6 +215,7 @@ fn live(outside: &Arc<Outside>) -> bool {
                 let world = plane.replica.world().clone();
                 let checked = edgestack_planted::without(|| {
                     checkers::sound::check(outside, &world)?;
+                    checkers::guarded::check_ready(outside)?;
                     noticed.check(outside, &world, plane.replica.failure().is_some())?;
                     heard.check(outside, &world, plane.replica.failure().is_some())
                 });
@@ -277,6 +278,7 @@ async fn settled_life(outside: &Arc<Outside>, plane: &ControlPlane) -> Result<()
     until_settled(outside, plane, SETTLED_WITHIN).await?;
     checkers::drift::check_at_rest(outside, plane).await?;
     until_settled(outside, plane, SETTLED_WITHIN).await?;
+    edgestack_planted::without(|| checkers::traffic::check(outside, &plane.replica.world()))?;
     // What lies in the midst of the log and of the archive was read by their own checks by now.
     if damage::whole(&outside.log.inner).is_none() {
         return Err("the log is damaged, and nobody noticed".to_owned());

@@ -11,6 +11,7 @@
 
 pub mod desired;
 pub mod driver;
+mod objects;
 pub mod plan;
 mod reconcile;
 pub mod rows;

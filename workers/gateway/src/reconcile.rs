@@ -13,9 +13,9 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use edgestack_engine::{Change as Changed, Clock, Replica};
 use edgestack_model::{
-    Command, Generation, Id, Meta, World,
-    network::{Network, NetworkCommand, NetworkSpec},
+    Command, Id, Meta, World,
     realization::{RealizationReport, RealizationState},
+    security_group::{DEFAULT, SecurityGroupCommand},
     vm::{Nic, Vm, VmCommand, VmReport},
     waiting::Failure,
     world::Resource,
@@ -30,6 +30,7 @@ use uuid::Uuid;
 use crate::{
     desired::desired,
     driver::NorthboundDriver,
+    objects::{self, Object, objects},
     plan::{Plan, plan as plan_of},
     rows::{Desired, Owner, Seen},
 };
@@ -82,6 +83,7 @@ impl GatewayPool {
 
     async fn look(&self) -> Next {
         let driver = &self.parts.driver;
+        self.ensure_default_group().await;
         let looked = driver.rows().await;
         // A look may take its time, and what is wished is to be of the same moment.
         let (wished, waiting) = {
@@ -147,6 +149,15 @@ impl GatewayPool {
         self.tell_realized(&waiting).await
     }
 
+    /// People find the group that NICs are in by default before there is one. Where this fails, the next look does it.
+    async fn ensure_default_group(&self) {
+        let is_there = self.parts.replica.world().security_group(&DEFAULT.into()).is_ok();
+        if !is_there {
+            let command = Command::SecurityGroup(SecurityGroupCommand::EnsureDefault {});
+            self.parts.reporter.report_unasked(self.parts.clock.new_id(), command).await;
+        }
+    }
+
     async fn tell_realized(&self, waiting: &Waiting) -> Next {
         match self.report_all(waiting.realized()).await {
             // A VM's wish changes without a change of the network, so nothing would wake this.
@@ -160,11 +171,8 @@ impl GatewayPool {
         if !planted::is(Bug::RealizedBeforeWritten) && !planted::is(Bug::RemovedBeforeGone) {
             return;
         }
-        let removed = |command: &Command| {
-            matches!(command, Command::Network(NetworkCommand::Report { report: RealizationReport::Removed, .. }))
-        };
-        let (gone, ready): (Vec<_>, Vec<_>) = waiting.realized().into_iter().partition(|(_, command)| removed(command));
-        self.report_all(if planted::is(Bug::RemovedBeforeGone) { gone } else { ready }).await;
+        let early = if planted::is(Bug::RemovedBeforeGone) { waiting.removed() } else { waiting.ready() };
+        self.report_all(early).await;
     }
 
     /// Tells all who wait why they wait on; each has its own next attempt.
@@ -197,73 +205,69 @@ impl GatewayPool {
 
 /// Who waits for the virtual network.
 struct Waiting {
-    networks: Vec<Arc<Network>>,
+    objects: Vec<Object>,
     vms: Vec<Arc<Vm>>,
     /// The rest, which is ready: what may drift.
-    ready_networks: BTreeMap<Id<Network>, Arc<Network>>,
+    ready_objects: BTreeMap<Owner, Object>,
     ready_nics: BTreeMap<(Id<Vm>, u32), Arc<Vm>>,
 }
 
 impl Waiting {
     fn in_world(world: &World) -> Self {
-        let is_active = |network: &Network| network.realization.state == RealizationState::Active;
-        let networks = world.networks.values();
-        let (ready, waiting): (Vec<_>, Vec<_>) = networks.cloned().partition(|network| is_active(network));
+        let is_active = |object: &Object| object.realization.state == RealizationState::Active;
+        let (ready, waiting): (Vec<_>, Vec<_>) = objects(world).partition(is_active);
         let vms = world.vms.values().filter(|vm| vm.nics.iter().any(|nic| !nic.ready));
         let nics = world.vms.values().flat_map(|vm| {
             let ready = vm.nics.iter().filter(|nic| nic.ready);
             ready.map(move |nic| ((vm.id, nic.spec.number), vm.clone()))
         });
         Self {
-            networks: waiting,
+            objects: waiting,
             vms: vms.cloned().collect(),
-            ready_networks: ready.into_iter().map(|network| (network.id, network)).collect(),
+            ready_objects: ready.into_iter().map(|object| (object.owner, object)).collect(),
             ready_nics: nics.collect(),
         }
     }
 
     fn is_empty(&self) -> bool {
-        self.networks.is_empty() && self.vms.is_empty()
+        self.objects.is_empty() && self.vms.is_empty()
     }
 
     /// Whether nobody waits whose next attempt has come.
     fn is_nothing_due(&self, now: DateTime<Utc>) -> bool {
-        self.vms.is_empty() && !self.networks.iter().any(|network| is_due(network.realization.failure.as_ref(), now))
+        self.vms.is_empty() && !self.objects.iter().any(|object| is_due(object.realization.failure.as_ref(), now))
     }
 
     /// When the next attempt of somebody who waits comes.
     fn next(&self, now: DateTime<Utc>) -> Next {
-        let failures = self.networks.iter().filter_map(|network| network.realization.failure.as_ref());
+        let failures = self.objects.iter().filter_map(|object| object.realization.failure.as_ref());
         let next = failures.filter_map(|failure| failure.still_to_come(now)).min();
         next.map_or(Next::Beat, |at| Next::After((at - now).to_std().unwrap_or_default()))
     }
 
-    /// The nodes work by what is written.
+    /// The nodes work by what is written: what that makes of those who wait.
     fn realized(&self) -> Vec<(Meta, Command)> {
-        let networks = self.networks.iter().map(|network| {
-            let report = match network.realization.state {
-                RealizationState::Deleting => RealizationReport::Removed,
-                RealizationState::Creating | RealizationState::Updating | RealizationState::Active => {
-                    RealizationReport::Realized
-                }
-            };
-            (network.meta.clone(), of_network(network, report))
-        });
+        self.ready().into_iter().chain(self.removed()).collect()
+    }
+
+    fn ready(&self) -> Vec<(Meta, Command)> {
+        let stays = self.objects.iter().filter(|object| object.realization.state != RealizationState::Deleting);
         let vms = self.vms.iter().map(|vm| {
             let numbers = vm.nics.iter().filter(|nic| !nic.ready).map(|nic: &Nic| nic.spec.number).collect();
             (vm.meta.clone(), of_vm(vm, VmReport::NicsReady { numbers }))
         });
-        networks.chain(vms).collect()
+        stays.map(|object| object.told(RealizationReport::Realized)).chain(vms).collect()
+    }
+
+    fn removed(&self) -> Vec<(Meta, Command)> {
+        let goes = self.objects.iter().filter(|object| object.realization.state == RealizationState::Deleting);
+        goes.map(|object| object.told(RealizationReport::Removed)).collect()
     }
 
     /// It was tried in vain. NICs wait on with their VM, which runs without them meanwhile.
     fn failed(&self, now: DateTime<Utc>, step: &str, error: &DriverError) -> Vec<(Meta, Command)> {
-        let due = self.networks.iter().filter(|network| is_due(network.realization.failure.as_ref(), now));
-        due.map(|network| {
-            let report = RealizationReport::AttemptFailed(error.failed_attempt(step));
-            (network.meta.clone(), of_network(network, report))
-        })
-        .collect()
+        let due = self.objects.iter().filter(|object| is_due(object.realization.failure.as_ref(), now));
+        due.map(|object| object.told(RealizationReport::AttemptFailed(error.failed_attempt(step)))).collect()
     }
 }
 
@@ -297,9 +301,8 @@ fn drifted(
         }
     }
     let report = |(owner, what): (Owner, Vec<String>)| match owner {
-        Owner::Network(id) => {
-            let network = ready.ready_networks.get(&id)?;
-            Some((network.meta.clone(), of_network(network, RealizationReport::Drifted { what })))
+        Owner::Network(_) | Owner::SecurityGroup(_) | Owner::SecurityGroupRule(_) => {
+            Some(ready.ready_objects.get(&owner)?.told(RealizationReport::Drifted { what }))
         }
         Owner::Nic(id, number) => {
             let vm = ready.ready_nics.get(&(id, number))?;
@@ -309,25 +312,8 @@ fn drifted(
     by_owner.into_iter().filter_map(report).collect()
 }
 
-fn of_network(network: &Network, report: RealizationReport) -> Command {
-    let generation: Generation = network.meta.generation;
-    Command::Network(NetworkCommand::Report { network: network.id, generation, report })
-}
-
 fn of_vm(vm: &Vm, report: VmReport) -> Command {
     Command::Vm(VmCommand::Report { vm: vm.id, generation: vm.meta.generation, report })
-}
-
-/// What of a network the pool works by.
-fn wish(resource: Option<&Resource>) -> Option<(&NetworkSpec, RealizationState)> {
-    match resource {
-        Some(Resource::Network(network)) => Some((&network.spec, network.realization.state)),
-        Some(_) | None => None,
-    }
-}
-
-fn fails(resource: Option<&Resource>) -> bool {
-    matches!(resource, Some(Resource::Network(network)) if network.realization.failure.is_some())
 }
 
 fn nics(resource: Option<&Resource>) -> &[Nic] {
@@ -337,23 +323,9 @@ fn nics(resource: Option<&Resource>) -> &[Nic] {
     }
 }
 
-/// Whether somebody asked for another look at a network that has no failure to forget. Nothing shows it but who touched
-/// it last: other words are a new generation, and all that this pool reports changes the realization.
-fn asked_again(before: Option<&Resource>, after: Option<&Resource>) -> bool {
-    let (Some(Resource::Network(before)), Some(Resource::Network(after))) = (before, after) else { return false };
-    before.meta.revision != after.meta.revision
-        && before.meta.generation == after.meta.generation
-        && before.realization == after.realization
-}
-
 /// Whether the virtual network is to be looked at for it.
 fn concerns(change: &Changed) -> bool {
-    let (before, after) = (change.before.as_ref(), change.after.as_ref());
-    // A failure is what this pool reported itself, and has its pause; one that is forgotten ends the pause.
-    wish(before) != wish(after)
-        || (fails(before) && !fails(after))
-        || asked_again(before, after)
-        || nics(before) != nics(after)
+    objects::concerns(change) || nics(change.before.as_ref()) != nics(change.after.as_ref())
 }
 
 #[async_trait]

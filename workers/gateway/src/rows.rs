@@ -7,7 +7,9 @@ use std::{
     fmt,
 };
 
-use edgestack_model::{Id, network::Network, vm::Vm};
+use edgestack_model::{
+    Id, network::Network, security_group::SecurityGroup, security_group_rule::SecurityGroupRule, vm::Vm,
+};
 use edgestack_ovn::ovsdb::Row;
 use uuid::Uuid;
 
@@ -23,11 +25,16 @@ pub enum Table {
     DhcpOptions,
     /// Which names resolve on a network.
     Dns,
+    /// A security group, or the NICs of a network through which only that passes which a group lets through.
+    PortGroup,
+    /// What is let through or dropped. It lives only while a port group refers to it.
+    Acl,
 }
 
 impl Table {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::LogicalSwitch, Self::LogicalSwitchPort, Self::DhcpOptions, Self::Dns];
+    pub const ALL: [Self; 6] =
+        [Self::LogicalSwitch, Self::LogicalSwitchPort, Self::DhcpOptions, Self::Dns, Self::PortGroup, Self::Acl];
 
     /// As the database calls it.
     pub const fn as_str(self) -> &'static str {
@@ -36,6 +43,8 @@ impl Table {
             Self::LogicalSwitchPort => "Logical_Switch_Port",
             Self::DhcpOptions => "DHCP_Options",
             Self::Dns => "DNS",
+            Self::PortGroup => "Port_Group",
+            Self::Acl => "ACL",
         }
     }
 
@@ -44,7 +53,17 @@ impl Table {
         match self {
             Self::LogicalSwitch => &[("ports", Self::LogicalSwitchPort), ("dns_records", Self::Dns)],
             Self::LogicalSwitchPort => &[("dhcpv4_options", Self::DhcpOptions), ("dhcpv6_options", Self::DhcpOptions)],
-            Self::DhcpOptions | Self::Dns => &[],
+            Self::PortGroup => &[("ports", Self::LogicalSwitchPort), ("acls", Self::Acl)],
+            Self::DhcpOptions | Self::Dns | Self::Acl => &[],
+        }
+    }
+
+    /// What keeps a row of it alive: it is gone when nothing refers to it, and can't be removed before.
+    pub const fn kept_by(self) -> &'static [(Self, &'static str)] {
+        match self {
+            Self::LogicalSwitchPort => &[(Self::LogicalSwitch, "ports")],
+            Self::Acl => &[(Self::PortGroup, "acls"), (Self::LogicalSwitch, "acls")],
+            Self::LogicalSwitch | Self::DhcpOptions | Self::Dns | Self::PortGroup => &[],
         }
     }
 
@@ -71,6 +90,8 @@ impl Table {
             ],
             Self::DhcpOptions => &["cidr", "options", "external_ids"],
             Self::Dns => &["records", "external_ids"],
+            Self::PortGroup => &["name", "external_ids", "ports", "acls"],
+            Self::Acl => &["direction", "priority", "match", "action", "external_ids"],
         }
     }
 
@@ -81,6 +102,8 @@ impl Table {
             Self::LogicalSwitchPort => "port",
             Self::DhcpOptions => "DHCP entry",
             Self::Dns => "DNS entry",
+            Self::PortGroup => "port group",
+            Self::Acl => "ACL",
         }
     }
 }
@@ -112,6 +135,10 @@ impl fmt::Display for Key {
 pub enum Owner {
     /// A network's.
     Network(Id<Network>),
+    /// A security group's.
+    SecurityGroup(Id<SecurityGroup>),
+    /// A security group rule's.
+    SecurityGroupRule(Id<SecurityGroupRule>),
     /// A NIC's, by VM and number.
     Nic(Id<Vm>, u32),
 }
@@ -129,6 +156,8 @@ pub struct Wanted {
     pub label: String,
     /// Whether its columns follow from the comings and goings of others, such as the names on a network.
     pub is_derived: bool,
+    /// Of what it refers to, that which may have been wished only now: its absence tells nothing of others.
+    pub unsettled: BTreeSet<Key>,
 }
 
 /// All rows that there shall be.

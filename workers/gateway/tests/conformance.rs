@@ -14,7 +14,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use edgestack_model::vm::port_name;
+use edgestack_model::{
+    Command,
+    command::Reference,
+    security_group::CreateSecurityGroup,
+    security_group_rule::{Direction, EtherType, Protocol, RuleRequest, SecurityGroupRuleCommand},
+    vm::port_name,
+};
 use edgestack_ovn::{
     bundled::{Bundled, Part},
     chassis::Plug,
@@ -27,7 +33,10 @@ use edgestack_worker_gateway::{
 };
 use node::{Node, eventually, kill, run};
 use rustix::process::{Pid, Signal, kill_process};
-use world::{Site, a_dual_network, a_network, a_nic, a_provider_network, create, create_vm, remove_vm};
+use world::{
+    Site, a_dual_network, a_group, a_network, a_nic, a_nic_in, a_provider_network, a_rule, create, create_group,
+    create_vm, remove_vm,
+};
 
 fn driver(bundled: &Bundled, epoch: Option<u64>) -> OvnDriver {
     driver_of(bundled, "test", epoch)
@@ -46,7 +55,7 @@ fn nbctl(bundled: &Bundled, words: &[&str]) -> String {
 
 /// All that the database has of a table, but for what was made by the site `test`.
 fn of_others(bundled: &Bundled) -> String {
-    let tables = ["Logical_Switch", "Logical_Switch_Port", "DHCP_Options", "DNS", "ACL"];
+    let tables = ["Logical_Switch", "Logical_Switch_Port", "DHCP_Options", "DNS", "Port_Group", "ACL"];
     let rows = tables.map(|table| {
         let list = nbctl(bundled, &["--format=csv", "--no-headings", "list", table]);
         let mut others: Vec<&str> = list.lines().filter(|line| !line.contains(r#"edgestack:site""=test"#)).collect();
@@ -70,6 +79,8 @@ fn litter(bundled: &Bundled) {
     nbctl(bundled, &["ls-add", "foreign", "--", "lsp-add", "foreign", "foreign-1"]);
     nbctl(bundled, &["set", "Logical_Switch", "foreign", "external_ids:neutron=x"]);
     nbctl(bundled, &["acl-add", "foreign", "to-lport", "1000", "ip4", "allow"]);
+    nbctl(bundled, &["pg-add", "foreign_group", "foreign-1"]);
+    nbctl(bundled, &["--type=port-group", "acl-add", "foreign_group", "to-lport", "1000", "ip4", "allow"]);
     nbctl(bundled, &["create", "DHCP_Options", "cidr=10.0.0.0/24", "options:mtu=1300"]);
     nbctl(bundled, &["create", "DNS", "records:who=10.0.0.77"]);
     nbctl(bundled, &["set", "NB_Global", ".", "external_ids:somebody=else"]);
@@ -83,7 +94,9 @@ fn a_world() -> Site {
         site.has(create(network));
     }
     site.has(create_vm("web", &[a_nic("blue"), a_nic("red"), a_nic("out")]));
-    site.has(create_vm("db", &[a_nic("blue")]));
+    let to_web = RuleRequest { protocol: Protocol::Any, ..a_rule(Direction::Ingress, EtherType::Ipv4) };
+    site.has(create_group(CreateSecurityGroup { rules: Some(vec![to_web]), ..a_group("web") }));
+    site.has(create_vm("db", &[a_nic_in("blue", &["web"])]));
     site
 }
 
@@ -110,7 +123,8 @@ async fn the_ovn_driver_keeps_every_promise_and_leaves_all_else_as_it_was() {
     conformance::reach(&driver_of(&bundled, "elsewhere", Some(3)), &desired(&other.world)).await;
     settles(&bundled).await;
     let before = of_others(&bundled);
-    assert_eq!(before.matches(r#"edgestack:site""=elsewhere"#).count(), 5, "{before}");
+    // A switch, two ports, options and names; the network's guard and the default group, with three and four ACLs.
+    assert_eq!(before.matches(r#"edgestack:site""=elsewhere"#).count(), 5 + 2 + 7, "{before}");
     for epoch in [None, Some(7), Some(8)] {
         conformance::run(&driver(&bundled, epoch)).await;
         assert_eq!(of_others(&bundled), before);
@@ -185,7 +199,8 @@ async fn whatever_others_do_is_seen_and_mended() {
     let Some(node) = Node::new("whatever_others_do_is_seen_and_mended") else { return };
     let bundled = node.start().await;
     litter(&bundled);
-    let (driver, site) = (driver(&bundled, Some(1)), a_world());
+    let (driver, mut site) = (driver(&bundled, Some(1)), a_world());
+    site.nics_ready("db");
     let rows = desired(&site.world);
     let seen = conformance::reach(&driver, &rows).await;
     settles(&bundled).await;
@@ -217,6 +232,17 @@ async fn whatever_others_do_is_seen_and_mended() {
         mend(&["clear", "Logical_Switch", &red, "other_config"]).await,
         ["the logical switch's other_config changed"]
     );
+    // A security group: its ACLs, its ports, itself.
+    let web = site.world.security_group(&"web".into()).unwrap().id;
+    let rule = site.world.rules_of(web).find(|rule| rule.spec.direction == Direction::Ingress).unwrap().id.to_string();
+    let (group, acl) = (uuid(Table::PortGroup, web.to_string()), uuid(Table::Acl, rule.clone()));
+    assert_eq!(mend(&["set", "ACL", &acl, "match=ip4"]).await, ["the ACL's match changed"]);
+    assert_eq!(mend(&["set", "ACL", &acl, "action=drop"]).await, ["the ACL's action changed"]);
+    assert_eq!(mend(&["remove", "Port_Group", &group, "acls", &acl]).await, ["the ACL is gone"]);
+    assert_eq!(mend(&["clear", "Port_Group", &group, "ports"]).await, ["the port group's ports changed"]);
+    assert_eq!(mend(&["set", "Port_Group", &group, "name=other"]).await, ["the port group's name changed"]);
+    assert_eq!(mend(&["destroy", "Port_Group", &group]).await, ["the port group is gone", "the ACL is gone"]);
+
     // With its ports, the gateway's among them, as nothing else refers to them.
     let gone = mend(&["ls-del", &blue]).await;
     assert_eq!(gone, ["the logical switch is gone", "the port is gone", "the port is gone", "the port is gone"]);
@@ -459,5 +485,39 @@ async fn a_thousand_nics_are_looked_at_in_no_time() {
     println!("one NIC more: written after {:?}", begun.elapsed());
     driver.realized(Duration::from_secs(120)).await.unwrap();
     println!("one NIC more: realized after {:?}", begun.elapsed());
+    bundled.stop().await.expect("ended");
+}
+
+/// ACLs and ports live by what refers to them, and the database refuses to remove what somebody still refers to.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_others_refer_to_goes_all_the_same() {
+    let Some(node) = Node::new("what_others_refer_to_goes_all_the_same") else { return };
+    let bundled = node.start().await;
+    litter(&bundled);
+    let (driver, mut site) = (driver(&bundled, Some(1)), a_world());
+    let seen = conformance::reach(&driver, &desired(&site.world)).await;
+    let web = site.world.security_group(&"web".into()).unwrap().id;
+    let rule = site.world.rules_of(web).next().unwrap().id;
+    let acl = seen.rows[&Key::new(Table::Acl, rule.to_string())].uuid.to_string();
+    let port = seen.rows[&Key::new(Table::LogicalSwitchPort, port_name(site.vm("db").id, 0))].uuid.to_string();
+    nbctl(&bundled, &["add", "Logical_Switch", "foreign", "acls", &acl]);
+    nbctl(&bundled, &["add", "Port_Group", "foreign_group", "acls", &acl]);
+    nbctl(&bundled, &["add", "Port_Group", "foreign_group", "ports", &port]);
+    site.has(Command::SecurityGroupRule(SecurityGroupRuleCommand::Delete { rule: Reference::id(rule) }));
+    site.has(remove_vm("db"));
+    // It is told of what others do a moment later, and refused until then.
+    eventually("they are gone", async || {
+        let seen = driver.rows().await.unwrap();
+        let changes = plan(&desired(&site.world), &seen).changes;
+        driver.write(&seen, &changes).await.map_err(|error| error.to_string())
+    })
+    .await;
+    conformance::reach(&driver, &desired(&site.world)).await;
+    let acls = nbctl(&bundled, &["--bare", "--columns=_uuid", "list", "ACL"]);
+    assert!(!acls.contains(&acl), "{acls}");
+    for (table, name) in [("Logical_Switch", "foreign"), ("Port_Group", "foreign_group")] {
+        let left = nbctl(&bundled, &["get", table, name, "acls"]);
+        assert_eq!(left.matches('-').count(), 4, "its own one stays: {left}");
+    }
     bundled.stop().await.expect("ended");
 }

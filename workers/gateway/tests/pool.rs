@@ -13,16 +13,18 @@ use edgestack_model::{
     event::Fact,
     meta::MetaChange,
     network::NetworkEvent,
+    security_group::{CreateSecurityGroup, SecurityGroupCommand, SecurityGroupEvent, membership::GroupsChange},
+    security_group_rule::{Direction, EtherType, SecurityGroupRuleEvent},
     vm::{VmCommand, VmEvent, port_name},
 };
 use edgestack_ovn::ovsdb::Value;
 use edgestack_worker_gateway::{
     driver::NorthboundDriver as _,
     plan::Change,
-    rows::{Key, Seen, Table},
+    rows::{Key, Table},
 };
 use site::{NEVER, OFTEN, Site, Step, eventually};
-use world::{a_nic, create_vm, reconcile, remove, remove_vm, update};
+use world::{a_group, a_nic, a_nic_in, a_rule, create_group, create_vm, reconcile, remove, remove_vm, update};
 
 fn switch(site: &Site, network: &str) -> Key {
     Key::new(Table::LogicalSwitch, site.world().network(&network.into()).unwrap().id.to_string())
@@ -48,7 +50,8 @@ async fn a_network_and_its_nics_come_to_be_and_go() {
     site.has(remove_vm("web")).await;
     site.has(remove("blue")).await;
     site.await_state("blue", "gone").await;
-    assert_eq!(site.driver.sim.rows().await.unwrap(), Seen::default());
+    let left = site.driver.sim.rows().await.unwrap().rows;
+    assert!(left.values().all(|row| row.label.starts_with("default")), "the default group stays: {left:?}");
     let end = site.story().await.split_off(3);
     assert_eq!(end, ["blue NetworkDeleteRequested", "blue NetworkDeleted"]);
 }
@@ -235,13 +238,16 @@ async fn a_wish_ends_the_pause_after_a_failure() {
 #[tokio::test]
 async fn what_the_nodes_confirm_after_an_attempt_was_given_up_is_told_when_they_do() {
     let site = Site::with_pool(NEVER).await;
+    eventually("the default group is there", || !site.world().security_groups.is_empty()).await;
+    site.settles().await;
+    let writes = site.driver.writes();
     site.driver.fails_at(Some(Step::Realize));
     site.has_network("blue", "10.0.0.0/24").await;
     let failed = "blue NetworkAttemptFailed";
     // The pause after the third is four seconds.
     site.await_story(0, &[failed, failed, failed]).await;
-    let writes = site.driver.writes();
-    assert_eq!(writes, 3);
+    let writes = writes + 3;
+    assert_eq!(site.driver.writes(), writes);
     // To be woken without a confirmation is no attempt. (The look that begins second tells that the first has ended.)
     site.driver.wakes().await;
     site.driver.wakes().await;
@@ -358,4 +364,85 @@ async fn many_wishes_at_once_take_few_writes() {
         |changes: &Vec<Change>| changes.iter().filter(|change| matches!(change, Change::Insert { .. })).count();
     let ports: Vec<usize> = writes.iter().map(inserted).filter(|count| *count > 0).collect();
     assert_eq!(ports, [1, 50]);
+}
+
+fn group(site: &Site, name: &str) -> Key {
+    Key::new(Table::PortGroup, site.world().security_group(&name.into()).unwrap().id.to_string())
+}
+
+/// The one rule of a group.
+fn rule(site: &Site, group: &str) -> Key {
+    let world = site.world();
+    let group = world.security_group(&group.into()).unwrap().id;
+    Key::new(Table::Acl, world.rules_of(group).next().unwrap().id.to_string())
+}
+
+#[tokio::test]
+async fn a_security_group_its_rules_and_its_nics_come_to_be_and_go() {
+    let site = Site::with_pool(NEVER).await;
+    site.has_network("blue", "10.0.0.0/24").await;
+    let to_web = a_rule(Direction::Ingress, EtherType::Ipv4);
+    site.has(create_group(CreateSecurityGroup { rules: Some(vec![to_web]), ..a_group("web") })).await;
+    site.has(create_vm("one", &[a_nic("blue")])).await;
+    site.await_ready("one").await;
+    site.settles().await;
+    let ports = async || {
+        let rows = site.driver.sim.rows().await.unwrap().rows;
+        rows[&group(&site, "web")].references.get("ports").map_or(0, |ports| ports.len())
+    };
+    assert_eq!(ports().await, 0);
+    let change = GroupsChange { set: Some(vec!["web".into()]), ..GroupsChange::default() };
+    site.has(Command::Vm(VmCommand::EditSecurityGroups { vm: "one".into(), nic: None, change })).await;
+    site.await_ready("one").await;
+    assert_eq!(ports().await, 1);
+    let cascade = SecurityGroupCommand::Delete { group: "web".into(), cascade: true };
+    site.has(Command::SecurityGroup(cascade)).await;
+    eventually("the group is gone with its rule", || {
+        let world = site.world();
+        world.security_groups.len() == 1 && world.security_group_rules.len() == 4 && world.unsound().is_none()
+    })
+    .await;
+    let rows = site.driver.sim.rows().await.unwrap().rows;
+    assert!(!rows.values().any(|row| row.label.contains("web")), "{rows:?}");
+}
+
+#[tokio::test]
+async fn what_others_do_to_a_group_is_told_to_whom_it_belongs() {
+    let site = Site::with_pool(OFTEN).await;
+    site.has_network("blue", "10.0.0.0/24").await;
+    let to_web = a_rule(Direction::Ingress, EtherType::Ipv4);
+    site.has(create_group(CreateSecurityGroup { rules: Some(vec![to_web]), ..a_group("web") })).await;
+    site.has(create_vm("one", &[a_nic_in("blue", &["web"])])).await;
+    site.await_ready("one").await;
+    site.settles().await;
+    let (group, rule, sim) = (group(&site, "web"), rule(&site, "web"), &site.driver.sim);
+    let told = async |deed: &dyn Fn()| {
+        let before = site.events().await.len();
+        deed();
+        let mut told = None;
+        let deadline = std::time::Instant::now() + site::DEADLINE;
+        while told.is_none() && std::time::Instant::now() < deadline {
+            let events = site.events().await.into_iter().skip(before);
+            told = events.filter_map(|(name, fact)| drift_of(&name, fact)).next();
+            tokio::time::sleep(OFTEN).await;
+        }
+        site.settles().await;
+        told.unwrap()
+    };
+    assert_eq!(told(&|| sim.others_remove_row(&rule)).await, "web-ingress-ipv4: the ACL is gone");
+    let anything = Value::text("ip4");
+    assert_eq!(
+        told(&|| sim.others_set(&rule, "match", anything.clone())).await,
+        "web-ingress-ipv4: the ACL's match changed"
+    );
+    assert_eq!(told(&|| sim.others_clear(&group, "ports")).await, "web: the port group's ports changed");
+}
+
+fn drift_of(name: &str, fact: Fact) -> Option<String> {
+    let what = match fact {
+        Fact::SecurityGroup(SecurityGroupEvent::SecurityGroupDrifted { what })
+        | Fact::SecurityGroupRule(SecurityGroupRuleEvent::SecurityGroupRuleDrifted { what }) => what,
+        _ => return None,
+    };
+    Some(format!("{name}: {}", what.join("; ")))
 }

@@ -181,6 +181,8 @@ impl Reconciler for StoragePool {
             | Kind::Keypair
             | Kind::Node
             | Kind::Network
+            | Kind::SecurityGroup
+            | Kind::SecurityGroupRule
             | Kind::Webhook
             | Kind::Lease => vec![],
         }

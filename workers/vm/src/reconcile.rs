@@ -336,6 +336,8 @@ impl Reconciler for VmPool {
                 | Resource::Keypair(_)
                 | Resource::Node(_)
                 | Resource::Network(_)
+                | Resource::SecurityGroup(_)
+                | Resource::SecurityGroupRule(_)
                 | Resource::Webhook(_)
                 | Resource::Lease(_),
             )

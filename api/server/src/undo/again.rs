@@ -12,7 +12,7 @@ use edgestack_wire::{flavor::Flavor, image::Image, keypair::Keypair, network::Ne
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use super::compensate::Looking;
+use super::{compensate::Looking, security_groups};
 
 /// A flavor of the same size.
 pub(super) fn flavor(looking: &mut Looking<'_>) {
@@ -149,7 +149,14 @@ fn vm_body(looking: &mut Looking<'_>, gone: &Vm) -> Value {
             None => looking.cannot(format!("its keypair \"{}\" is gone: the new one lets no key in", keypair.name)),
         }
     }
-    let networks: Vec<Value> = gone.nics.iter().map(|nic| on_network(looking.now, &nic.spec)).collect();
+    let mut networks: Vec<Value> = vec![];
+    for nic in &gone.nics {
+        let mut wish = on_network(looking.now, &nic.spec);
+        if let Some(groups) = security_groups::named_again(looking, nic) {
+            wish["security_groups"] = json!(groups);
+        }
+        networks.push(wish);
+    }
     if !networks.is_empty() {
         fields.insert("networks".to_owned(), networks.into());
     }
@@ -176,7 +183,7 @@ fn name_of(world: &World, kind: Kind, id: uuid::Uuid) -> Value {
 }
 
 /// The body of a create: name, description and labels, and some fields of what is shown.
-fn body(meta: &Meta, shown: &impl Serialize, fields: &[&str]) -> Value {
+pub(super) fn body(meta: &Meta, shown: &impl Serialize, fields: &[&str]) -> Value {
     // The wire types are structs of plain fields: they are objects in JSON.
     let shown = serde_json::to_value(shown).unwrap_or_default();
     let fields = fields.iter().map(|field| ((*field).to_owned(), shown[*field].clone())).collect();

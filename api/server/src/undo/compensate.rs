@@ -15,11 +15,14 @@ use edgestack_model::{
     webhook::{Webhook, WebhookState},
     world::Resource,
 };
-use edgestack_wire::undo::{UndoCommand, UndoRemark};
+use edgestack_wire::{
+    command_word,
+    undo::{UndoCommand, UndoRemark},
+};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use super::{again, power};
+use super::{again, power, security_groups};
 
 const ADOPTED: &str =
     "it was adopted, not made: nothing makes it an orphan again, and removing it would end it with its data";
@@ -89,6 +92,8 @@ pub(super) fn compensate(commit: &Commit, [before, after, now]: [&World; 3], fou
                 | VolumeEvent::VolumeForceRemoved {} => {}
             },
             Fact::Network(fact) => network(&mut looking, fact),
+            Fact::SecurityGroup(fact) => security_groups::group(&mut looking, fact),
+            Fact::SecurityGroupRule(fact) => security_groups::rule(&mut looking, fact),
             Fact::Webhook(fact) => webhook(&mut looking, fact),
             // Nobody's wish.
             Fact::Lease(LeaseEvent::LeaseTaken { .. } | LeaseEvent::LeaseReleased { .. }) => {}
@@ -115,6 +120,7 @@ fn vm(looking: &mut Looking<'_>, fact: &VmEvent) {
         }
         VmEvent::VmPauseRequested {} => power::paused(looking),
         VmEvent::VmUnpauseRequested {} => power::unpaused(looking),
+        VmEvent::VmNicSecurityGroupsChanged { number, .. } => security_groups::nic(looking, *number),
         VmEvent::VmForceRemoved { .. } => looking.cannot(FORGOTTEN),
         VmEvent::VmDeleteRequested {} if looking.is_by_force() => {}
         VmEvent::VmDeleteRequested {} => again::vm(looking),
@@ -340,11 +346,11 @@ impl Looking<'_> {
     }
 
     /// What was made goes.
-    fn remove(&mut self, loss: Option<&str>) {
+    pub fn remove(&mut self, loss: Option<&str>) {
         if !self.lives() {
             return;
         }
-        let line = format!("edgectl remove-{} {}", self.kind(), self.id());
+        let line = format!("edgectl remove-{} {}", command_word::of(self.kind()), self.id());
         self.change("remove it", "DELETE", "", None, Some(line));
         if let Some(loss) = loss {
             self.cannot(loss);
@@ -365,7 +371,7 @@ impl Looking<'_> {
     }
 
     /// What was changed gets its value from before, field by field, where it still has the one that was given.
-    fn put_back(&mut self, change: &MetaChange, more: impl FnOnce(&mut Patch<'_>)) {
+    pub fn put_back(&mut self, change: &MetaChange, more: impl FnOnce(&mut Patch<'_>)) {
         if !self.lives() {
             return;
         }
@@ -399,7 +405,7 @@ impl Looking<'_> {
 }
 
 /// A PATCH that is being put together.
-struct Patch<'a> {
+pub(super) struct Patch<'a> {
     /// Before, after, now.
     worlds: [&'a World; 3],
     id: Uuid,
@@ -456,6 +462,8 @@ fn is_going(resource: &Resource) -> bool {
         Resource::Vm(vm) => vm.target == Target::Deleted,
         Resource::Image(image) => image.state == ImageState::Deleting,
         Resource::Network(network) => network.realization.state == RealizationState::Deleting,
+        Resource::SecurityGroup(group) => group.realization.state == RealizationState::Deleting,
+        Resource::SecurityGroupRule(rule) => rule.realization.state == RealizationState::Deleting,
         Resource::Flavor(_)
         | Resource::Keypair(_)
         | Resource::Node(_)

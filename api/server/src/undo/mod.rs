@@ -5,6 +5,7 @@ mod again;
 mod compensate;
 mod power;
 mod run;
+mod security_groups;
 
 use std::sync::Arc;
 

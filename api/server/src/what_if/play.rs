@@ -285,6 +285,8 @@ fn is_news(applied: &Applied) -> bool {
         | Fact::Node(_)
         | Fact::Volume(_)
         | Fact::Network(_)
+        | Fact::SecurityGroup(_)
+        | Fact::SecurityGroupRule(_)
         | Fact::Webhook(_)
         | Fact::Lease(_) => true,
     })

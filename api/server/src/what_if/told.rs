@@ -165,6 +165,8 @@ fn waits(world: &World, resource: &Resource) -> bool {
         Resource::Vm(vm) => vm.waiting(world).is_some(),
         Resource::Image(image) => !matches!(image.state, ImageState::Active),
         Resource::Network(network) => network.realization.waiting(world).is_some(),
+        Resource::SecurityGroup(group) => group.realization.waiting(world).is_some(),
+        Resource::SecurityGroupRule(rule) => rule.realization.waiting(world).is_some(),
         Resource::Flavor(_)
         | Resource::Keypair(_)
         | Resource::Node(_)

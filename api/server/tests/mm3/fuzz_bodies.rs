@@ -34,6 +34,8 @@ fn targets(document: &Value) -> Vec<Target> {
                 .replace("/images/{name}", "/images/debian")
                 .replace("/nodes/{name}", "/nodes/edge-1")
                 .replace("/networks/{name}", "/networks/blue")
+                .replace("/security_groups/{name}", "/security_groups/web")
+                .replace("/security_group_rules/{name}", "/security_group_rules/web-ssh")
                 .replace("{name}", "thing");
             targets.push(Target { method: method.to_uppercase(), path, examples: examples(document, &body["schema"]) });
         }
@@ -69,6 +71,8 @@ async fn no_body_leads_to_an_error_of_ours() {
     site.with_vm("pg-1").await;
     let blue = serde_json::json!({"name": "blue", "cidr": "10.0.0.0/24"});
     site.call("POST", "/networks", Some(blue)).await.expect(202);
+    let rule = json!({"name": "web-ssh", "direction": "ingress", "protocol": "tcp", "port_range_min": 22});
+    site.call("POST", "/security_groups", Some(json!({"name": "web", "rules": [rule]}))).await.expect(202);
     let targets = targets(&site.get("//openapi.json").await.expect(200).json());
     assert!(targets.len() >= 10, "only {} operations with a body", targets.len());
     let each = Duration::from_secs(seconds) / u32::try_from(targets.len()).unwrap();
@@ -76,7 +80,8 @@ async fn no_body_leads_to_an_error_of_ours() {
         let corpus = examples.iter().map(|example| serde_json::to_vec(example).unwrap()).collect();
         let (mut mutator, begun) = (Mutator::new(seed, corpus), Instant::now());
         let (mut taken, mut refused) = (0, 0);
-        while begun.elapsed() < each {
+        // On a busy machine some are tried all the same.
+        while begun.elapsed() < each || taken + refused <= 20 {
             let body = mutator.next();
             let shown = String::from_utf8_lossy(&body).into_owned();
             let mut request = request(&method, &format!("/{path}"), &[]);
@@ -93,6 +98,5 @@ async fn no_body_leads_to_an_error_of_ours() {
             }
         }
         println!("{method} {path}: {taken} bodies taken, {refused} refused");
-        assert!(taken + refused > 20, "{method} {path}: hardly any body was tried");
     }
 }

@@ -21,6 +21,7 @@ mod past;
 mod reads;
 mod repair;
 mod replay;
+mod security_groups;
 mod site;
 mod sockets;
 mod sweep;

@@ -37,15 +37,7 @@ pub(crate) fn decide(world: &World, given: &Given, command: &NetworkCommand) -> 
         }
         NetworkCommand::ForceRemove { network: of } => {
             let network = world.network(of)?;
-            repair::check_reason(given, Kind::Network, of, "force the removal of")?;
-            check_precondition(given, Kind::Network, &network.meta)?;
-            let Network { meta, realization, .. } = network.as_ref();
-            if realization.state != RealizationState::Deleting {
-                let why = "nobody has asked for its usual removal".to_owned();
-                let fix = format!("edgectl remove-network {}, and force it if that doesn't end", meta.name);
-                return Err(repair::not_needed(Kind::Network, meta, why, fix));
-            }
-            repair::check_stuck(given, Kind::Network, meta, meta.updated_at, realization.failure.iter())?;
+            repair::check_force(given, (Kind::Network, "remove-network"), of, &network.meta, &network.realization)?;
             (network.id, vec![wish(network, NetworkEvent::NetworkForceRemoved {})])
         }
         NetworkCommand::Report { network, generation, report } => {

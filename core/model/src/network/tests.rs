@@ -262,7 +262,11 @@ fn a_full_network_tells_who_holds_its_addresses() {
     let refusal = site.try_do(a_vm_on("c", &["blue"])).unwrap_err().to_string();
     assert!(refusal.contains("10.0.0.10 by vm \"a\", 10.0.0.11 by vm \"b\""), "{refusal}");
     // Outside the pool an address can be wished for.
-    check(&site, wishing("c", "10.0.0.99"), Ok(&["VmCreated", "VmNicAttached", "VmScheduled", "VolumeCreated"]));
+    check(
+        &site,
+        wishing("c", "10.0.0.99"),
+        Ok(&["VmCreated", "VmNicAttached", "VmNicSecurityGroupsChanged", "VmScheduled", "VolumeCreated"]),
+    );
     site.has(UpdateNetwork { pools: Some(vec![range("10.0.0.10", "10.0.0.12")]), ..a_network_update("blue") });
     site.has(a_vm_on("c", &["blue"]));
     assert_eq!(addresses(&site, "c"), ["10.0.0.12"]);

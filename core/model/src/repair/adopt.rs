@@ -16,6 +16,7 @@ use crate::{
     node::{self, Node, NodeEvent},
     orphan::{Artifact, ArtifactKind, ImageRecord, Record, VmRecord},
     placement,
+    security_group::membership,
     vm::{Placement, Target, VmEvent, VmSpec},
     volume::{VolumeEvent, VolumeSpec},
 };
@@ -152,10 +153,19 @@ fn adopt_vm(world: &World, node: &Node, adoption: Adoption<'_>, record: &VmRecor
         new(volume, &volume_name, Fact::Volume(VolumeEvent::VolumeCreated { spec: volume_spec })),
         new(volume, &volume_name, Fact::Volume(VolumeEvent::VolumeBecameAvailable {})),
     ];
-    events.extend(record.nics.iter().filter_map(|nic| {
-        let network_name = world.networks.get(&nic.network)?.meta.name.clone();
-        Some(new(id, name, Fact::Vm(VmEvent::VmNicAttached { nic: nic.clone(), network_name })))
-    }));
+    // Which groups its NICs were in is not on record.
+    let mut groups = (!record.nics.is_empty()).then(|| membership::choose(world, "", None, id)).transpose()?;
+    events.extend(groups.iter_mut().flat_map(|chosen| std::mem::take(&mut chosen.made)));
+    for nic in &record.nics {
+        let Some(network) = world.networks.get(&nic.network) else { continue };
+        let network_name = network.meta.name.clone();
+        events.push(new(id, name, Fact::Vm(VmEvent::VmNicAttached { nic: nic.clone(), network_name })));
+        let named = groups.iter().flat_map(|chosen| chosen.groups.iter().cloned());
+        let (security_groups, group_names) = named.unzip();
+        let number = nic.number;
+        let regrouped = VmEvent::VmNicSecurityGroupsChanged { number, security_groups, group_names };
+        events.push(new(id, name, Fact::Vm(regrouped)));
+    }
     events.extend(no_longer_orphans(node, |artifact| match artifact.kind {
         ArtifactKind::VmFolder | ArtifactKind::VmProcess => artifact.id == id,
         ArtifactKind::Volume => artifact.id == volume,

@@ -21,6 +21,7 @@ use crate::{
     decide::check_precondition,
     image::{self, ImageEvent, ImageState},
     node::{self, Node, NodeEvent},
+    realization::{Realization, RealizationState},
     vm::{self, Target, Vm, VmEvent},
     volume::{self, Volume, VolumeEvent, VolumeState},
     waiting::Failure,
@@ -144,6 +145,25 @@ fn check_empty(world: &World, node: &Node) -> Result<(), Refusal> {
 fn root_of<'w>(world: &'w World, vm: &Vm) -> Option<&'w Volume> {
     let placement = vm.placement.as_ref()?;
     world.volumes.get(&placement.root_volume).map(AsRef::as_ref)
+}
+
+/// What an object of the virtual network must be like, and the person must say, for its removal to be forced. `remove` is
+/// the command of the usual removal.
+pub(crate) fn check_force(
+    given: &Given,
+    (kind, remove): (Kind, &str),
+    of: &Reference,
+    meta: &Meta,
+    realization: &Realization,
+) -> Result<(), Refusal> {
+    check_reason(given, kind, of, "force the removal of")?;
+    check_precondition(given, kind, meta)?;
+    if realization.state != RealizationState::Deleting {
+        let why = "nobody has asked for its usual removal".to_owned();
+        let fix = format!("edgectl {remove} {}, and force it if that doesn't end", meta.name);
+        return Err(not_needed(kind, meta, why, fix));
+    }
+    check_stuck(given, kind, meta, meta.updated_at, realization.failure.iter())
 }
 
 /// The usual removal must have failed once, or have had its time.

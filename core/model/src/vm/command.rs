@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{Instance, NicRequest, RunStrategy, Vm};
 use crate::{
-    Generation, Id, Labels, Name, command::Reference, meta::MetaChange, sealed::SealedText, waiting::FailedAttempt,
+    Generation, Id, Labels, Name, command::Reference, meta::MetaChange, sealed::SealedText,
+    security_group::membership::GroupsChange, waiting::FailedAttempt,
 };
 
 /// A command on a VM.
@@ -51,6 +52,15 @@ pub enum VmCommand {
     Unpause {
         /// Which.
         vm: Reference,
+    },
+    /// Changes the security groups of its NICs.
+    EditSecurityGroups {
+        /// Which.
+        vm: Reference,
+        /// Of which NIC; of all if absent.
+        nic: Option<u32>,
+        /// How.
+        change: GroupsChange,
     },
     /// Removes it with its root disk. Always allowed.
     Delete {
@@ -200,6 +210,7 @@ impl VmCommand {
             Self::Restart { .. } => "restart-vm",
             Self::Pause { .. } => "pause-vm",
             Self::Unpause { .. } => "unpause-vm",
+            Self::EditSecurityGroups { .. } => "edit-vm-sg",
             Self::Delete { .. } => "remove-vm",
             Self::ForceRemove { .. } => "force-remove-vm",
             Self::Reconcile { .. } => "reconcile-vm",

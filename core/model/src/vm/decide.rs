@@ -10,6 +10,7 @@ use crate::{
     image::{Image, ImageState},
     placement::{self, Request},
     repair,
+    security_group::membership,
 };
 
 /// The longest time a guest may take to shut down, seconds.
@@ -92,6 +93,11 @@ pub(crate) fn decide(world: &World, given: &Given, command: &VmCommand) -> Resul
             }
             (vm.id, vec![wish(vm, VmEvent::VmUnpauseRequested {})])
         }
+        VmCommand::EditSecurityGroups { vm, nic, change } => {
+            let vm = wished(world, given, vm)?;
+            let events = membership::changed(world, vm, *nic, change)?;
+            (vm.id, events.into_iter().map(|event| wish(vm, event)).collect())
+        }
         VmCommand::Delete { vm } => {
             let vm = world.vm(vm)?;
             check_precondition(given, Kind::Vm, &vm.meta)?;
@@ -162,7 +168,8 @@ fn decide_create(world: &World, given: &Given, create: &CreateVm) -> Result<Deci
         target,
     };
     let mut events = vec![event(id, &create.name, Generation::FIRST, created)];
-    events.extend(nic::attached(world, create, id, |attached| event(id, &create.name, Generation::FIRST, attached))?);
+    let nics = nic::attached(world, create, id, |attached| event(id, &create.name, Generation::FIRST, attached))?;
+    events.extend(nics);
     let request = Request { name: &create.name, id, spec: &spec, generation: Generation::FIRST, failure: None };
     events.extend(placement::events(world, given, &request, root_volume));
     Ok(Decision::of(Kind::Vm, id, events))
@@ -264,7 +271,7 @@ fn wrong_state(world: &World, vm: &Vm, action: &'static str, fix: &'static str) 
 }
 
 /// A person's wish: the generation grows.
-pub(super) fn wish(vm: &Vm, fact: VmEvent) -> Event {
+pub(crate) fn wish(vm: &Vm, fact: VmEvent) -> Event {
     event(vm.id.uuid(), &vm.meta.name, vm.meta.generation.next(), fact)
 }
 

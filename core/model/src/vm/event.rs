@@ -4,7 +4,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{GuestAgent, Instance, NicSpec, Placement, RunStrategy, StoppedHow, Target, VmSpec};
-use crate::{Labels, Name, meta::MetaChange, placement::PassedOver, waiting::Failure};
+use crate::{
+    Id, Labels, Name, meta::MetaChange, placement::PassedOver, security_group::SecurityGroup, waiting::Failure,
+};
 
 /// An event of a VM.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, strum::IntoStaticStr, JsonSchema)]
@@ -109,6 +111,15 @@ pub enum VmEvent {
         nic: NicSpec,
         /// The network's name, for people.
         network_name: Name,
+    },
+    /// A NIC of it is in these security groups from now on.
+    VmNicSecurityGroupsChanged {
+        /// Which.
+        number: u32,
+        /// All of its groups; none: nothing passes.
+        security_groups: Vec<Id<SecurityGroup>>,
+        /// Their names, for people.
+        group_names: Vec<Name>,
     },
     /// The nodes work by a NIC of it.
     VmNicBecameReady {

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use edgestack_planted::{self as planted, Bug};
+
 use super::{AfterStop, LastStop, Nic, Power, Target, Vm, VmEvent};
 use crate::{
     Id, Kind, World,
@@ -56,6 +58,7 @@ pub(crate) fn evolve(world: &mut World, at: &At<'_>, event: &VmEvent) -> Result<
         | VmEvent::VmGuestAgentConnected { .. }
         | VmEvent::VmReleased {}
         | VmEvent::VmNicAttached { .. }
+        | VmEvent::VmNicSecurityGroupsChanged { .. }
         | VmEvent::VmNicBecameReady { .. }
         | VmEvent::VmNicDrifted { .. }
         | VmEvent::VmReconcileRequested {} => {}
@@ -155,7 +158,12 @@ fn change(vm: &mut Vm, at: &At<'_>, event: &VmEvent) -> Result<(), Impossible> {
             None => return Err(at.impossible("its port moved before it had a place")),
         },
         VmEvent::VmGuestAgentConnected { guest_agent } => vm.guest_agent = Some(guest_agent.clone()),
-        VmEvent::VmNicAttached { nic, .. } => vm.nics.push(Nic { spec: nic.clone(), ready: false }),
+        VmEvent::VmNicAttached { nic, .. } => vm.nics.push(Nic::new(nic.clone())),
+        VmEvent::VmNicSecurityGroupsChanged { number, security_groups, .. } => {
+            let nic = nic_of(vm, at, *number)?;
+            nic.security_groups = Some(security_groups.clone());
+            nic.ready &= planted::is(Bug::RegroupedUnawaited);
+        }
         VmEvent::VmNicBecameReady { number } => nic_of(vm, at, *number)?.ready = true,
         VmEvent::VmNicDrifted { number, .. } => nic_of(vm, at, *number)?.ready = false,
         VmEvent::VmReleased {} => {

@@ -26,7 +26,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use command::{CreateVm, StoppedHow, VmCommand, VmReport};
-pub(crate) use decide::{decide, fact};
+pub(crate) use decide::{decide, fact, wish};
 pub(crate) use deletion::deleted_with_its_last_volume;
 pub use event::{AfterStop, VmEvent};
 pub(crate) use evolve::evolve;

@@ -11,6 +11,7 @@ use crate::{
     address::{self, Mac, Taken},
     command::Reference,
     network::{self, Network},
+    security_group::{SecurityGroup, membership},
     vm::{Vm, VmEvent},
 };
 
@@ -24,6 +25,15 @@ pub struct Nic {
     pub spec: NicSpec,
     /// Whether the nodes work by it.
     pub ready: bool,
+    /// The security groups that it is in; none of them: nothing passes. Absent where it is from a time before there were
+    /// any: everything passes.
+    pub security_groups: Option<Vec<Id<SecurityGroup>>>,
+}
+
+impl Nic {
+    pub(super) fn new(spec: NicSpec) -> Self {
+        Self { spec, ready: false, security_groups: None }
+    }
 }
 
 /// What a NIC is.
@@ -54,6 +64,9 @@ pub struct NicRequest {
     pub fixed_ip: Option<IpAddr>,
     /// The MAC address wished for.
     pub mac: Option<Mac>,
+    /// The security groups to be in; the default one if absent.
+    #[serde(default)]
+    pub security_groups: Option<Vec<Reference>>,
 }
 
 /// The events of a new VM's NICs.
@@ -69,7 +82,7 @@ pub(super) fn attached(
             reason: format!("a VM has at most {NICS_MAX} NICs, got {}", create.networks.len()),
         });
     }
-    let (mut taken, mut events) = (Taken::default(), Vec::new());
+    let (mut taken, mut events, mut made) = (Taken::default(), Vec::new(), Vec::new());
     for (number, request) in (0..).zip(&create.networks) {
         let field = format!("networks.{number}");
         let network = world.network(&request.network).map_err(|_| Refusal::ReferenceNotFound {
@@ -83,7 +96,17 @@ pub(super) fn attached(
         let addresses = address::take(world, network, &mut taken, (&field, &by), (mac, request.fixed_ip))?;
         let nic = NicSpec { number, network: network.id, mac, addresses };
         events.push(event(VmEvent::VmNicAttached { nic, network_name: network.meta.name.clone() }));
+        let chosen =
+            membership::choose(world, &format!("{field}.security_groups"), request.security_groups.as_deref(), id)?;
+        // It is made once, before the first that is in it.
+        if made.is_empty() {
+            made = chosen.made;
+        }
+        let (security_groups, group_names) = chosen.groups.into_iter().unzip();
+        events.push(event(VmEvent::VmNicSecurityGroupsChanged { number, security_groups, group_names }));
     }
+    made.extend(events);
+    let events = made;
     Ok(events)
 }
 

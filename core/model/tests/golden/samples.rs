@@ -7,8 +7,8 @@ use edgestack_model::{
     Actor, Commit, Event, Generation, Id, Kind, Labels, Name, Sequence,
     address::IpRange,
     event::{
-        Fact, FlavorEvent, ImageEvent, KeypairEvent, LeaseEvent, NetworkEvent, NodeEvent, VmEvent, VolumeEvent,
-        WebhookEvent,
+        Fact, FlavorEvent, ImageEvent, KeypairEvent, LeaseEvent, NetworkEvent, NodeEvent, SecurityGroupEvent,
+        SecurityGroupRuleEvent, VmEvent, VolumeEvent, WebhookEvent,
     },
     flavor::{HugePages, Shape},
     idempotency::IdempotencyClaim,
@@ -20,6 +20,7 @@ use edgestack_model::{
     orphan::{Artifact, ArtifactKind, ImageRecord, Record, VmRecord},
     placement::PassedOver,
     sealed::SealedText,
+    security_group_rule::{Direction, EtherType, Ports, Protocol, Remote, RuleSpec},
     vm::{AfterStop, GuestAgent, Instance, NicSpec, Placement, RunStrategy, StoppedHow, Target, VmKey, VmSpec},
     volume::VolumeSpec,
     waiting::Failure,
@@ -38,6 +39,8 @@ pub fn events() -> Vec<(&'static str, Event)> {
         .chain(nodes())
         .chain(volumes())
         .chain(networks())
+        .chain(security_groups())
+        .chain(security_group_rules())
         .chain(webhooks())
         .chain(leases());
     facts.map(|(case, fact)| (case, event(fact))).collect()
@@ -192,6 +195,14 @@ fn vms() -> Vec<(&'static str, VmEvent)> {
         ("", VmEvent::VmSshPortMoved { ssh_port: 22001 }),
         ("", VmEvent::VmGuestAgentConnected { guest_agent }),
         ("", VmEvent::VmNicAttached { nic: nic(), network_name: name("blue") }),
+        (
+            "",
+            VmEvent::VmNicSecurityGroupsChanged {
+                number: 0,
+                security_groups: vec![Id::new(id(8))],
+                group_names: vec![name("web")],
+            },
+        ),
         ("", VmEvent::VmNicBecameReady { number: 0 }),
         ("", VmEvent::VmNicDrifted { number: 0, what: vec!["its port is gone".into()] }),
         ("", VmEvent::VmReleased {}),
@@ -459,6 +470,54 @@ fn networks() -> Vec<(&'static str, Fact)> {
         ("", NetworkEvent::NetworkForceRemoved {}),
     ];
     events.map(|(case, event)| (case, Fact::Network(event))).into()
+}
+
+fn security_groups() -> Vec<(&'static str, Fact)> {
+    let events = [
+        SecurityGroupEvent::SecurityGroupCreated { description: "for the web".into(), labels: labels() },
+        SecurityGroupEvent::SecurityGroupUpdated { change: change() },
+        SecurityGroupEvent::SecurityGroupBecameReady {},
+        SecurityGroupEvent::SecurityGroupDrifted { what: vec!["its port group is gone".into()] },
+        SecurityGroupEvent::SecurityGroupAttemptFailed { failure: failure() },
+        SecurityGroupEvent::SecurityGroupDeleteRequested {},
+        SecurityGroupEvent::SecurityGroupDeleted {},
+        SecurityGroupEvent::SecurityGroupReconcileRequested {},
+        SecurityGroupEvent::SecurityGroupForceRemoved {},
+    ];
+    events.map(|event| ("", Fact::SecurityGroup(event))).into()
+}
+
+fn security_group_rules() -> Vec<(&'static str, Fact)> {
+    let created = |direction, ether_type, protocol, remote| SecurityGroupRuleEvent::SecurityGroupRuleCreated {
+        description: "the web's".into(),
+        labels: labels(),
+        spec: RuleSpec { group: Id::new(id(8)), direction, ether_type, protocol, remote },
+        group_name: name("web"),
+        remote_group_name: matches!(remote, Remote::Group { .. }).then(|| name("db")),
+    };
+    let ports = |min, max| Some(Ports::new(min, max).unwrap());
+    let (prefix, prefix_6) = ("192.0.2.0/24".parse().unwrap(), "2001:db8::/32".parse().unwrap());
+    let (ingress, egress) = (Direction::Ingress, Direction::Egress);
+    let (v4, v6) = (EtherType::Ipv4, EtherType::Ipv6);
+    let icmp = |icmp_type, icmp_code| Protocol::Icmp { icmp_type, icmp_code };
+    let events = [
+        ("", created(ingress, v4, Protocol::Tcp { ports: ports(8000, 8100) }, Remote::Group { group: Id::new(id(9)) })),
+        ("any", created(egress, v6, Protocol::Any, Remote::Any)),
+        ("icmp", created(ingress, v4, icmp(Some(3), Some(4)), Remote::Prefix { prefix })),
+        ("icmp-all", created(ingress, v6, icmp(None, None), Remote::Prefix { prefix: prefix_6 })),
+        ("udp", created(ingress, v4, Protocol::Udp { ports: None }, Remote::Any)),
+        ("sctp", created(ingress, v4, Protocol::Sctp { ports: ports(9, 9) }, Remote::Any)),
+        ("number", created(ingress, v4, Protocol::Number { number: 47 }, Remote::Any)),
+        ("", SecurityGroupRuleEvent::SecurityGroupRuleUpdated { change: change() }),
+        ("", SecurityGroupRuleEvent::SecurityGroupRuleBecameReady {}),
+        ("", SecurityGroupRuleEvent::SecurityGroupRuleDrifted { what: vec!["its ACL is gone".into()] }),
+        ("", SecurityGroupRuleEvent::SecurityGroupRuleAttemptFailed { failure: failure() }),
+        ("", SecurityGroupRuleEvent::SecurityGroupRuleDeleteRequested {}),
+        ("", SecurityGroupRuleEvent::SecurityGroupRuleDeleted {}),
+        ("", SecurityGroupRuleEvent::SecurityGroupRuleReconcileRequested {}),
+        ("", SecurityGroupRuleEvent::SecurityGroupRuleForceRemoved {}),
+    ];
+    events.map(|(case, event)| (case, Fact::SecurityGroupRule(event))).into()
 }
 
 fn webhooks() -> Vec<(&'static str, Fact)> {

@@ -3,7 +3,8 @@
 use edgestack_model::{
     Kind,
     event::{
-        FlavorEvent, ImageEvent, KeypairEvent, LeaseEvent, NetworkEvent, NodeEvent, VmEvent, VolumeEvent, WebhookEvent,
+        FlavorEvent, ImageEvent, KeypairEvent, LeaseEvent, NetworkEvent, NodeEvent, SecurityGroupEvent,
+        SecurityGroupRuleEvent, VmEvent, VolumeEvent, WebhookEvent,
     },
 };
 use serde::de::DeserializeOwned;
@@ -28,6 +29,8 @@ pub fn all_types() -> Vec<(Kind, String)> {
         Kind::Node => types_of::<NodeEvent>(),
         Kind::Volume => types_of::<VolumeEvent>(),
         Kind::Network => types_of::<NetworkEvent>(),
+        Kind::SecurityGroup => types_of::<SecurityGroupEvent>(),
+        Kind::SecurityGroupRule => types_of::<SecurityGroupRuleEvent>(),
         Kind::Webhook => types_of::<WebhookEvent>(),
         Kind::Lease => types_of::<LeaseEvent>(),
     };

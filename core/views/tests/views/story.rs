@@ -200,6 +200,8 @@ pub fn shows(views: &Views, world: &World) {
             Kind::Webhook => world.webhooks.len(),
             Kind::Lease => world.leases.len(),
             Kind::Network => world.networks.len(),
+            Kind::SecurityGroup => world.security_groups.len(),
+            Kind::SecurityGroupRule => world.security_group_rules.len(),
         };
         assert_eq!(listed.len(), count, "{kind}");
         for one in listed {

@@ -7,17 +7,15 @@ use std::{
 };
 
 use edgestack_log::Log as _;
-use edgestack_model::{
-    Commit, Id,
-    event::{Event, Fact},
-    network::NetworkEvent,
-    vm::VmEvent,
-};
-use edgestack_worker_gateway::rows::Owner;
+use edgestack_model::Commit;
 use futures::FutureExt as _;
 
 use super::Evidence;
-use crate::{control_plane::ControlPlane, outside::Outside};
+use crate::{
+    control_plane::ControlPlane,
+    objects::{Whose, drift},
+    outside::Outside,
+};
 
 /// The pool looks each 10 s.
 const TOLD_WITHIN: Duration = Duration::from_secs(30);
@@ -27,15 +25,15 @@ const TOLD_WITHIN: Duration = Duration::from_secs(30);
 /// # Errors
 /// What is wrong, for people.
 pub fn check(outside: &Outside, evidence: &Evidence) -> Result<(), String> {
-    let mut told: BTreeMap<Owner, usize> = BTreeMap::new();
+    let mut told: BTreeMap<Whose, usize> = BTreeMap::new();
     for commit in &evidence.commits {
-        for (owner, what) in commit.events.iter().filter_map(drift) {
-            let told = told.entry(owner).or_default();
+        for (whose, what) in commit.events.iter().filter_map(drift) {
+            let told = told.entry(whose).or_default();
             *told += 1;
-            let done = outside.northbound.disturbed(owner).iter().filter(|after| **after < commit.sequence.0).count();
+            let done = outside.northbound.disturbed(whose).iter().filter(|after| **after < commit.sequence.0).count();
             if *told > done {
                 let sequence = commit.sequence;
-                return Err(format!("commit {sequence}: {owner:?}: {what:?} is told, and nobody did that"));
+                return Err(format!("commit {sequence}: {whose:?}: {what:?} is told, and nobody did that"));
             }
         }
     }
@@ -63,23 +61,11 @@ pub async fn check_at_rest(outside: &Outside, plane: &ControlPlane) -> Result<()
     Err(format!("others did something to the virtual network at rest ({what:?} of {expected:?}), and told is {told:?}"))
 }
 
-fn told_after(outside: &Outside, sequence: u64) -> BTreeSet<Owner> {
+fn told_after(outside: &Outside, sequence: u64) -> BTreeSet<Whose> {
     loop {
         // It is out of reach for a number of calls.
         let Some(Ok(stored)) = outside.log.inner.read(sequence + 1, 10_000).now_or_never() else { continue };
         let commits: Vec<Commit> = stored.iter().map(|stored| Commit::decode(&stored.payload).unwrap()).collect();
-        return commits.iter().flat_map(|commit| &commit.events).filter_map(drift).map(|(owner, _)| owner).collect();
-    }
-}
-
-fn drift(event: &Event) -> Option<(Owner, Vec<String>)> {
-    match &event.fact {
-        Fact::Network(NetworkEvent::NetworkDrifted { what }) => {
-            Some((Owner::Network(Id::new(event.resource_id)), what.clone()))
-        }
-        Fact::Vm(VmEvent::VmNicDrifted { number, what }) => {
-            Some((Owner::Nic(Id::new(event.resource_id), *number), what.clone()))
-        }
-        _ => None,
+        return commits.iter().flat_map(|commit| &commit.events).filter_map(drift).map(|(whose, _)| whose).collect();
     }
 }

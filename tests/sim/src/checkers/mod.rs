@@ -6,6 +6,7 @@ pub mod chain;
 pub mod drift;
 pub mod effects;
 pub mod generation;
+pub mod guarded;
 pub mod heard;
 pub mod leases;
 pub mod northbound;
@@ -17,6 +18,7 @@ pub mod quiet;
 pub mod reports;
 pub mod settled;
 pub mod sound;
+pub mod traffic;
 pub mod views;
 
 use edgestack_log::StoredCommit;

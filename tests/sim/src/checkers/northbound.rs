@@ -3,53 +3,52 @@
 
 use edgestack_model::{
     Command, World,
-    network::NetworkCommand,
     realization::{RealizationReport, RealizationState},
-    vm::{VmCommand, VmReport},
 };
-use edgestack_worker_gateway::{desired::desired, plan::plan, rows::Owner};
+use edgestack_worker_gateway::{desired::desired, plan::plan, rows::Seen};
 
-use crate::{northbound::owner_of, outside::Outside};
+use super::guarded;
+use crate::{
+    objects::{Said, Told, Whose, goes_with, objects, told},
+    outside::Outside,
+};
 
 /// What of a report is not so, before the engine hears of it; of no meaning where the engine does not take it.
 pub fn untrue(outside: &Outside, world: &World, command: &Command) -> Option<String> {
     let northbound = &outside.northbound;
-    let (owners, are_gone) = match command {
-        Command::Network(NetworkCommand::Report { network, generation, report }) => {
-            let known = world.networks.get(network).is_some_and(|network| network.meta.generation == *generation);
-            match report {
-                RealizationReport::Realized if known => (vec![Owner::Network(*network)], false),
-                RealizationReport::Removed => (vec![Owner::Network(*network)], true),
-                RealizationReport::Realized
-                | RealizationReport::Drifted { .. }
-                | RealizationReport::AttemptFailed(_) => return None,
-            }
+    let Told { id, generation, what } = told(command)?;
+    let is_known = || world.resources().any(|one| one.id() == id && one.meta().generation == generation);
+    let (whose, are_gone) = match what {
+        Said::OfObject(RealizationReport::Realized) if is_known() => (vec![Whose::object(id)], false),
+        Said::OfObject(RealizationReport::Removed) => {
+            ([Whose::object(id)].into_iter().chain(goes_with(world, id)).collect(), true)
         }
-        Command::Vm(VmCommand::Report { vm, report: VmReport::NicsReady { numbers }, .. }) => {
-            (numbers.iter().map(|number| Owner::Nic(*vm, *number)).collect(), false)
-        }
-        _ => return None,
+        Said::NicsReady(numbers) => (numbers.iter().map(|number| Whose::nic(id, *number)).collect(), false),
+        Said::OfObject(
+            RealizationReport::Realized | RealizationReport::Drifted { .. } | RealizationReport::AttemptFailed(_),
+        ) => return None,
     };
     if northbound.is_unconfirmed() {
         return Some(format!("{}, and the nodes have not confirmed the last write", command.name()));
     }
-    let untrue = owners.into_iter().filter(|owner| !northbound.is_loose(*owner)).find_map(|owner| match are_gone {
-        true => what_is_left(outside, owner),
-        false => what_is_missing(outside, world, owner),
+    let seen = northbound.seen();
+    let untrue = whose.into_iter().filter(|whose| !northbound.is_loose(*whose)).find_map(|whose| match are_gone {
+        true => what_is_left(&seen, whose),
+        false => what_is_missing(&seen, world, whose)
+            .or_else(|| is_known().then(|| guarded::unguarded(outside, &seen, world, whose)).flatten()),
     });
     untrue.map(|what| format!("{}, and {what}", command.name()))
 }
 
-fn what_is_left(outside: &Outside, owner: Owner) -> Option<String> {
-    let seen = outside.northbound.seen();
-    let left = seen.rows.keys().find(|key| owner_of(key) == Some(owner))?;
+fn what_is_left(seen: &Seen, whose: Whose) -> Option<String> {
+    let left = seen.rows.keys().find(|key| Whose::is_named(key) == Some(whose))?;
     Some(format!("the {left} is left"))
 }
 
-fn what_is_missing(outside: &Outside, world: &World, owner: Owner) -> Option<String> {
-    let (wished, seen) = (desired(world), outside.northbound.seen());
-    let differences = plan(&wished, &seen).differences;
-    wished.iter().filter(|(_, wanted)| wanted.owner == owner).find_map(|(key, wanted)| {
+fn what_is_missing(seen: &Seen, world: &World, whose: Whose) -> Option<String> {
+    let wished = desired(world);
+    let differences = plan(&wished, seen).differences;
+    wished.iter().filter(|(_, wanted)| Whose::from(wanted.owner) == whose).find_map(|(key, wanted)| {
         let differs = if wanted.is_derived { !seen.rows.contains_key(key) } else { differences.contains_key(key) };
         differs.then(|| format!("the {key} is not as wished: {:?}", differences.get(key)))
     })
@@ -60,11 +59,11 @@ fn what_is_missing(outside: &Outside, world: &World, owner: Owner) -> Option<Str
 /// # Errors
 /// What is not settled yet, the first of it.
 pub fn check(outside: &Outside, world: &World) -> Result<(), String> {
-    for network in world.networks.values() {
-        let (name, state) = (&network.meta.name, network.realization.state);
+    for object in objects(world) {
+        let (title, state) = (object.title(), object.realization.state);
         if state != RealizationState::Active {
-            let waiting = network.realization.waiting(world);
-            return Err(format!("network {name} is {}, waiting {waiting:?}", state.as_str()));
+            let waiting = object.realization.waiting(world);
+            return Err(format!("{title} is {}, waiting {waiting:?}", state.as_str()));
         }
     }
     for vm in world.vms.values() {
@@ -73,7 +72,7 @@ pub fn check(outside: &Outside, world: &World) -> Result<(), String> {
         }
     }
     match plan(&desired(world), &outside.northbound.seen()).changes.first() {
-        None => Ok(()),
+        None => guarded::check(outside, world),
         Some(change) => Err(format!("the virtual network is not as wished: {change:?} is to be done")),
     }
 }

@@ -37,6 +37,8 @@ pub fn check(outside: &Outside, evidence: &Evidence) -> Result<(), String> {
                 | Fact::Node(_)
                 | Fact::Volume(_)
                 | Fact::Network(_)
+                | Fact::SecurityGroup(_)
+                | Fact::SecurityGroupRule(_)
                 | Fact::Webhook(_)
                 | Fact::Lease(_) => {}
             }

@@ -8,21 +8,29 @@ use edgestack_model::{
     image::ImageState,
     network::NetworkCommand,
     realization::RealizationState,
-    vm::{CreateVm, RunStrategy, State, VmCommand},
+    security_group::{DEFAULT, SecurityGroupCommand, membership::GroupsChange},
+    security_group_rule::{CreateRule, EtherType, RemoteRequest, SecurityGroupRuleCommand},
+    vm::{CreateVm, NicRequest, RunStrategy, State, VmCommand},
 };
 
 use crate::{
-    clients::{a_flavor, a_network, a_nic, an_image, wish},
+    clients::wish,
     control_plane::ControlPlane,
+    objects::objects,
     outside::Outside,
     random::Random,
+    wishes::{
+        a_flavor, a_nic, an_image,
+        network::a_network,
+        security_group::{a_group_of, a_rule},
+    },
 };
 
 /// Less than the pools' beat; drivers take 0.2 s at most, and a follower hears within 25 ms.
 const WITHIN: Duration = Duration::from_secs(6);
 const NAME: &str = "probe";
 
-/// Makes a network and a VM on it, stops and starts the VM, and removes both.
+/// Makes a network and a group, a VM on the one and in the other, stops and starts the VM, and removes all of it.
 ///
 /// # Errors
 /// What takes too long.
@@ -35,10 +43,9 @@ pub async fn check(outside: &Outside, plane: &ControlPlane) -> Result<(), String
     .await?;
     let network = Box::new(a_network(NAME, "10.0.9.0/29"));
     wish(plane, Command::Network(NetworkCommand::Create(network))).await?;
-    until(plane, "the network is there", |world| {
-        world.network(&NAME.into()).is_ok_and(|network| network.realization.state == RealizationState::Active)
-    })
-    .await?;
+    let group = Box::new(a_group_of(NAME, None));
+    wish(plane, Command::SecurityGroup(SecurityGroupCommand::Create(group))).await?;
+    until(plane, "the network, the group and its rules are there", are_ready).await?;
     let create = CreateVm {
         name: NAME.parse().unwrap(),
         description: String::new(),
@@ -51,19 +58,23 @@ pub async fn check(outside: &Outside, plane: &ControlPlane) -> Result<(), String
         node: None,
         node_selector: Labels::default(),
         run_strategy: RunStrategy::Always,
-        networks: vec![a_nic(NAME, None, None)],
+        networks: vec![NicRequest { security_groups: Some(vec![NAME.into()]), ..a_nic(NAME, None, None) }],
     };
     wish(plane, Command::Vm(VmCommand::Create(Box::new(create)))).await?;
     if plane.replica.world().vm(&NAME.into()).is_ok_and(|vm| vm.placement.is_none()) {
         // There is no room for it.
         wish(plane, Command::Vm(VmCommand::Delete { vm: NAME.into() })).await?;
-        return remove_network(plane).await;
+        return remove_network_and_group(plane).await;
     }
     until(plane, "the VM runs", runs).await?;
-    until(plane, "its NIC is ready", |world| {
-        world.vm(&NAME.into()).is_ok_and(|vm| vm.nics.iter().all(|nic| nic.ready))
-    })
-    .await?;
+    until(plane, "its NIC is ready", nic_is_ready).await?;
+    let rule = a_rule(EtherType::Ipv4, RemoteRequest::Group(NAME.into()));
+    let create = Box::new(CreateRule { group: NAME.into(), rule });
+    wish(plane, Command::SecurityGroupRule(SecurityGroupRuleCommand::Create(create))).await?;
+    let change = GroupsChange { add: vec![DEFAULT.into()], ..GroupsChange::default() };
+    wish(plane, Command::Vm(VmCommand::EditSecurityGroups { vm: NAME.into(), nic: None, change })).await?;
+    until(plane, "the rule is there", are_ready).await?;
+    until(plane, "its NIC is ready in another group", nic_is_ready).await?;
     // Each wish finds the one before it half done.
     let commands = [
         VmCommand::Stop { vm: NAME.into(), grace_seconds: 0 },
@@ -82,12 +93,25 @@ pub async fn check(outside: &Outside, plane: &ControlPlane) -> Result<(), String
     until(plane, "the VM runs again", runs).await?;
     wish(plane, Command::Vm(VmCommand::Delete { vm: NAME.into() })).await?;
     until(plane, "the VM is gone", |world| world.vm(&NAME.into()).is_err()).await?;
-    remove_network(plane).await
+    remove_network_and_group(plane).await
 }
 
-async fn remove_network(plane: &ControlPlane) -> Result<(), String> {
+async fn remove_network_and_group(plane: &ControlPlane) -> Result<(), String> {
     wish(plane, Command::Network(NetworkCommand::Delete { network: NAME.into() })).await?;
-    until(plane, "the network is gone", |world| world.network(&NAME.into()).is_err()).await
+    let (group, cascade) = (NAME.into(), false);
+    wish(plane, Command::SecurityGroup(SecurityGroupCommand::Delete { group, cascade })).await?;
+    until(plane, "the network and the group are gone", |world| {
+        world.network(&NAME.into()).is_err() && world.security_group(&NAME.into()).is_err()
+    })
+    .await
+}
+
+fn are_ready(world: &World) -> bool {
+    objects(world).all(|object| object.realization.state == RealizationState::Active)
+}
+
+fn nic_is_ready(world: &World) -> bool {
+    world.vm(&NAME.into()).is_ok_and(|vm| vm.nics.iter().all(|nic| nic.ready))
 }
 
 fn runs(world: &World) -> bool {

@@ -4,7 +4,6 @@ use edgestack_engine::{Outcome, SubmitError};
 use edgestack_model::{
     Command, Generation, World,
     image::ImageCommand,
-    network::NetworkCommand,
     vm::{Power, StoppedHow, VmCommand, VmReport},
     volume::VolumeCommand,
 };
@@ -13,7 +12,10 @@ use futures::FutureExt as _;
 use uuid::Uuid;
 
 use super::northbound;
-use crate::outside::{Node, Outside};
+use crate::{
+    objects,
+    outside::{Node, Outside},
+};
 
 /// Before the engine hears of it: nobody tells of a VM that crashed while its process runs as the log has it.
 pub fn check_before(outside: &Outside, node: &Node, world: &World, command: &Command) {
@@ -61,7 +63,6 @@ fn reported_on(command: &Command) -> Option<(Uuid, Generation)> {
         Command::Vm(VmCommand::Report { vm, generation, .. }) => Some((vm.uuid(), *generation)),
         Command::Volume(VolumeCommand::Report { volume, generation, .. }) => Some((volume.uuid(), *generation)),
         Command::Image(ImageCommand::Report { image, generation, .. }) => Some((image.uuid(), *generation)),
-        Command::Network(NetworkCommand::Report { network, generation, .. }) => Some((network.uuid(), *generation)),
-        _ => None,
+        command => objects::told(command).map(|told| (told.id, told.generation)),
     }
 }

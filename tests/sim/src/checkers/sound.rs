@@ -13,7 +13,7 @@ use edgestack_model::{
     vm::{State, Vm},
 };
 
-use crate::outside::Outside;
+use crate::{objects::objects, outside::Outside};
 
 /// One world, at one moment.
 ///
@@ -43,28 +43,30 @@ pub fn check(outside: &Outside, world: &World) -> Result<(), String> {
             }
         }
     }
-    check_networks(world, now)?;
+    check_objects(world, now)?;
     if let Some(what) = world.unsound() {
         return Err(what);
     }
     check_room(world)
 }
 
-/// Each says whom it waits for, and none has the segment of another on the same wire.
-fn check_networks(world: &World, now: DateTime<Utc>) -> Result<(), String> {
-    let mut segments = BTreeSet::new();
-    for network in world.networks.values() {
-        let (name, state) = (&network.meta.name, network.realization.state);
-        match network.realization.waiting(world) {
+/// Each object of the virtual network says whom it waits for, and no network has the segment of another on the same wire.
+fn check_objects(world: &World, now: DateTime<Utc>) -> Result<(), String> {
+    for object in objects(world) {
+        let (title, state) = (object.title(), object.realization.state);
+        match object.realization.waiting(world) {
             None if state == RealizationState::Active => {}
             Some(waiting) if !waiting.owner.is_empty() && !waiting.reason.is_empty() => {
                 if waiting.next_attempt_at.is_some_and(|at| at > now + TimeDelta::minutes(5)) {
-                    return Err(format!("network {name} waits until {:?}", waiting.next_attempt_at));
+                    return Err(format!("{title} waits until {:?}", waiting.next_attempt_at));
                 }
             }
-            waiting => return Err(format!("network {name} is {} and waits for {waiting:?}", state.as_str())),
+            waiting => return Err(format!("{title} is {} and waits for {waiting:?}", state.as_str())),
         }
-        let spec = &network.spec;
+    }
+    let mut segments = BTreeSet::new();
+    for network in world.networks.values() {
+        let (name, spec) = (&network.meta.name, &network.spec);
         if !segments.insert((spec.network_type.is_provider(), &spec.physical_network, spec.segment_id)) {
             return Err(format!("network {name} has the segment {:?} of another", spec.segment_id));
         }

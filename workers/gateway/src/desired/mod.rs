@@ -1,8 +1,10 @@
 //! The rows that there shall be, from the folded world: pure.
 
 mod dhcp;
+mod guard;
 mod network;
 mod nic;
+mod security_group;
 
 use edgestack_model::World;
 
@@ -10,7 +12,7 @@ use crate::rows::Desired;
 
 /// The form in which rows are written. A change of what is written for the same wish makes it another one, so that it
 /// isn't taken for somebody's doing.
-pub const FORM: &str = "1";
+pub const FORM: &str = "2";
 
 /// All rows that this world wishes.
 pub fn desired(world: &World) -> Desired {
@@ -19,10 +21,16 @@ pub fn desired(world: &World) -> Desired {
     for network in world.networks.values() {
         network::rows(network, names.remove(&network.id).unwrap_or_default(), &mut rows);
     }
+    for group in world.security_groups.values() {
+        security_group::rows(group, &mut rows);
+    }
+    for rule in world.security_group_rules.values() {
+        security_group::rule_rows(rule, &mut rows);
+    }
     for vm in world.vms.values() {
         for nic in &vm.nics {
             if let Some(network) = world.networks.get(&nic.spec.network) {
-                nic::rows(vm, &nic.spec, network, &mut rows);
+                nic::rows(vm, nic, network, &mut rows);
             }
         }
     }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use edgestack_model::{network::Network, realization::RealizationState};
 use edgestack_ovn::ovsdb::{Row, Value};
 
-use super::dhcp;
+use super::{dhcp, guard};
 use crate::rows::{Desired, Key, Owner, Table, Wanted};
 
 /// The rows of a network, without its NICs; none when it is on its way out. `names` are those that resolve on it.
@@ -16,7 +16,14 @@ pub(super) fn rows(network: &Network, names: BTreeMap<String, String>, rows: &mu
     let (spec, id) = (&network.spec, network.id);
     let owner = Owner::Network(id);
     let label = network.meta.name.to_string();
-    let wanted = |columns, references| Wanted { owner, columns, references, label: label.clone(), is_derived: false };
+    let wanted = |columns, references| Wanted {
+        owner,
+        columns,
+        references,
+        label: label.clone(),
+        is_derived: false,
+        unsettled: BTreeSet::new(),
+    };
     let mut switch_refers = BTreeMap::from([("dns_records", BTreeSet::from([dns(network)]))]);
     let names = Row::new().with("records", Value::map(names));
     rows.insert(dns(network), Wanted { is_derived: true, ..wanted(names, BTreeMap::new()) });
@@ -44,6 +51,7 @@ pub(super) fn rows(network: &Network, names: BTreeMap<String, String>, rows: &mu
     };
     let columns = Row::new().with("name", Value::text(format!("edgestack-{label}"))).with("other_config", config);
     rows.insert(switch(network), wanted(columns, switch_refers));
+    guard::rows(network, rows);
     if spec.dhcp {
         for (subnet, key) in spec.subnets.iter().zip(dhcp_keys(network)) {
             rows.insert(key, wanted(dhcp::options(network, subnet), BTreeMap::new()));

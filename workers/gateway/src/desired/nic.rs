@@ -5,18 +5,32 @@ use std::collections::{BTreeMap, BTreeSet};
 use edgestack_model::{
     Id, World,
     network::{DOMAIN, Network},
-    vm::{NicSpec, Vm, port_name},
+    vm::{Nic, Vm, port_name},
 };
 use edgestack_ovn::ovsdb::{Row, Value};
+use edgestack_planted::{self as planted, Bug};
 
-use super::network;
+use super::{guard, network, security_group};
 use crate::rows::{Desired, Key, Owner, Table, Wanted};
 
 /// The rows of a NIC, and what its network's rows have of it.
-pub(super) fn rows(vm: &Vm, nic: &NicSpec, on: &Network, rows: &mut Desired) {
+pub(super) fn rows(vm: &Vm, nic: &Nic, on: &Network, rows: &mut Desired) {
+    let Nic { spec: nic, ready, security_groups } = nic;
     let Some(switch) = rows.get_mut(&network::switch(on)) else { return };
     let key = Key::new(Table::LogicalSwitchPort, port_name(vm.id, nic.number));
     switch.references.entry("ports").or_default().insert(key.clone());
+    // A NIC of before there were groups is in none, and all passes.
+    let is_guarded = |groups: &&Vec<_>| !groups.is_empty() || !planted::is(Bug::EmptyGroupsUnguarded);
+    if let Some(groups) = security_groups.as_ref().filter(is_guarded) {
+        let groups = groups.iter().map(|group| security_group::key(*group));
+        for group in groups.chain([guard::key(on)]) {
+            let Some(group) = rows.get_mut(&group) else { continue };
+            group.references.entry("ports").or_default().insert(key.clone());
+            if !ready {
+                group.unsettled.insert(key.clone());
+            }
+        }
+    }
     let addresses: Vec<String> = nic.addresses.iter().map(ToString::to_string).collect();
     let address = format!("{} {}", nic.mac, addresses.join(" "));
     let columns = Row::new()
@@ -36,7 +50,8 @@ pub(super) fn rows(vm: &Vm, nic: &NicSpec, on: &Network, rows: &mut Desired) {
         }
     }
     let owner = Owner::Nic(vm.id, nic.number);
-    rows.insert(key, Wanted { owner, columns, references, label: vm.meta.name.to_string(), is_derived: false });
+    let label = vm.meta.name.to_string();
+    rows.insert(key, Wanted { owner, columns, references, label, is_derived: false, unsettled: BTreeSet::new() });
 }
 
 /// The names that resolve on each network: each VM's to its addresses there, alone and in the domain.

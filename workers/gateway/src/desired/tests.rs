@@ -1,10 +1,15 @@
 //! The rows of each kind of network and NIC.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use edgestack_model::{
+    Command,
     address::Mac,
     network::{CreateNetwork, Ipv6Mode, Network, SubnetRequest},
+    security_group::{CreateSecurityGroup, SecurityGroupCommand},
+    security_group_rule::{
+        Direction, EtherType, Ports, Protocol, RemoteRequest, RuleRequest, SecurityGroupRuleCommand,
+    },
     vm::{NicRequest, port_name},
 };
 use edgestack_ovn::ovsdb::{Row, Value};
@@ -33,7 +38,8 @@ fn row<'d>(rows: &'d Desired, table: Table, id: &str) -> &'d Wanted {
 
 /// How many rows of each table there are: switches, ports, DHCP options, DNS records.
 fn counts(rows: &Desired) -> [usize; 4] {
-    Table::ALL.map(|table| rows.keys().filter(|key| key.table == table).count())
+    let tables = [Table::LogicalSwitch, Table::LogicalSwitchPort, Table::DhcpOptions, Table::Dns];
+    tables.map(|table| rows.keys().filter(|key| key.table == table).count())
 }
 
 /// The port under the router's addresses.
@@ -102,7 +108,14 @@ fn somebody_is_found_under_the_routers_addresses_where_there_is_no_router() {
                 .with("tag", Value::empty())
                 .with("enabled", Value::empty());
             let (owner, label) = (Owner::Network(network.id), "blue".to_owned());
-            let wanted = Wanted { owner, columns, references: BTreeMap::new(), label, is_derived: false };
+            let wanted = Wanted {
+                owner,
+                columns,
+                references: BTreeMap::new(),
+                label,
+                is_derived: false,
+                unsettled: BTreeSet::new(),
+            };
             assert_eq!(rows[&key], wanted);
             let switch = row(&rows, Table::LogicalSwitch, &network.id.to_string());
             assert_eq!(switch.references["ports"], [key].into());
@@ -336,7 +349,8 @@ fn what_is_on_its_way_out_has_no_rows() {
     let rows = desired(&site.world);
     assert_eq!(counts(&rows), [1, 1, 1, 1]);
     let blue = site.network("blue").id;
-    assert!(rows.values().all(|row| row.owner == Owner::Network(blue)));
+    let of_networks = |row: &&Wanted| matches!(row.owner, Owner::Network(_) | Owner::Nic(..));
+    assert!(rows.values().filter(of_networks).all(|row| row.owner == Owner::Network(blue)));
     let names = row(&rows, Table::Dns, &blue.to_string());
     assert_eq!(names.columns.get("records"), Some(&Value::empty_map()));
 }
@@ -349,6 +363,7 @@ fn a_nic_on_a_network_without_rows_has_none() {
     let id = site.network("blue").id;
     let network = std::sync::Arc::make_mut(site.world.networks.get_mut(&id).unwrap());
     network.realization.state = edgestack_model::realization::RealizationState::Deleting;
+    site.world.security_groups.clear();
     assert_eq!(desired(&site.world), Desired::new());
     site.world.networks.clear();
     assert_eq!(desired(&site.world), Desired::new());
@@ -386,9 +401,14 @@ fn every_reference_leads_to_a_row_of_its_table() {
             assert!(refers.len() == 1 || !key.table.has_room_for_one(column), "{key}: {column}");
         }
     }
-    let ports = rows.keys().filter(|key| key.table == Table::LogicalSwitchPort);
-    let held: usize = rows.values().map(|row| row.references.get("ports").map_or(0, |ports| ports.len())).sum();
-    assert_eq!(ports.count(), held, "each port is of one switch");
+    for (table, keeper, column) in
+        [(Table::LogicalSwitchPort, Table::LogicalSwitch, "ports"), (Table::Acl, Table::PortGroup, "acls")]
+    {
+        let there = rows.keys().filter(|key| key.table == table).count();
+        let keepers = rows.iter().filter(|(key, _)| key.table == keeper);
+        let held: usize = keepers.map(|(_, row)| row.references.get(column).map_or(0, |held| held.len())).sum();
+        assert_eq!(there, held, "each {} is kept by one row", table.word());
+    }
 }
 
 /// Whoever changes what is written for the same wish gives it another form; or else all sites would tell of strangers'
@@ -403,8 +423,10 @@ fn the_rows_of_this_form_are_as_they_were() {
         a_provider_network("out", "192.0.2.0/24", Some(42)),
     ]);
     site.has(create_vm("web", &[a_nic("blue"), a_nic("out")]));
+    let with_rules = CreateSecurityGroup { rules: Some(one_rule_of_each_form()), ..a_group("all") };
+    site.has(create_group(with_rules));
     let mut rows = String::new();
-    for (key, Wanted { owner: _, columns, references, label, is_derived: _ }) in desired(&site.world) {
+    for (key, Wanted { owner: _, columns, references, label, is_derived: _, unsettled: _ }) in desired(&site.world) {
         rows += &format!("{key}, of {label}\n");
         for (column, value) in &columns {
             rows += &format!("  {column}: {value}\n");
@@ -419,4 +441,71 @@ fn the_rows_of_this_form_are_as_they_were() {
         std::fs::write(&golden, &rows).unwrap();
     }
     assert_eq!(rows, std::fs::read_to_string(&golden).unwrap(), "another FORM, then run this with UPDATE_GOLDEN=1");
+}
+
+/// Rules of each form that a match has.
+fn one_rule_of_each_form() -> Vec<RuleRequest> {
+    let ports = |min, max| Some(Ports::new(min, max).unwrap());
+    let (v4, v6) = (EtherType::Ipv4, EtherType::Ipv6);
+    let prefix = |text: &str| RemoteRequest::Prefix(text.parse().unwrap());
+    let icmp = |icmp_type, icmp_code| Protocol::Icmp { icmp_type, icmp_code };
+    let group = || RemoteRequest::Group("default".into());
+    [
+        (Direction::Ingress, v4, Protocol::Any, RemoteRequest::Any),
+        (Direction::Egress, v6, Protocol::Any, RemoteRequest::Any),
+        (Direction::Ingress, v4, Protocol::Tcp { ports: ports(22, 22) }, prefix("192.0.2.0/24")),
+        (Direction::Egress, v6, Protocol::Udp { ports: ports(5000, 5100) }, prefix("2001:db8::/32")),
+        (Direction::Ingress, v6, Protocol::Sctp { ports: None }, group()),
+        (Direction::Egress, v4, Protocol::Tcp { ports: None }, group()),
+        (Direction::Ingress, v4, icmp(Some(3), Some(4)), RemoteRequest::Any),
+        (Direction::Ingress, v6, icmp(Some(128), None), RemoteRequest::Any),
+        (Direction::Ingress, v4, icmp(None, None), RemoteRequest::Any),
+        (Direction::Ingress, v4, Protocol::Number { number: 47 }, RemoteRequest::Any),
+    ]
+    .map(|(direction, ether_type, protocol, remote)| RuleRequest { protocol, remote, ..a_rule(direction, ether_type) })
+    .into()
+}
+
+/// The ports and ACLs of a port group.
+fn group_of(rows: &Desired, id: &str) -> [BTreeSet<String>; 2] {
+    let group = row(rows, Table::PortGroup, id);
+    ["ports", "acls"]
+        .map(|column| group.references.get(column).into_iter().flatten().map(|key| key.id.clone()).collect())
+}
+
+#[test]
+fn a_nic_is_a_port_of_its_groups_and_of_its_networks_guard() {
+    let mut site = a_site([a_network("blue", "10.0.0.0/24")]);
+    for group in ["web", "db"] {
+        site.has(create_group(a_group(group)));
+    }
+    site.has(create_vm("two", &[a_nic_in("blue", &["web", "db"])]));
+    site.has(create_vm("none", &[a_nic_in("blue", &[])]));
+    let (rows, blue) = (desired(&site.world), site.network("blue").id.to_string());
+    let (two, none) = (port_name(site.vm("two").id, 0), port_name(site.vm("none").id, 0));
+    let group = |name: &str| site.world.security_group(&name.into()).unwrap().id.to_string();
+    for name in ["web", "db"] {
+        let [ports, acls] = group_of(&rows, &group(name));
+        assert_eq!((ports, acls.len()), ([two.clone()].into(), 2), "the rules that a group has from the first");
+    }
+    let [guarded, acls] = group_of(&rows, &blue);
+    assert_eq!((guarded, acls.len()), ([two, none].into(), 3), "who is in no group is guarded all the same");
+    // As a log of before there were groups has it.
+    let id = site.vm("none").id;
+    std::sync::Arc::make_mut(site.world.vms.get_mut(&id).unwrap()).nics[0].security_groups = None;
+    assert_eq!(group_of(&desired(&site.world), &blue)[0].len(), 1);
+}
+
+#[test]
+fn a_rule_that_goes_has_no_acl_and_a_group_that_goes_none_at_all() {
+    let mut site = a_site([]);
+    site.has(create_group(a_group("web")));
+    let acls = |site: &Site| desired(&site.world).keys().filter(|key| key.table == Table::Acl).count();
+    assert_eq!(acls(&site), 2);
+    let rule = site.world.security_group_rules.keys().next().copied().unwrap();
+    let rule = edgestack_model::command::Reference::id(rule);
+    site.has(Command::SecurityGroupRule(SecurityGroupRuleCommand::Delete { rule }));
+    assert_eq!(acls(&site), 1);
+    site.has(Command::SecurityGroup(SecurityGroupCommand::Delete { group: "web".into(), cascade: false }));
+    assert_eq!(desired(&site.world), Desired::new());
 }

@@ -92,6 +92,8 @@ async fn columns_and_names_are_changed(driver: &dyn NorthboundDriver) {
             Table::LogicalSwitchPort => wanted.columns.set("enabled", Value::boolean(false)),
             Table::DhcpOptions => wanted.columns.set("options", options("9000")),
             Table::Dns => wanted.columns.set("records", Value::map([("new", "10.0.0.9"), ("other", "10.0.0.8")])),
+            Table::PortGroup => wanted.columns.set("name", Value::text("conformance_renamed")),
+            Table::Acl => wanted.columns.set("action", Value::text("drop")),
         }
     }
     reach(driver, &desired).await;
@@ -111,6 +113,12 @@ async fn references_are_left_and_taken_otherwise(driver: &dyn NorthboundDriver) 
     refer(&mut desired, &switch("blue"), "ports", &[port("a")]);
     refer(&mut desired, &switch("red"), "ports", &[port("b")]);
     reach(driver, &desired).await;
+    // A port leaves a group, which has another ACL in place of its own.
+    refer(&mut desired, &group("blue"), "ports", &[port("b")]);
+    desired.remove(&acl("blue"));
+    desired.insert(acl("other"), an_acl("blue", "tcp.dst == 80"));
+    refer(&mut desired, &group("blue"), "acls", &[acl("other")]);
+    reach(driver, &desired).await;
     // What it refers to is new, and what it referred to goes.
     desired.insert(dhcp("green"), a_dhcp());
     refer(&mut desired, &port("b"), "dhcpv4_options", &[dhcp("green")]);
@@ -125,6 +133,10 @@ async fn what_is_not_wished_is_gone(driver: &dyn NorthboundDriver) {
     // A port alone.
     desired.remove(&port("b"));
     refer(&mut desired, &switch("blue"), "ports", &[port("a")]);
+    refer(&mut desired, &group("blue"), "ports", &[port("a")]);
+    reach(driver, &desired).await;
+    // A group with its ACL, and not its ports.
+    desired.retain(|key, _| ![Table::PortGroup, Table::Acl].contains(&key.table));
     reach(driver, &desired).await;
     // A network with all that it has.
     desired.retain(|key, _| key.id == "red");
@@ -154,6 +166,14 @@ fn dns(id: &str) -> Key {
     Key::new(Table::Dns, id)
 }
 
+fn group(id: &str) -> Key {
+    Key::new(Table::PortGroup, id)
+}
+
+fn acl(id: &str) -> Key {
+    Key::new(Table::Acl, id)
+}
+
 fn refer(desired: &mut Desired, key: &Key, column: &'static str, to: &[Key]) {
     let Some(row) = desired.get_mut(key) else { panic!("there is no {key}") };
     if to.is_empty() {
@@ -163,7 +183,7 @@ fn refer(desired: &mut Desired, key: &Key, column: &'static str, to: &[Key]) {
     }
 }
 
-/// `blue` with ports `a` and `b`, and `red`; each with options and names.
+/// `blue` with ports `a` and `b`, which are in a group with an ACL, and `red`; each with options and names.
 fn two_networks() -> Desired {
     let mut desired = Desired::new();
     for (name, key) in [("blue", "101"), ("red", "102")] {
@@ -178,7 +198,20 @@ fn two_networks() -> Desired {
     desired.insert(port("a"), a_port("a", 1, "blue"));
     desired.insert(port("b"), a_port("b", 2, "blue"));
     refer(&mut desired, &switch("blue"), "ports", &[port("a"), port("b")]);
+    desired.insert(group("blue"), a_row("blue", Row::new().with("name", Value::text("conformance_blue"))));
+    desired.insert(acl("blue"), an_acl("blue", "icmp4"));
+    refer(&mut desired, &group("blue"), "ports", &[port("a"), port("b")]);
+    refer(&mut desired, &group("blue"), "acls", &[acl("blue")]);
     desired
+}
+
+fn an_acl(group: &str, matches: &str) -> Wanted {
+    let columns = Row::new()
+        .with("direction", Value::text("to-lport"))
+        .with("priority", Value::integer(1002))
+        .with("match", Value::text(format!("outport == @conformance_{group} && {matches}")))
+        .with("action", Value::text("allow-related"));
+    a_row(group, columns)
 }
 
 fn a_port(id: &str, number: u8, network: &str) -> Wanted {
@@ -211,5 +244,6 @@ fn a_row(label: &str, columns: Row) -> Wanted {
         references: BTreeMap::new(),
         label: label.to_owned(),
         is_derived: false,
+        unsettled: BTreeSet::new(),
     }
 }

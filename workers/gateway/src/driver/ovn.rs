@@ -6,6 +6,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    slice,
     sync::{Arc, OnceLock},
     time::Duration,
 };
@@ -193,13 +194,16 @@ impl OvnDriver {
             Change::Delete { table, uuid } => vec![Operation::delete(table.as_str(), *uuid)],
         });
         let mut operations: Vec<Operation> = of_changes.collect();
-        // A port stays as long as a switch refers to it, which may be another one than ours; the database would refuse.
-        let deleted: BTreeSet<Uuid> = changes.iter().filter_map(deleted_port).collect();
-        for (switch, row) in copy.rows(Table::LogicalSwitch.as_str()) {
-            let of_deleted: Vec<Uuid> = row.uuids("ports").filter(|port| deleted.contains(port)).collect();
-            if !of_deleted.is_empty() {
-                let leave = Mutation::delete("ports", Value::uuids(of_deleted));
-                operations.push(Operation::mutate(Table::LogicalSwitch.as_str(), switch, [leave]));
+        // Such a row stays as long as others refer to it, which may be others than ours; the database would refuse.
+        for (kept_by, column) in Table::ALL.iter().flat_map(|table| table.kept_by()) {
+            let deleted: BTreeSet<Uuid> =
+                changes.iter().filter_map(|one| deleted_from(one, *kept_by, column)).collect();
+            for (keeper, row) in copy.rows(kept_by.as_str()) {
+                let kept: Vec<Uuid> = row.uuids(column).filter(|uuid| deleted.contains(uuid)).collect();
+                if !kept.is_empty() {
+                    let leave = Mutation::delete(*column, Value::uuids(kept));
+                    operations.push(Operation::mutate(kept_by.as_str(), keeper, [leave]));
+                }
             }
         }
         operations
@@ -275,9 +279,10 @@ impl OvnDriver {
     }
 }
 
-fn deleted_port(change: &Change) -> Option<Uuid> {
+/// The row that a change deletes, if this column of that table would keep it.
+fn deleted_from(change: &Change, keeper: Table, column: &str) -> Option<Uuid> {
     match change {
-        Change::Delete { table: Table::LogicalSwitchPort, uuid } => Some(*uuid),
+        Change::Delete { table, uuid } if table.kept_by().contains(&(keeper, column)) => Some(*uuid),
         Change::Delete { .. } | Change::Insert { .. } | Change::Update { .. } => None,
     }
 }
@@ -353,7 +358,11 @@ fn global(copy: &LocalCopy, column: &str) -> i64 {
 
 fn watched() -> Vec<Watched> {
     let tables = Table::ALL.into_iter().map(|table| Watched { table: table.as_str(), columns: table.all_columns() });
-    tables.chain([Watched { table: GLOBAL, columns: &["nb_cfg", "hv_cfg", "external_ids"] }]).collect()
+    // Where others, too, may keep rows of ours.
+    let keepers = Table::ALL.iter().flat_map(|table| table.kept_by());
+    let keepers = keepers.map(|(keeper, column)| Watched { table: keeper.as_str(), columns: slice::from_ref(column) });
+    let global = Watched { table: GLOBAL, columns: &["nb_cfg", "hv_cfg", "external_ids"] };
+    tables.chain(keepers).chain([global]).collect()
 }
 
 fn unreachable(error: &OvsdbError) -> DriverError {

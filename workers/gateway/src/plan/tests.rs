@@ -42,6 +42,7 @@ fn a_row(columns: &[(&str, &str)]) -> Wanted {
         references: BTreeMap::new(),
         label: "blue".to_owned(),
         is_derived: false,
+        unsettled: BTreeSet::new(),
     }
 }
 
@@ -285,6 +286,7 @@ fn a_wish() -> impl Strategy<Value = Desired> {
                 references: references.collect(),
                 label: (label % 3).to_string(),
                 is_derived: false,
+                unsettled: BTreeSet::new(),
             };
             (key.clone(), wanted)
         };

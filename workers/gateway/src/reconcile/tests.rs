@@ -1,6 +1,6 @@
 //! What the pool is woken by, and what it tells of others' doing.
 
-use edgestack_model::Kind;
+use edgestack_model::{Kind, network::NetworkCommand};
 use edgestack_ovn::ovsdb::Value;
 use futures::FutureExt as _;
 
@@ -20,7 +20,9 @@ fn wakes(site: &mut Site, network: &str, command: Command) -> bool {
 }
 
 fn report(site: &Site, network: &str, report: RealizationReport) -> Command {
-    of_network(site.network(network), report)
+    let network = site.network(network);
+    let (network, generation) = (network.id, network.meta.generation);
+    Command::Network(NetworkCommand::Report { network, generation, report })
 }
 
 #[test]

@@ -13,7 +13,13 @@ use edgestack_engine::{
     CommandPort, Engine, EngineConfig, Origin, Outcome, Replica, Submission, SubmitError, SystemClock,
 };
 use edgestack_log::{ChainHead, Log as _, memory::MemoryLog};
-use edgestack_model::{Actor, Command, Commit, World, event::Fact, network::NetworkEvent, vm::VmEvent};
+use edgestack_model::{
+    Actor, Command, Commit, World,
+    event::Fact,
+    network::NetworkEvent,
+    realization::{Realization, RealizationState},
+    vm::VmEvent,
+};
 use edgestack_pool::{DriverError, Reporter};
 use edgestack_worker_gateway::{
     GatewayPool, GatewayPoolParts,
@@ -264,7 +270,10 @@ impl Site {
     pub async fn settles(&self) {
         eventually("all is settled", || {
             let world = self.replica.world();
-            world.networks.values().all(|network| network.realization.state.as_str() == "active")
+            let is_active = |realization: &Realization| realization.state == RealizationState::Active;
+            world.networks.values().all(|network| is_active(&network.realization))
+                && world.security_groups.values().all(|group| is_active(&group.realization))
+                && world.security_group_rules.values().all(|rule| is_active(&rule.realization))
                 && world.vms.values().all(|vm| vm.nics.iter().all(|nic| nic.ready))
         })
         .await;

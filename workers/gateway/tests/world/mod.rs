@@ -12,7 +12,9 @@ use edgestack_model::{
     meta::MetaChange,
     network::{CreateNetwork, HostRoute, Ipv6Mode, Network, NetworkCommand, NetworkType, SubnetRequest, UpdateNetwork},
     realization::RealizationReport,
-    vm::{CreateVm, NicRequest, RunStrategy, Vm, VmCommand},
+    security_group::{CreateSecurityGroup, SecurityGroupCommand},
+    security_group_rule::{Direction, EtherType, Protocol, RemoteRequest, RuleRequest},
+    vm::{CreateVm, NicRequest, RunStrategy, Vm, VmCommand, VmReport},
 };
 use uuid::Uuid;
 
@@ -77,6 +79,14 @@ impl Site {
 
     pub fn vm(&self, name: &str) -> &Vm {
         self.world.vm(&name.into()).unwrap()
+    }
+
+    /// The nodes work by its NICs.
+    pub fn nics_ready(&mut self, vm: &str) {
+        let vm = self.vm(vm);
+        let numbers = vm.nics.iter().map(|nic| nic.spec.number).collect();
+        let (vm, generation, report) = (vm.id, vm.meta.generation, VmReport::NicsReady { numbers });
+        self.has(Command::Vm(VmCommand::Report { vm, generation, report }));
     }
 
     /// The nodes work by it.
@@ -179,7 +189,32 @@ pub fn a_route(destination: &str, next_hop: &str) -> HostRoute {
 }
 
 pub fn a_nic(network: &str) -> NicRequest {
-    NicRequest { network: network.into(), fixed_ip: None, mac: None }
+    NicRequest { network: network.into(), fixed_ip: None, mac: None, security_groups: None }
+}
+
+pub fn a_nic_in(network: &str, groups: &[&str]) -> NicRequest {
+    NicRequest { security_groups: Some(groups.iter().map(|group| (*group).into()).collect()), ..a_nic(network) }
+}
+
+/// A security group with the rules that one has from the first.
+pub fn a_group(group: &str) -> CreateSecurityGroup {
+    CreateSecurityGroup { name: name(group), description: String::new(), labels: Labels::default(), rules: None }
+}
+
+pub fn a_rule(direction: Direction, ether_type: EtherType) -> RuleRequest {
+    RuleRequest {
+        name: None,
+        description: String::new(),
+        labels: Labels::default(),
+        direction,
+        ether_type,
+        protocol: Protocol::Any,
+        remote: RemoteRequest::Any,
+    }
+}
+
+pub fn create_group(create: CreateSecurityGroup) -> Command {
+    Command::SecurityGroup(SecurityGroupCommand::Create(Box::new(create)))
 }
 
 pub fn create(create: CreateNetwork) -> Command {
