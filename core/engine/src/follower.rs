@@ -278,7 +278,7 @@ struct Round {
     begun: Instant,
 }
 
-/// As [`verify_up_to`], resting `pace` times as long as each piece took.
+/// As [`edgestack_log::verify`], resting `pace` times as long as each piece took.
 async fn verify_slowly(log: &dyn Log, round: &mut Round, pace: u32) -> Result<(), LogError> {
     while round.checked.sequence < round.upto.sequence {
         let begun = Instant::now();
@@ -300,16 +300,18 @@ pub async fn mend_when_repaired(log: Arc<dyn Log>, replica: Arc<Replica>, every:
             return;
         }
         tokio::time::sleep(every).await;
-        match verify_up_to(&*log, replica.head()).await {
+        match verify_around(&*log, replica.head()).await {
             Ok(()) => replica.mend(),
             Err(error) => tracing::debug!(error = error_chain(&error), "the log is not repaired yet"),
         }
     }
 }
 
-/// The whole chain up to a folded commit, and that this commit is the one that was folded.
-async fn verify_up_to(log: &dyn Log, upto: ChainHead) -> Result<(), LogError> {
-    same(edgestack_log::verify(log, Some(upto.sequence)).await?, upto)
+/// The whole chain up to a folded commit, that this commit is the one that was folded, and what is behind it: the commit
+/// that was found damaged may be there.
+async fn verify_around(log: &dyn Log, folded: ChainHead) -> Result<(), LogError> {
+    same(edgestack_log::verify(log, Some(folded.sequence)).await?, folded)?;
+    edgestack_log::verify_from(log, folded, None).await.map(drop)
 }
 
 fn same(found: ChainHead, upto: ChainHead) -> Result<(), LogError> {

@@ -302,7 +302,18 @@ impl Replica {
             }
             vouched.push((stored, decoded, head));
         }
-        (vouched, Ok(()))
+        // Nothing vouches for the last one. If it can't be read that may be what somebody changed, not a later version's
+        // writing: it is the repair's until another one comes behind it.
+        let unread =
+            vouched.pop_if(|(_, decoded, _)| decoded.as_ref().is_err_and(|error| !error.is_of_later_version()));
+        let outcome = match unread {
+            Some((stored, Err(error), _)) => {
+                let why = crate::error_chain(&error);
+                Err(Damage::Undecodable { sequence: stored.sequence, why }.into())
+            }
+            Some((_, Ok(_), _)) | None => Ok(()),
+        };
+        (vouched, outcome)
     }
 
     fn fold_next(

@@ -66,6 +66,20 @@ pub enum DecodeError {
     },
 }
 
+impl DecodeError {
+    /// Whether it was written by a later version of this program, by its own word.
+    pub fn is_of_later_version(&self) -> bool {
+        match self {
+            Self::Version(_) => true,
+            Self::Envelope(_) => false,
+            Self::Event { source, .. } => match source {
+                EventError::UnknownKind(_) | EventError::UnknownVersion { .. } => true,
+                EventError::NeverWritten { .. } | EventError::Unreadable { .. } => false,
+            },
+        }
+    }
+}
+
 /// The events of one command, all or none: one line of JSON in the log.
 // The comments on its fields are what its JSON Schema says of them.
 #[derive(Serialize, JsonSchema)]

@@ -59,7 +59,7 @@ pub struct ControlPlane {
 pub async fn start_second_engine(outside: &Arc<Outside>, heartbeats: &Heartbeats) -> ControlPlane {
     outside.faults.fired(Fault::SecondWriter);
     let log: Arc<dyn Log> = Arc::new(outside.log.clone());
-    let replica = a_replica_of_another_process(log.clone()).await;
+    let replica = a_replica_of_another_process(outside, log.clone()).await;
     let config = EngineConfig::for_site("sim");
     let engine: Arc<dyn CommandPort> = Arc::new(Engine::start(config, log, replica.clone(), outside.clock.clone()));
     let leases = leases(outside, "second", &replica, &engine, heartbeats);
@@ -129,8 +129,9 @@ fn hold_gateway(outside: &Arc<Outside>, leases: Leases) {
 }
 
 /// The world as a process without views and archive folds it.
-async fn a_replica_of_another_process(log: Arc<dyn Log>) -> Arc<Replica> {
+async fn a_replica_of_another_process(outside: &Outside, log: Arc<dyn Log>) -> Arc<Replica> {
     let replica = Replica::new(World::default(), ChainHead::GENESIS, None);
+    outside.standing.lock().unwrap().push(Arc::downgrade(&replica));
     tokio::spawn(mend_when_repaired(log.clone(), replica.clone(), LOOK_FOR_REPAIR));
     catch_up_for_sure(&*log, &replica).await;
     tokio::spawn(follow(log, replica.clone()));
@@ -169,6 +170,7 @@ pub async fn start(outside: &Arc<Outside>) -> ControlPlane {
     };
     let views = opened.views;
     let replica = Replica::new(world, head, Some(views.projection()));
+    outside.standing.lock().unwrap().push(Arc::downgrade(&replica));
     loop {
         match catch_up(&*log, &replica).await {
             Ok(()) => break,
@@ -198,7 +200,7 @@ pub async fn start(outside: &Arc<Outside>) -> ControlPlane {
         true => (plane.replica.clone(), outside.log.clone()),
         false => {
             let log = outside.log.of_another_process(&outside.workers_cut);
-            (a_replica_of_another_process(Arc::new(log.clone())).await, log)
+            (a_replica_of_another_process(outside, Arc::new(log.clone())).await, log)
         }
     };
     outside.northbound.known_to(&plane.replica);

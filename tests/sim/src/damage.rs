@@ -1,6 +1,8 @@
 //! Damage to what is stored: to the log or to its archive, one at a time. What both have lost is lost, so the next damage
 //! waits until the one before it is mended.
 
+use std::sync::Weak;
+
 use edgestack_log::{ChainHead, Log as _, LogError, StoredCommit, chain, memory::MemoryLog};
 use futures::{FutureExt as _, TryStreamExt as _};
 use object_store::{ObjectStore as _, ObjectStoreExt as _};
@@ -47,10 +49,19 @@ impl Outside {
         let kinds = if archived == last { 0 } else { 5 };
         let fault = match kinds + self.random.below(10 - kinds) {
             0..4 => {
-                log.cut_tail((1 + self.random.below(10)).min(last - 1));
+                let count = (1 + self.random.below(10)).min(last - 1);
+                // An engine that has not folded so far yet would be given a place of what is lost for a commit of its own,
+                // and nobody could tell (ADR 0027).
+                if self.anybody_stands_before(last - count) {
+                    return false;
+                }
+                log.cut_tail(count);
                 Fault::LogRolledBack
             }
             4 => {
+                if self.anybody_stands_before(0) {
+                    return false;
+                }
                 log.cut_tail(last);
                 Fault::LogStoreGone
             }
@@ -69,6 +80,13 @@ impl Outside {
         tracing::debug!(?fault, last, archived, one_of_them, left, "the log is damaged");
         self.faults.fired(fault);
         true
+    }
+
+    /// Whether an engine that lives has folded no further than this.
+    fn anybody_stands_before(&self, sequence: u64) -> bool {
+        let mut standing = self.standing.lock().unwrap();
+        standing.retain(|replica| replica.strong_count() > 0);
+        standing.iter().filter_map(Weak::upgrade).any(|replica| replica.head().sequence <= sequence)
     }
 
     /// Damages a closed segment of the archive, unless something is damaged already.

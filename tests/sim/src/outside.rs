@@ -5,13 +5,14 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     path::PathBuf,
     sync::{
-        Arc, Mutex,
+        Arc, Mutex, Weak,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
 
 use edgestack_archive::Archive;
+use edgestack_engine::Replica;
 use edgestack_log::memory::MemoryLog;
 use edgestack_model::{Id, node::Capacity, vm::Vm, volume::Volume};
 use edgestack_seal::SealingKey;
@@ -54,6 +55,8 @@ pub struct Outside {
     pub holders_silent: Arc<AtomicBool>,
     /// The archive's closed segments.
     pub segments: Arc<InMemory>,
+    /// How far engines have folded the log, as long as they live.
+    pub standing: Mutex<Vec<Weak<Replica>>>,
     /// The archive, as long as a control plane has it open.
     pub archive: Mutex<Option<Arc<Archive>>>,
     /// How far the archive's open segments are synced.
@@ -157,6 +160,7 @@ impl Outside {
             northbound: Northbound::default(),
             ledger: Ledger::default(),
             violations: Violations::default(),
+            standing: Mutex::default(),
             planted: Mutex::default(),
             faulty,
             faults,

@@ -155,3 +155,23 @@ async fn who_acts_on_the_world_waits_for_a_damaged_log_to_be_repaired() {
     tokio::time::timeout(Duration::from_secs(5), waiting).await.unwrap().unwrap();
     assert_eq!(replica.head().sequence, 3);
 }
+
+/// Nothing behind it vouches for the last commit: what can't be read there is damage, which a repair mends, and the repair
+/// is awaited where the damage is, not only where the folded commits are.
+#[tokio::test(start_paused = true)]
+async fn a_changed_commit_at_the_end_waits_for_its_repair() {
+    let site = a_site_of_three().await;
+    let stored = edgestack_log::Log::get(&site.log, 3).await.unwrap().unwrap();
+    let text = String::from_utf8(stored.payload.to_vec()).unwrap();
+    let place = text.find(r#""type":"FlavorCreated""#).unwrap() + 9;
+    let log: Arc<dyn edgestack_log::Log> = Arc::new(site.log.clone());
+    assert!(site.log.inner.flip_bit(3, place * 8));
+    let replica = Replica::new(World::default(), ChainHead::GENESIS, None);
+    tokio::spawn(edgestack_engine::mend_when_repaired(log.clone(), replica.clone(), Duration::from_secs(1)));
+    tokio::spawn(follow(log, replica.clone()));
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    assert_eq!(replica.head().sequence, 2, "{:?}", replica.failure());
+    assert!(replica.failure().is_none_or(|error| error.is_damage()), "{:?}", replica.failure());
+    assert!(site.log.inner.flip_bit(3, place * 8));
+    tokio::time::timeout(Duration::from_secs(20), replica.wait_for(edgestack_model::Sequence(3))).await.unwrap();
+}
