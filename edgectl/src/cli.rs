@@ -15,6 +15,7 @@ use crate::{
     events::WatchEventsArgs,
     explain::ExplainArgs,
     flavor::FlavorCommand,
+    floating_ip::FloatingIpCommand,
     image::ImageCommand,
     keypair::KeypairCommand,
     lease::LeaseCommand,
@@ -23,6 +24,7 @@ use crate::{
     output::Format,
     repair::{AdoptArgs, ForceRemoveArgs, ReconcileArgs},
     replay::{ReplayArgs, VerifyArgs},
+    router::RouterCommand,
     search::HistoryArgs,
     security_group::SecurityGroupCommand,
     security_group_rule::SecurityGroupRuleCommand,
@@ -84,6 +86,12 @@ pub enum Command {
     /// On security group rules.
     #[command(flatten)]
     SecurityGroupRule(SecurityGroupRuleCommand),
+    /// On routers.
+    #[command(flatten)]
+    Router(RouterCommand),
+    /// On floating IPs.
+    #[command(flatten)]
+    FloatingIp(FloatingIpCommand),
     /// On webhooks.
     #[command(flatten)]
     Webhook(WebhookCommand),
@@ -476,7 +484,10 @@ mod tests {
             reconcile force-remove adopt what-if undo archive \
             create-network list-networks show-network update-network remove-network show-network-events \
             create-sg list-sgs show-sg update-sg remove-sg show-sg-events edit-vm-sg \
-            create-sgr list-sgrs show-sgr update-sgr remove-sgr show-sgr-events"
+            create-sgr list-sgrs show-sgr update-sgr remove-sgr show-sgr-events \
+            create-router list-routers show-router update-router remove-router show-router-events create-peer-router \
+            remove-peer-router \
+            create-fip list-fips show-fip update-fip remove-fip show-fip-events associate-fip disassociate-fip"
             .split_whitespace()
             .collect();
         expected.sort_unstable();
@@ -509,6 +520,14 @@ mod tests {
             ("edgectl create-sgr web --direction both", 2),
             ("edgectl create-sgr web --direction ingress --port 22-", 2),
             ("edgectl create-sgr web --direction ingress --remote-ip-prefix 10.0.0.0/8 --remote-group a", 2),
+            ("edgectl create-router a --external-ip 192.0.2.5", 2),
+            ("edgectl create-router a --route 10.9.0.0/16", 2),
+            ("edgectl update-router a", 2),
+            ("edgectl update-router a --network b --attach c", 2),
+            ("edgectl update-router a --external-network b --no-external", 2),
+            ("edgectl create-peer-router a --ip 192.0.2.254", 2),
+            ("edgectl create-fip --fixed-ip 10.0.0.2", 2),
+            ("edgectl associate-fip a", 2),
             ("edgectl update-sg a", 2),
             ("edgectl edit-vm-sg a", 2),
             ("edgectl edit-vm-sg a --nic 0", 2),

@@ -96,7 +96,9 @@ fn kind_named_by(argument: &str, own: Option<Kind>) -> Option<Kind> {
         "flavor" => Some(Kind::Flavor),
         "keypair" => Some(Kind::Keypair),
         "node" => Some(Kind::Node),
-        "network" => Some(Kind::Network),
+        "network" | "external_network" | "attach" | "detach" => Some(Kind::Network),
+        "router" => Some(Kind::Router),
+        "vm" => Some(Kind::Vm),
         "group" | "security_group" | "remote_group" | "add_group" | "remove_group" | "set_groups" => {
             Some(Kind::SecurityGroup)
         }
@@ -176,6 +178,17 @@ mod tests {
             ("create-sgr", "remote_group"),
             ("show-sgr", "name"),
             ("remove-sgr", "names"),
+            ("create-router", "network"),
+            ("create-router", "external_network"),
+            ("update-router", "attach"),
+            ("show-router", "name"),
+            ("remove-router", "names"),
+            ("create-peer-router", "router"),
+            ("create-fip", "router"),
+            ("associate-fip", "name"),
+            ("associate-fip", "vm"),
+            ("list-fips", "name"),
+            ("remove-fip", "names"),
             ("edit-vm-sg", "name"),
             ("edit-vm-sg", "add_group"),
             ("edit-vm-sg", "remove_group"),

@@ -16,6 +16,7 @@ mod events;
 mod explain;
 mod failure;
 mod flavor;
+mod floating_ip;
 mod guest;
 mod history;
 mod image;
@@ -33,6 +34,7 @@ mod recording;
 mod repair;
 mod replay;
 mod resource;
+mod router;
 mod rule_spec;
 mod search;
 mod secret_file;
@@ -131,6 +133,8 @@ async fn on_site(command: Command, client: &Client) -> Result<(), Failure> {
         Command::Network(command) => network::run(command, client).await,
         Command::SecurityGroup(command) => security_group::run(command, client).await,
         Command::SecurityGroupRule(command) => security_group_rule::run(command, client).await,
+        Command::Router(command) => router::run(command, client).await,
+        Command::FloatingIp(command) => floating_ip::run(command, client).await,
         Command::Webhook(command) => webhook::run(command, client).await,
         Command::Lease(command) => lease::run(command, client).await,
         Command::Api(args) => api::run(args, client).await,

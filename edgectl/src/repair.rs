@@ -22,8 +22,17 @@ use crate::{
 };
 
 /// What can be stuck, in the order in which it is looked at.
-const ALL: [Kind; 7] =
-    [Kind::Node, Kind::Image, Kind::Network, Kind::SecurityGroup, Kind::SecurityGroupRule, Kind::Volume, Kind::Vm];
+const ALL: [Kind; 9] = [
+    Kind::Node,
+    Kind::Image,
+    Kind::Network,
+    Kind::Router,
+    Kind::FloatingIp,
+    Kind::SecurityGroup,
+    Kind::SecurityGroupRule,
+    Kind::Volume,
+    Kind::Vm,
+];
 
 /// How a repair is made.
 #[derive(Args, Clone, Debug)]
@@ -61,7 +70,7 @@ pub struct ReconcileArgs {
     /// Its kind and its name or id, as vm/hello.
     #[arg(value_name = "KIND/NAME", value_parser = diff::object, required_unless_present = "all", conflicts_with = "all")]
     object: Option<String>,
-    /// All VMs, volumes, images, networks, security groups with their rules, and nodes.
+    /// All VMs, volumes, images, networks, routers, floating IPs, security groups with their rules, and nodes.
     #[arg(long)]
     all: bool,
     #[command(flatten)]
@@ -207,6 +216,8 @@ fn kind_and_name(object: &str) -> Result<(Kind, &str), Failure> {
             | Kind::Network
             | Kind::SecurityGroup
             | Kind::SecurityGroupRule
+            | Kind::Router
+            | Kind::FloatingIp
             | Kind::Node),
         ) => Ok((kind, name)),
         Ok(kind @ (Kind::Flavor | Kind::Keypair | Kind::Webhook)) => Err(Failure::Usage(format!(
@@ -217,7 +228,7 @@ fn kind_and_name(object: &str) -> Result<(Kind, &str), Failure> {
             "a lease is never stuck: another process takes it over when its holder is silent (edgectl show-lease {name})"
         ))),
         Err(_) => Err(Failure::Usage(format!(
-            "there is no kind {kind:?}; name a vm, volume, image, network, security_group (sg), security_group_rule (sgr) or node"
+            "there is no kind {kind:?}; name a vm, volume, image, network, security_group (sg), security_group_rule (sgr), router, floating_ip (fip) or node"
         ))),
     }
 }

@@ -135,6 +135,9 @@ fn placement(sheet: &mut Sheet, vm: &Vm, view: &View) {
     for address in &vm.addresses {
         sheet.pair("address", format!("{} on {}, mac {}", address.ip, address.network, address.mac));
     }
+    for address in &vm.floating_ips {
+        sheet.pair("floating IP", address.as_str());
+    }
     if let Some(ssh) = &vm.ssh {
         let guest = vm.guest.as_ref().map(|guest| guest.operating_system.as_str());
         sheet.pair("log in (on its node)", ssh_command(ssh, guest));

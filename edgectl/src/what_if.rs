@@ -18,11 +18,13 @@ use crate::{
 };
 
 /// Verbs of the commands that change something on the site.
-const CHANGING: [&str; 15] = [
+const CHANGING: [&str; 17] = [
     "create",
     "update",
     "edit",
     "remove",
+    "associate",
+    "disassociate",
     "start",
     "stop",
     "restart",

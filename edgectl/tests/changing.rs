@@ -355,9 +355,104 @@ async fn a_group_is_removed_with_what_uses_it_only_when_that_is_said() {
 #[tokio::test]
 async fn kinds_are_repaired_by_the_words_of_their_commands_too() {
     let server = Canned::start(|_, _| Answer { status: 204, ..json(204, "") }).await;
-    for object in ["sg/web", "security_group/web", "sgr/ssh", "security_group_rule/ssh"] {
+    for object in
+        ["sg/web", "security_group/web", "sgr/ssh", "security_group_rule/ssh", "router/edge", "fip/a", "floating_ip/a"]
+    {
         server.run(&["force-remove", object, "--reason", "gone"]).await.expect(0);
     }
     let (group, rule) = ("POST /security_groups/web/action", "POST /security_group_rules/ssh/action");
-    assert_eq!(server.lines(), [group, group, rule, rule]);
+    let (router, ip) = ("POST /routers/edge/action", "POST /floating_ips/a/action");
+    assert_eq!(server.lines(), [group, group, rule, rule, router, ip, ip]);
+}
+
+fn meta(name: &str, state: &str, revision: u64) -> serde_json::Value {
+    value!({
+        "id": "0197a5a0-0000-7000-8000-000000000001", "name": name, "description": "", "labels": {}, "generation": 1,
+        "revision": revision, "created_at": "2026-09-21T14:13:20Z", "updated_at": "2026-09-21T14:14:20Z",
+        "correlation_id": "0197a5a0-0000-7000-8000-0000000000aa", "state": state, "waiting": null,
+    })
+}
+
+fn a_router(state: &str, revision: u64) -> serde_json::Value {
+    let mut router = meta("edge", state, revision);
+    let what = value!({
+        "enable_snat": true, "internal_networks": ["blue"], "internal_network_ids": [], "external": {"192.0.2.2": "outside"},
+        "external_network": "outside", "external_network_id": null, "external_ips": ["192.0.2.2"], "peer_router": null,
+        "routes": [], "floating_ips": [],
+    });
+    router.as_object_mut().unwrap().extend(what.as_object().unwrap().clone());
+    router
+}
+
+fn a_floating_ip(vm: Option<&str>, state: &str, revision: u64) -> serde_json::Value {
+    let mut ip = meta("192.0.2.10", state, revision);
+    let id = "0197a5a0-0000-7000-8000-000000000002";
+    let what = value!({
+        "router": "edge", "router_id": id, "external_network": "outside", "external_network_id": id,
+        "floating_ip": "192.0.2.10", "vm": vm, "vm_id": null, "fixed_ip": null, "nic": null,
+    });
+    ip.as_object_mut().unwrap().extend(what.as_object().unwrap().clone());
+    ip
+}
+
+#[tokio::test]
+async fn a_routers_commands_send_what_they_say() {
+    let server = Canned::start(|_, _| json(200, a_router("active", 10).to_string())).await;
+    let create = ["create-router", "edge", "--network", "blue,red", "--external-network", "outside", "--no-snat"];
+    let ran = server.run(&[&create[..], &["--route", "10.9.0.0/16=10.0.0.254"]].concat()).await.expect(0);
+    assert_eq!(ran.out, "router \"edge\" is active\n");
+    server.run(&["update-router", "edge", "--attach", "red", "--detach", "blue", "--no-external"]).await.expect(0);
+    server
+        .run(&["update-router", "edge", "--network", "red", "--enable-snat", "true", "--clear-routes"])
+        .await
+        .expect(0);
+    server.run(&["create-peer-router", "edge", "--ip", "192.0.2.254", "--mac", "02:00:00:00:00:01"]).await.expect(0);
+    server.run(&["remove-peer-router", "edge"]).await.expect(0);
+    let asked = server.asked();
+    let lines: Vec<String> = asked.iter().map(canned::Asked::line).collect();
+    let peer = "/routers/edge/peer_router";
+    let patch = "PATCH /routers/edge".to_owned();
+    assert_eq!(
+        lines,
+        ["POST /routers".to_owned(), patch.clone(), patch, format!("PUT {peer}"), format!("DELETE {peer}")]
+    );
+    let made = asked[0].json();
+    assert_eq!((&made["internal_networks"], &made["enable_snat"]), (&value!(["blue", "red"]), &value!(false)));
+    assert_eq!(made["routes"], value!([{"destination": "10.9.0.0/16", "next_hop": "10.0.0.254"}]));
+    let bodies: Vec<_> = asked[1..4].iter().map(canned::Asked::json).collect();
+    assert_eq!(
+        bodies,
+        [
+            value!({"attach": ["red"], "detach": ["blue"], "external_network": null}),
+            value!({"internal_networks": ["red"], "enable_snat": true, "routes": null}),
+            value!({"ip_address": "192.0.2.254", "mac_address": "02:00:00:00:00:01"}),
+        ]
+    );
+}
+
+#[tokio::test]
+async fn an_association_waits_until_the_floating_ip_is_active_again() {
+    let server = Canned::start(|asked, _| match asked.line().as_str() {
+        "POST /floating_ips/192.0.2.10/action" => json(202, a_floating_ip(Some("web"), "updating", 10).to_string()),
+        "GET /floating_ips/0197a5a0-0000-7000-8000-000000000001" => {
+            json(200, a_floating_ip(Some("web"), "updating", 10).to_string())
+        }
+        "GET /floating_ips?watch=true&name=192.0.2.10" => {
+            let now = a_floating_ip(Some("web"), "active", 12);
+            events(&[(12, value!({"type": "MODIFIED", "sequence": 12, "object": now}).to_string())], true)
+        }
+        other => panic!("{other}"),
+    })
+    .await;
+    let ran = server.run(&["associate-fip", "192.0.2.10", "web", "--fixed-ip", "10.0.0.2"]).await.expect(0);
+    assert_eq!(ran.out, "floating_ip \"192.0.2.10\" is active\n");
+    let asked = server.asked()[0].json();
+    assert_eq!(asked, value!({"action": "associate", "vm": "web", "fixed_ip": "10.0.0.2"}));
+    let server = Canned::start(|_, _| json(202, a_floating_ip(None, "updating", 10).to_string())).await;
+    server.run(&["create-fip", "--ip", "192.0.2.10", "--vm", "web", "--no-wait"]).await.expect(0);
+    let ran = server.run(&["disassociate-fip", "192.0.2.10", "--dry-run"]).await.expect(0);
+    assert_eq!(ran.out, "floating_ip \"192.0.2.10\" would be disassociated (dry run: nothing changed)\n");
+    let bodies: Vec<_> = server.asked().iter().map(canned::Asked::json).collect();
+    assert_eq!((&bodies[0]["floating_ip"], &bodies[0]["vm"]), (&value!("192.0.2.10"), &value!("web")));
+    assert_eq!(bodies[1], value!({"action": "disassociate"}));
 }

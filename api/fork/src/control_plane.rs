@@ -54,7 +54,8 @@ pub fn start(seed: ForkSeed) -> Fork {
 /// The gateway pool, from the first object of the virtual network on: it makes the default group at once, and of a site that
 /// has no virtual network that would be told as news.
 async fn run_gateway(parts: GatewayPoolParts) {
-    let has_none = |world: &World| world.networks.is_empty() && world.security_groups.is_empty();
+    let has_none =
+        |world: &World| world.networks.is_empty() && world.security_groups.is_empty() && world.routers.is_empty();
     let mut head = parts.replica.watch_head();
     while has_none(&parts.replica.world()) {
         if head.changed().await.is_err() {

@@ -3,8 +3,9 @@
 use edgestack_model::world::Resource;
 use edgestack_views::ViewError;
 use edgestack_wire::{
-    flavor::Flavor, image::Image, keypair::Keypair, lease::Lease, network::Network, node::Node,
-    security_group::SecurityGroup, security_group_rule::SecurityGroupRule, vm::Vm, volume::Volume, webhook::Webhook,
+    flavor::Flavor, floating_ip::FloatingIp, image::Image, keypair::Keypair, lease::Lease, network::Network,
+    node::Node, router::Router, security_group::SecurityGroup, security_group_rule::SecurityGroupRule, vm::Vm,
+    volume::Volume, webhook::Webhook,
 };
 use serde_json::Value;
 
@@ -25,6 +26,8 @@ pub(crate) fn show(resource: &Resource, around: &mut Surroundings<'_>) -> Result
         Resource::Network(_) => json(Network::show(resource, around)),
         Resource::SecurityGroup(_) => json(SecurityGroup::show(resource, around)),
         Resource::SecurityGroupRule(_) => json(SecurityGroupRule::show(resource, around)),
+        Resource::Router(_) => json(Router::show(resource, around)),
+        Resource::FloatingIp(_) => json(FloatingIp::show(resource, around)),
         Resource::Webhook(_) => json(Webhook::show(resource, around)),
         Resource::Lease(_) => json(Lease::show(resource, around)),
     }

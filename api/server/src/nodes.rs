@@ -143,6 +143,8 @@ async fn act_on_node(State(site): State<Arc<Site>>, change: Change) -> Answer {
         | Kind::Network
         | Kind::SecurityGroup
         | Kind::SecurityGroupRule
+        | Kind::Router
+        | Kind::FloatingIp
         | Kind::Webhook
         | Kind::Lease => answer::<Node>(&site, outcome, success),
     }

@@ -132,6 +132,8 @@ fn tags() -> Value {
         {"name": "networks", "description": "Layer-2 segments with their addresses, on which VMs have NICs"},
         {"name": "security_groups", "description": "What NICs of VMs let through: nothing but what a rule of one of their groups says"},
         {"name": "security_group_rules", "description": "Traffic that a security group lets through"},
+        {"name": "routers", "description": "What joins networks, and leads to one outside"},
+        {"name": "floating_ips", "description": "Addresses outside that lead to VMs"},
         {"name": "webhooks", "description": "Addresses outside to which events are delivered"},
         {"name": "leases", "description": "Which process does the work that only one of the site may do"},
         {"name": "log", "description": "The log itself: what changed, and whether it is whole"},
@@ -497,8 +499,9 @@ fn has_states(path: &str) -> bool {
 fn state_pattern(path: &str) -> String {
     use crate::shown::Shown;
     use edgestack_wire::{
-        image::Image, lease::Lease, network::Network, node::Node, security_group::SecurityGroup,
-        security_group_rule::SecurityGroupRule, vm::Vm, volume::Volume, webhook::Webhook,
+        floating_ip::FloatingIp, image::Image, lease::Lease, network::Network, node::Node, router::Router,
+        security_group::SecurityGroup, security_group_rule::SecurityGroupRule, vm::Vm, volume::Volume,
+        webhook::Webhook,
     };
     let words = match path.rsplit('/').next() {
         Some("vms") => Vm::states(),
@@ -508,6 +511,8 @@ fn state_pattern(path: &str) -> String {
         Some("networks") => Network::states(),
         Some("security_groups") => SecurityGroup::states(),
         Some("security_group_rules") => SecurityGroupRule::states(),
+        Some("routers") => Router::states(),
+        Some("floating_ips") => FloatingIp::states(),
         Some("webhooks") => Webhook::states(),
         Some("leases") => Lease::states(),
         _ => &[],

@@ -45,6 +45,18 @@ impl Failure {
         self
     }
 
+    /// The same for a request whose body is that part of a resource alone which the command's fields begin with.
+    pub fn of_part(mut self, part: &str) -> Self {
+        let problem = &mut self.0.problem;
+        if let Some(field) = problem.field.as_deref().and_then(|field| field.strip_prefix(part)).map(str::to_owned) {
+            if let Some(detail) = problem.detail.strip_prefix(part).map(str::to_owned) {
+                problem.detail = detail;
+            }
+            problem.field = Some(field);
+        }
+        self
+    }
+
     /// Adds a header.
     pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.0.headers.push((name, value));

@@ -7,9 +7,9 @@ use edgestack_model::Kind;
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::{
-    AppState, archive, backup, codes, diff, docs, events, explain, flavors, health, history_search, images, keypairs,
-    leases, networks, nodes, observe, openapi, problem::Failure, replay, schemas, security_group_rules,
-    security_groups, state::Site, undo, vms, volumes, webhooks, what_if,
+    AppState, archive, backup, codes, diff, docs, events, explain, flavors, floating_ips, health, history_search,
+    images, keypairs, leases, networks, nodes, observe, openapi, problem::Failure, replay, routers, schemas,
+    security_group_rules, security_groups, state::Site, undo, vms, volumes, webhooks, what_if,
 };
 
 /// The prefixes, both in the field. Links that the API hands out use the first.
@@ -64,6 +64,8 @@ fn resources() -> OpenApiRouter<Arc<Site>> {
         .merge(networks::routes())
         .merge(security_groups::routes())
         .merge(security_group_rules::routes())
+        .merge(routers::routes())
+        .merge(floating_ips::routes())
         .merge(webhooks::routes())
         .merge(leases::routes())
 }

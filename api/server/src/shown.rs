@@ -1,6 +1,9 @@
 //! How a resource of each kind is shown, and where its neighbours are looked up.
 
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    collections::{BTreeMap, HashMap},
+    net::IpAddr,
+};
 
 use edgestack_engine::Replica;
 use edgestack_model::{
@@ -47,6 +50,7 @@ pub(crate) struct Surroundings<'a> {
     source: Source<'a>,
     found: HashMap<(Kind, Uuid), Option<Resource>>,
     taken: Option<BTreeMap<Id<Node>, (Capacity, u64)>>,
+    floating_ips: Option<BTreeMap<Id<Vm>, Vec<IpAddr>>>,
 }
 
 #[derive(Clone, Copy)]
@@ -66,7 +70,7 @@ impl<'a> Surroundings<'a> {
     }
 
     fn new(source: Source<'a>) -> Self {
-        Self { source, found: HashMap::new(), taken: None }
+        Self { source, found: HashMap::new(), taken: None, floating_ips: None }
     }
 
     /// Looks into the world that the resources are shown from; of views the newest one, which may be a little ahead of them.
@@ -126,6 +130,27 @@ impl<'a> Surroundings<'a> {
         });
         taken.get(&node).copied().unwrap_or_default()
     }
+
+    /// The floating IPs that lead to a VM.
+    pub fn floating_ips(&mut self, vm: Id<Vm>) -> Vec<IpAddr> {
+        let source = self.source;
+        let leading = self.floating_ips.get_or_insert_with(|| match source {
+            Source::World(world) => leading_to_vms(world),
+            Source::Views(_, replica, _) => leading_to_vms(&replica.world()),
+        });
+        leading.get(&vm).cloned().unwrap_or_default()
+    }
+}
+
+/// One pass over all floating IPs for all VMs.
+fn leading_to_vms(world: &World) -> BTreeMap<Id<Vm>, Vec<IpAddr>> {
+    let mut leading: BTreeMap<Id<Vm>, Vec<IpAddr>> = BTreeMap::new();
+    for ip in world.floating_ips.values() {
+        if let Some(to) = &ip.association {
+            leading.entry(to.vm).or_default().push(ip.spec.address);
+        }
+    }
+    leading
 }
 
 /// One pass over all VMs for all nodes; the sums are those of [`edgestack_model::placement::used`].

@@ -75,6 +75,8 @@ impl Shown for Vm {
                 security_groups.insert(group.id, group.meta.name.clone());
             }
         }
+        // They lead to NICs on networks alone.
+        let floating_ips = if vm.nics.is_empty() { vec![] } else { around.floating_ips(vm.id) };
         let disk_available = matches!(
             &disk,
             Some(Resource::Volume(volume)) if volume.state == VolumeState::Available
@@ -101,6 +103,7 @@ impl Shown for Vm {
                 },
                 networks,
                 security_groups,
+                floating_ips,
                 waiting,
             },
         )))
@@ -114,9 +117,9 @@ impl Shown for Vm {
         Some(&self.state)
     }
 
-    /// While it waits, the reason may be its node's, which moves by itself.
+    /// While it waits, the reason may be its node's, which moves by itself; so do floating IPs that lead to its NICs.
     fn tag_tells_all(&self) -> bool {
-        self.waiting.is_none()
+        self.waiting.is_none() && self.networks.is_empty()
     }
 }
 

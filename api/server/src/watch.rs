@@ -210,6 +210,8 @@ fn resources(world: &edgestack_model::World, kind: edgestack_model::Kind) -> Box
         Kind::SecurityGroupRule => {
             Box::new(world.security_group_rules.values().cloned().map(Resource::SecurityGroupRule))
         }
+        Kind::Router => Box::new(world.routers.values().cloned().map(Resource::Router)),
+        Kind::FloatingIp => Box::new(world.floating_ips.values().cloned().map(Resource::FloatingIp)),
         Kind::Webhook => Box::new(world.webhooks.values().cloned().map(Resource::Webhook)),
         Kind::Lease => Box::new(world.leases.values().cloned().map(Resource::Lease)),
     }

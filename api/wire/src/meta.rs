@@ -104,6 +104,15 @@ where
     serde_json::from_value(Value::Object(map)).map(Some).map_err(D::Error::custom)
 }
 
+/// As [`present`], of a nested object.
+pub(crate) fn present_object<'de, T, D>(deserializer: D) -> Result<Option<Option<T>>, D::Error>
+where
+    T: DeserializeOwned,
+    D: Deserializer<'de>,
+{
+    optional_object(deserializer).map(Some)
+}
+
 /// Description and labels of an update.
 pub(crate) fn change(
     description: Option<Option<String>>,

@@ -62,6 +62,9 @@ pub struct Vm {
     pub networks: Vec<VmNic>,
     /// Addresses inside the guest's networks.
     pub addresses: Vec<Address>,
+    /// The addresses outside that lead to it.
+    #[serde(default)]
+    pub floating_ips: Vec<String>,
     /// Where its SSH server can be reached from the node; absent while it has no place.
     pub ssh: Option<SshEndpoint>,
     /// The keypair's name.

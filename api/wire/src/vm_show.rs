@@ -1,6 +1,6 @@
 //! From the model's VM and its neighbours to the VM as it travels.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, net::IpAddr};
 
 use edgestack_model::{
     Id, Name, flavor::Flavor, image::Image, network::Network, node::Node, security_group::SecurityGroup, vm, vm::Power,
@@ -30,6 +30,8 @@ pub struct Neighbours<'a> {
     pub networks: BTreeMap<Id<Network>, Name>,
     /// The names of its NICs' security groups.
     pub security_groups: BTreeMap<Id<SecurityGroup>, Name>,
+    /// The floating IPs that lead to it.
+    pub floating_ips: Vec<IpAddr>,
     /// What it waits for, by [`vm::Vm::waiting`].
     pub waiting: Option<edgestack_model::Waiting>,
 }
@@ -72,6 +74,7 @@ impl Vm {
             volumes: vec![],
             networks,
             addresses: addresses(vm, &around.networks),
+            floating_ips: around.floating_ips.iter().map(ToString::to_string).collect(),
             ssh: vm
                 .placement
                 .as_ref()

@@ -67,6 +67,8 @@ fn calls_for_a_look(change: &crate::Change) -> bool {
         | Kind::Network
         | Kind::SecurityGroup
         | Kind::SecurityGroupRule
+        | Kind::Router
+        | Kind::FloatingIp
         | Kind::Webhook
         | Kind::Lease => false,
     }

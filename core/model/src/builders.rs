@@ -7,6 +7,7 @@ use crate::{
     Actor, Command, Commit, Decision, Event, Generation, Given, Id, Kind, Labels, Name, Refusal, World,
     command::Reference,
     flavor::{FlavorCommand, Shape},
+    floating_ip::{CreateFloatingIp, FloatingIp, FloatingIpCommand},
     given::Precondition,
     idempotency::IdempotencyClaim,
     image::{DiskFormat, Image, ImageCommand, ImageContent, ImageReport, ImageSource, ImageSpec, Visibility},
@@ -16,6 +17,7 @@ use crate::{
     network::{CreateNetwork, Network, NetworkCommand, NetworkType, SubnetRequest, UpdateNetwork},
     node::{Capacity, Hypervisor, Node, NodeCommand, NodeFacts, NodeReport, PortRange},
     realization::RealizationReport,
+    router::{CreateRouter, ExternalRequest, Router, RouterCommand, UpdateRouter},
     sealed::SealedText,
     security_group::{CreateSecurityGroup, SecurityGroup, SecurityGroupCommand},
     security_group_rule::{
@@ -238,6 +240,26 @@ impl Site {
         SecurityGroupRuleCommand::Report { rule: rule.id, generation: rule.meta.generation, report }
     }
 
+    pub fn router(&self, name: &str) -> &Router {
+        self.world.router(&name.into()).unwrap()
+    }
+
+    pub fn floating_ip(&self, name: &str) -> &FloatingIp {
+        self.world.floating_ip(&name.into()).unwrap()
+    }
+
+    /// What the gateway pool says of a router, at its present generation.
+    pub fn told_of_router(&self, router: &str, report: RealizationReport) -> RouterCommand {
+        let router = self.router(router);
+        RouterCommand::Report { router: router.id, generation: router.meta.generation, report }
+    }
+
+    /// What the gateway pool says of a floating IP, at its present generation.
+    pub fn told_of_floating_ip(&self, ip: &str, report: RealizationReport) -> FloatingIpCommand {
+        let ip = self.floating_ip(ip);
+        FloatingIpCommand::Report { floating_ip: ip.id, generation: ip.meta.generation, report }
+    }
+
     /// What its worker says of a webhook, at its present generation.
     pub fn told_of_webhook(&self, webhook: &str, report: WebhookReport) -> WebhookCommand {
         let webhook = self.world.webhook(&webhook.into()).unwrap();
@@ -363,6 +385,36 @@ impl From<SecurityGroupRuleCommand> for Command {
 impl From<CreateRule> for Command {
     fn from(create: CreateRule) -> Self {
         Self::SecurityGroupRule(SecurityGroupRuleCommand::Create(Box::new(create)))
+    }
+}
+
+impl From<RouterCommand> for Command {
+    fn from(command: RouterCommand) -> Self {
+        Self::Router(command)
+    }
+}
+
+impl From<CreateRouter> for Command {
+    fn from(create: CreateRouter) -> Self {
+        Self::Router(RouterCommand::Create(Box::new(create)))
+    }
+}
+
+impl From<UpdateRouter> for Command {
+    fn from(update: UpdateRouter) -> Self {
+        Self::Router(RouterCommand::Update(Box::new(update)))
+    }
+}
+
+impl From<FloatingIpCommand> for Command {
+    fn from(command: FloatingIpCommand) -> Self {
+        Self::FloatingIp(command)
+    }
+}
+
+impl From<CreateFloatingIp> for Command {
+    fn from(create: CreateFloatingIp) -> Self {
+        Self::FloatingIp(FloatingIpCommand::Create(Box::new(create)))
     }
 }
 
@@ -583,6 +635,59 @@ pub(crate) fn a_rule_of(group: &str, rule: RuleRequest) -> CreateRule {
 /// A NIC in these groups.
 pub(crate) fn a_nic_in(network: &str, groups: &[&str]) -> NicRequest {
     NicRequest { security_groups: Some(groups.iter().map(|group| (*group).into()).collect()), ..a_nic(network) }
+}
+
+/// A network outside.
+pub(crate) fn an_outside(network: &str, cidr: &str) -> CreateNetwork {
+    let physical_network = Some(name("outside"));
+    CreateNetwork { network_type: NetworkType::Flat, physical_network, ..a_network(network, cidr) }
+}
+
+/// A router with SNAT, alone.
+pub(crate) fn a_router(router: &str) -> CreateRouter {
+    CreateRouter {
+        name: name(router),
+        description: String::new(),
+        labels: Labels::default(),
+        enable_snat: true,
+        internal: vec![],
+        external: None,
+        peer: None,
+        routes: vec![],
+    }
+}
+
+/// The same on these networks, and on one outside.
+pub(crate) fn a_router_with(router: &str, internal: &[&str], external: Option<&str>) -> CreateRouter {
+    let external = external.map(|network| ExternalRequest { network: network.into(), fixed_ip: None });
+    CreateRouter { internal: internal.iter().map(|one| (*one).into()).collect(), external, ..a_router(router) }
+}
+
+/// An update of a router that changes nothing.
+pub(crate) fn an_update(router: &str) -> UpdateRouter {
+    UpdateRouter {
+        router: router.into(),
+        change: MetaChange::default(),
+        enable_snat: None,
+        internal: None,
+        attach: vec![],
+        detach: vec![],
+        external: None,
+        peer: None,
+        routes: None,
+    }
+}
+
+/// Any address of the only router with a way outside.
+pub(crate) fn a_floating_ip() -> CreateFloatingIp {
+    CreateFloatingIp {
+        name: None,
+        description: String::new(),
+        labels: Labels::default(),
+        router: None,
+        address: None,
+        to: None,
+    }
 }
 
 /// An update of a network that changes nothing.

@@ -3,9 +3,10 @@
 use serde::{Deserialize, Serialize};
 
 pub use crate::{
-    flavor::FlavorCommand, image::ImageCommand, keypair::KeypairCommand, lease::LeaseCommand, network::NetworkCommand,
-    node::NodeCommand, security_group::SecurityGroupCommand, security_group_rule::SecurityGroupRuleCommand,
-    vm::VmCommand, volume::VolumeCommand, webhook::WebhookCommand,
+    flavor::FlavorCommand, floating_ip::FloatingIpCommand, image::ImageCommand, keypair::KeypairCommand,
+    lease::LeaseCommand, network::NetworkCommand, node::NodeCommand, router::RouterCommand,
+    security_group::SecurityGroupCommand, security_group_rule::SecurityGroupRuleCommand, vm::VmCommand,
+    volume::VolumeCommand, webhook::WebhookCommand,
 };
 
 /// A command; the kind's own module documents each.
@@ -30,6 +31,10 @@ pub enum Command {
     SecurityGroup(SecurityGroupCommand),
     /// On a security group rule.
     SecurityGroupRule(SecurityGroupRuleCommand),
+    /// On a router.
+    Router(RouterCommand),
+    /// On a floating IP.
+    FloatingIp(FloatingIpCommand),
     /// On a webhook.
     Webhook(WebhookCommand),
     /// On a lease.
@@ -67,6 +72,8 @@ impl Command {
             Self::Network(command) => command.name(),
             Self::SecurityGroup(command) => command.name(),
             Self::SecurityGroupRule(command) => command.name(),
+            Self::Router(command) => command.name(),
+            Self::FloatingIp(command) => command.name(),
             Self::Webhook(command) => command.name(),
             Self::Lease(command) => command.name(),
         }

@@ -4,12 +4,14 @@ use crate::{
     Event,
     event::Fact,
     flavor::FlavorEvent,
+    floating_ip::FloatingIpEvent,
     image::{ImageEvent, ImageSource},
     keypair::KeypairEvent,
     lease::LeaseEvent,
     meta::MetaChange,
     network::NetworkEvent,
     node::NodeEvent,
+    router::RouterEvent,
     security_group::SecurityGroupEvent,
     security_group_rule::{Direction, Remote, SecurityGroupRuleEvent},
     vm::{AfterStop, Target, VmEvent},
@@ -35,6 +37,8 @@ impl Event {
             Fact::Network(event) => network(event),
             Fact::SecurityGroup(event) => security_group(event),
             Fact::SecurityGroupRule(event) => security_group_rule(event),
+            Fact::Router(event) => router(event),
+            Fact::FloatingIp(event) => floating_ip(event),
             Fact::Webhook(event) => webhook(event),
             Fact::Lease(event) => lease(event),
         }
@@ -310,6 +314,45 @@ fn security_group_rule(event: &SecurityGroupRuleEvent) -> String {
         SecurityGroupRuleEvent::SecurityGroupRuleDeleted {} => "gone".to_owned(),
         SecurityGroupRuleEvent::SecurityGroupRuleReconcileRequested {} => LOOK_AGAIN.to_owned(),
         SecurityGroupRuleEvent::SecurityGroupRuleForceRemoved {} => FORGOTTEN.to_owned(),
+    }
+}
+
+fn router(event: &RouterEvent) -> String {
+    match event {
+        RouterEvent::RouterCreated { words, .. } => format!("created: {}", words.join(", ")),
+        RouterEvent::RouterUpdated { change, words, .. } => {
+            let parts: Vec<String> = changed(change).into_iter().chain(words.iter().cloned()).collect();
+            format!("changed: {}", parts.join(", "))
+        }
+        RouterEvent::RouterBecameReady {} => ACTIVE.to_owned(),
+        RouterEvent::RouterDrifted { what } => drifted(what),
+        RouterEvent::RouterAttemptFailed { failure } => failed(failure),
+        RouterEvent::RouterDeleteRequested {} => "removal asked for".to_owned(),
+        RouterEvent::RouterDeleted {} => "gone".to_owned(),
+        RouterEvent::RouterReconcileRequested {} => LOOK_AGAIN.to_owned(),
+        RouterEvent::RouterForceRemoved {} => FORGOTTEN.to_owned(),
+    }
+}
+
+fn floating_ip(event: &FloatingIpEvent) -> String {
+    match event {
+        FloatingIpEvent::FloatingIpCreated { spec, router_name, .. } => {
+            format!("{} is held, of router {router_name}", spec.address)
+        }
+        FloatingIpEvent::FloatingIpUpdated { change } => format!("changed: {}", changed(change).join(", ")),
+        FloatingIpEvent::FloatingIpAssociated { association, vm_name } => {
+            format!("leads to vm {vm_name}, {}", association.fixed_ip)
+        }
+        FloatingIpEvent::FloatingIpDisassociated { vm_name } => {
+            format!("leads nowhere; it led to vm {vm_name}")
+        }
+        FloatingIpEvent::FloatingIpBecameReady {} => ACTIVE.to_owned(),
+        FloatingIpEvent::FloatingIpDrifted { what } => drifted(what),
+        FloatingIpEvent::FloatingIpAttemptFailed { failure } => failed(failure),
+        FloatingIpEvent::FloatingIpDeleteRequested {} => "removal asked for".to_owned(),
+        FloatingIpEvent::FloatingIpDeleted {} => "gone, and its address free".to_owned(),
+        FloatingIpEvent::FloatingIpReconcileRequested {} => LOOK_AGAIN.to_owned(),
+        FloatingIpEvent::FloatingIpForceRemoved {} => FORGOTTEN.to_owned(),
     }
 }
 

@@ -15,9 +15,9 @@ use uuid::Uuid;
 
 use crate::{Generation, Kind, Name, upcast};
 pub use crate::{
-    flavor::FlavorEvent, image::ImageEvent, keypair::KeypairEvent, lease::LeaseEvent, network::NetworkEvent,
-    node::NodeEvent, security_group::SecurityGroupEvent, security_group_rule::SecurityGroupRuleEvent, vm::VmEvent,
-    volume::VolumeEvent, webhook::WebhookEvent,
+    flavor::FlavorEvent, floating_ip::FloatingIpEvent, image::ImageEvent, keypair::KeypairEvent, lease::LeaseEvent,
+    network::NetworkEvent, node::NodeEvent, router::RouterEvent, security_group::SecurityGroupEvent,
+    security_group_rule::SecurityGroupRuleEvent, vm::VmEvent, volume::VolumeEvent, webhook::WebhookEvent,
 };
 
 /// One fact about one resource.
@@ -54,6 +54,10 @@ pub enum Fact {
     SecurityGroup(SecurityGroupEvent),
     /// To a security group rule.
     SecurityGroupRule(SecurityGroupRuleEvent),
+    /// To a router.
+    Router(RouterEvent),
+    /// To a floating IP.
+    FloatingIp(FloatingIpEvent),
     /// To a webhook.
     Webhook(WebhookEvent),
     /// To a lease.
@@ -73,6 +77,8 @@ impl Fact {
             Self::Network(_) => Kind::Network,
             Self::SecurityGroup(_) => Kind::SecurityGroup,
             Self::SecurityGroupRule(_) => Kind::SecurityGroupRule,
+            Self::Router(_) => Kind::Router,
+            Self::FloatingIp(_) => Kind::FloatingIp,
             Self::Webhook(_) => Kind::Webhook,
             Self::Lease(_) => Kind::Lease,
         }
@@ -90,6 +96,8 @@ impl Fact {
             Self::Network(event) => event.into(),
             Self::SecurityGroup(event) => event.into(),
             Self::SecurityGroupRule(event) => event.into(),
+            Self::Router(event) => event.into(),
+            Self::FloatingIp(event) => event.into(),
             Self::Webhook(event) => event.into(),
             Self::Lease(event) => event.into(),
         }
@@ -174,6 +182,8 @@ impl Event {
             Fact::Network(event) => serde_json::to_value(event)?,
             Fact::SecurityGroup(event) => serde_json::to_value(event)?,
             Fact::SecurityGroupRule(event) => serde_json::to_value(event)?,
+            Fact::Router(event) => serde_json::to_value(event)?,
+            Fact::FloatingIp(event) => serde_json::to_value(event)?,
             Fact::Webhook(event) => serde_json::to_value(event)?,
             Fact::Lease(event) => serde_json::to_value(event)?,
         };
@@ -253,6 +263,8 @@ where
         Kind::Network => NetworkEvent::deserialize(tagged).map(Fact::Network),
         Kind::SecurityGroup => SecurityGroupEvent::deserialize(tagged).map(Fact::SecurityGroup),
         Kind::SecurityGroupRule => SecurityGroupRuleEvent::deserialize(tagged).map(Fact::SecurityGroupRule),
+        Kind::Router => RouterEvent::deserialize(tagged).map(Fact::Router),
+        Kind::FloatingIp => FloatingIpEvent::deserialize(tagged).map(Fact::FloatingIp),
         Kind::Webhook => WebhookEvent::deserialize(tagged).map(Fact::Webhook),
         Kind::Lease => LeaseEvent::deserialize(tagged).map(Fact::Lease),
     }

@@ -1,10 +1,12 @@
 //! What holds in every world that commands lead to, so that a log can be checked against it.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, sync::Arc};
 
 use crate::{
     Generation, World,
+    floating_ip::FloatingIp,
     realization::RealizationState,
+    router::Router,
     security_group_rule::{Remote, SecurityGroupRule},
     vm::Nic,
     world::Resource,
@@ -50,12 +52,17 @@ impl World {
             Resource::SecurityGroupRule(rule) if self.names_no_group(rule) => {
                 wrong("is about a security group that is not there")
             }
+            Resource::Router(router) if self.lacks_a_network(router) => wrong("is on a network that is not there"),
+            Resource::FloatingIp(ip) if self.lacks_a_router(ip) => wrong("is of a router that is not there"),
+            Resource::FloatingIp(ip) if self.leads_nowhere(ip) => wrong("leads to a VM that is not there"),
             Resource::Volume(volume) if !self.vms.contains_key(&volume.spec.vm) => wrong("is the disk of no VM"),
             Resource::Vm(_)
             | Resource::Volume(_)
             | Resource::Network(_)
             | Resource::SecurityGroup(_)
             | Resource::SecurityGroupRule(_)
+            | Resource::Router(_)
+            | Resource::FloatingIp(_)
             | Resource::Image(_)
             | Resource::Flavor(_)
             | Resource::Keypair(_)
@@ -75,12 +82,47 @@ impl World {
         matches!(rule.spec.remote, Remote::Group { group } if stays && !self.security_groups.contains_key(&group))
     }
 
-    /// An address of a network, and a MAC address, has one holder.
+    /// A router that is being removed may outlive its networks.
+    fn lacks_a_network(&self, router: &Router) -> bool {
+        let external = router.spec.external.as_ref().map(|external| external.network);
+        let mut networks = router.spec.internal.iter().copied().chain(external);
+        let stays = router.realization.state != RealizationState::Deleting;
+        stays && networks.any(|network| !self.networks.contains_key(&network))
+    }
+
+    /// One that is being removed may outlive its router.
+    fn lacks_a_router(&self, ip: &FloatingIp) -> bool {
+        let stays = ip.realization.state != RealizationState::Deleting;
+        stays && !self.routers.contains_key(&ip.spec.router)
+    }
+
+    fn leads_nowhere(&self, ip: &FloatingIp) -> bool {
+        ip.association.as_ref().is_some_and(|to| to.network(self).is_none())
+    }
+
+    /// An address of a network, and a MAC address, has one holder; a network has one router.
     fn unsound_addresses(&self) -> Option<String> {
-        let (mut macs, mut addresses) = (HashSet::new(), HashSet::new());
+        let (mut macs, mut addresses, mut joined) = (HashSet::new(), HashSet::new(), HashSet::new());
         for network in self.networks.values() {
             let gateways = network.spec.subnets.iter().filter_map(|subnet| subnet.gateway_ip);
             addresses.extend(gateways.map(|gateway| (network.id, gateway)));
+        }
+        let stays = |router: &&Arc<Router>| router.realization.state != RealizationState::Deleting;
+        for router in self.routers.values().filter(stays) {
+            let name = &router.meta.name;
+            if router.spec.internal.iter().any(|network| !joined.insert(*network)) {
+                return Some(format!("router \"{name}\" is on a network that another one is on"));
+            }
+            let outside = router.spec.external.iter();
+            let mut outside = outside.flat_map(|external| external.addresses.iter().map(|ip| (external.network, *ip)));
+            if outside.any(|address| !addresses.insert(address)) {
+                return Some(format!("router \"{name}\" has an address outside that is another's"));
+            }
+        }
+        for ip in self.floating_ips.values() {
+            if !addresses.insert((ip.spec.network, ip.spec.address)) {
+                return Some(format!("floating_ip \"{}\" is another's address", ip.meta.name));
+            }
         }
         for vm in self.vms.values() {
             for nic in &vm.nics {

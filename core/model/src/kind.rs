@@ -32,20 +32,26 @@ pub enum Kind {
     SecurityGroup,
     /// Traffic that a security group lets through.
     SecurityGroupRule,
+    /// What joins networks, and leads to one outside.
+    Router,
+    /// An address outside that leads to a VM.
+    FloatingIp,
 }
 
 impl Kind {
     /// All kinds, in the order in which a site is rebuilt.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::Node,
         Self::Flavor,
         Self::Keypair,
         Self::Image,
         Self::Network,
+        Self::Router,
         Self::SecurityGroup,
         Self::SecurityGroupRule,
         Self::Volume,
         Self::Vm,
+        Self::FloatingIp,
         Self::Webhook,
         Self::Lease,
     ];
@@ -64,6 +70,8 @@ impl Kind {
             Self::Network => "network",
             Self::SecurityGroup => "security_group",
             Self::SecurityGroupRule => "security_group_rule",
+            Self::Router => "router",
+            Self::FloatingIp => "floating_ip",
         }
     }
 
@@ -81,6 +89,8 @@ impl Kind {
             Self::Network => "networks",
             Self::SecurityGroup => "security_groups",
             Self::SecurityGroupRule => "security_group_rules",
+            Self::Router => "routers",
+            Self::FloatingIp => "floating_ips",
         }
     }
 }

@@ -151,5 +151,8 @@ fn the_newest_of_the_old_logs_is_what_is_written_now() {
 
 /// Kinds that came after the first form, whose world all others must lead to.
 fn is_of_later(kind: Kind) -> bool {
-    matches!(kind, Kind::Lease | Kind::Network | Kind::SecurityGroup | Kind::SecurityGroupRule)
+    matches!(
+        kind,
+        Kind::Lease | Kind::Network | Kind::SecurityGroup | Kind::SecurityGroupRule | Kind::Router | Kind::FloatingIp
+    )
 }

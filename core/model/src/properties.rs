@@ -11,6 +11,7 @@ use crate::{
     command::Reference,
     event::Fact,
     flavor::{FlavorCommand, Shape},
+    floating_ip::{AssociationRequest, CreateFloatingIp, FloatingIpCommand},
     idempotency::IdempotencyKeys,
     image::{ImageCommand, ImageReport, ImageSource},
     keypair::KeypairCommand,
@@ -21,6 +22,7 @@ use crate::{
     orphan::{Artifact, ArtifactKind, Record, VmRecord},
     placement,
     realization::RealizationReport,
+    router::{RouterCommand, UpdateRouter},
     security_group::{CreateSecurityGroup, DEFAULT, SecurityGroupCommand, membership::GroupsChange},
     security_group_rule::{RemoteRequest, RuleRequest, SecurityGroupRuleCommand},
     vm::{CreateVm, RunStrategy, StoppedHow, VmCommand, VmEvent, VmReport},
@@ -130,6 +132,22 @@ enum Move {
         report: u8,
         stale: bool,
     },
+    Router {
+        router: u8,
+        wish: u8,
+        network: u8,
+    },
+    FloatingIp {
+        ip: u8,
+        wish: u8,
+        vm: u8,
+    },
+    RouterTold {
+        nth: u8,
+        of_ip: bool,
+        report: u8,
+        stale: bool,
+    },
     WebhookTold {
         nth: u8,
         report: u8,
@@ -177,6 +195,10 @@ fn moves() -> impl Strategy<Value = Vec<Move>> {
         2 => (small.clone(), 0..4_u8, prop::bool::weighted(0.1))
             .prop_map(|(nth, report, stale)| Move::NetworkTold { nth, report, stale }),
         3 => (0..3_u8, 0..8_u8, 0..3_u8).prop_map(|(group, wish, of)| Move::Group { group, wish, of }),
+        3 => (0..2_u8, 0..8_u8, 0..4_u8).prop_map(|(router, wish, network)| Move::Router { router, wish, network }),
+        3 => (0..3_u8, 0..6_u8, small.clone()).prop_map(|(ip, wish, vm)| Move::FloatingIp { ip, wish, vm }),
+        2 => (0..9_u8, any::<bool>(), 0..4_u8, prop::bool::weighted(0.1))
+            .prop_map(|(nth, of_ip, report, stale)| Move::RouterTold { nth, of_ip, report, stale }),
         2 => (small.clone(), vec(0..3_u8, 0..3)).prop_map(|(vm, groups)| Move::Regroup { vm, groups }),
         3 => (0..9_u8, any::<bool>(), 0..4_u8, prop::bool::weighted(0.1))
             .prop_map(|(nth, of_rule, report, stale)| Move::GroupTold { nth, of_rule, report, stale }),
@@ -240,7 +262,7 @@ impl Move {
                 let name = &format!("network-{network}");
                 match wish {
                     // So small that its addresses run out.
-                    0 | 1 => a_network(name, "10.0.0.0/29").into(),
+                    0 | 1 => a_network(name, &format!("10.0.{network}.0/29")).into(),
                     2 => UpdateNetwork { dhcp: Some(false), ..a_network_update(name) }.into(),
                     3 => NetworkCommand::Reconcile { network: name.as_str().into() }.into(),
                     _ => NetworkCommand::Delete { network: name.as_str().into() }.into(),
@@ -260,6 +282,41 @@ impl Move {
                     6 => SecurityGroupCommand::Delete { group: name.as_str().into(), cascade: false }.into(),
                     _ => SecurityGroupCommand::Delete { group: name.as_str().into(), cascade: true }.into(),
                 }
+            }
+            Self::Router { router, wish, network } => {
+                let (name, network) = (format!("router-{router}"), format!("network-{network}"));
+                let router = || name.as_str().into();
+                let update = || an_update(&name);
+                match wish {
+                    0 => an_outside("network-3", "192.0.2.0/28").into(),
+                    1 => a_router_with(&name, &[&network], Some("network-3")).into(),
+                    2 => a_router_with(&name, &[&network], None).into(),
+                    3 => UpdateRouter { attach: vec![network.as_str().into()], ..update() }.into(),
+                    4 => UpdateRouter { detach: vec![network.as_str().into()], ..update() }.into(),
+                    5 => UpdateRouter { external: Some(None), ..update() }.into(),
+                    6 => RouterCommand::Delete { router: router(), cascade: false }.into(),
+                    _ => RouterCommand::Delete { router: router(), cascade: true }.into(),
+                }
+            }
+            Self::FloatingIp { ip, wish, vm } => {
+                let floating_ip: Reference = format!("ip-{ip}").as_str().into();
+                let to = AssociationRequest { vm: format!("vm-{vm}").as_str().into(), fixed_ip: None };
+                match wish {
+                    0 | 1 => CreateFloatingIp { name: Some(name(&floating_ip.0)), ..a_floating_ip() }.into(),
+                    2 | 3 => FloatingIpCommand::Associate { floating_ip, to }.into(),
+                    4 => FloatingIpCommand::Disassociate { floating_ip }.into(),
+                    _ => FloatingIpCommand::Delete { floating_ip }.into(),
+                }
+            }
+            Self::RouterTold { nth: n, of_ip: true, report, stale } => {
+                let ip = nth(world.floating_ips.values(), *n)?;
+                let (generation, report) = (generation(ip.meta.generation, *stale), realization(*report));
+                FloatingIpCommand::Report { floating_ip: ip.id, generation, report }.into()
+            }
+            Self::RouterTold { nth: n, of_ip: false, report, stale } => {
+                let router = nth(world.routers.values(), *n)?;
+                let (generation, report) = (generation(router.meta.generation, *stale), realization(*report));
+                RouterCommand::Report { router: router.id, generation, report }.into()
             }
             Self::Regroup { vm, groups } => {
                 let set = groups.iter().map(|group| format!("group-{group}").as_str().into()).collect();
@@ -629,6 +686,13 @@ proptest! {
         }
         for keypair in site.world.keypairs.values().map(|one| one.meta.name.to_string()).collect::<Vec<_>>() {
             site.has(KeypairCommand::Delete { keypair: keypair.into() });
+        }
+        for router in site.world.routers.values().map(|one| one.meta.name.to_string()).collect::<Vec<_>>() {
+            site.has(RouterCommand::Delete { router: router.as_str().into(), cascade: true });
+            site.has(site.told_of_router(&router, RealizationReport::Removed));
+        }
+        for ip in site.world.floating_ips.values().map(|one| one.meta.name.to_string()).collect::<Vec<_>>() {
+            site.has(site.told_of_floating_ip(&ip, RealizationReport::Removed));
         }
         for network in site.world.networks.values().map(|one| one.meta.name.to_string()).collect::<Vec<_>>() {
             site.has(NetworkCommand::Delete { network: network.as_str().into() });

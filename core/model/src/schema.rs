@@ -13,8 +13,8 @@ use crate::{
     Kind,
     commit::{ENVELOPE_VERSION, Envelope},
     event::{
-        EventRecord, FlavorEvent, ImageEvent, KeypairEvent, LeaseEvent, NetworkEvent, NodeEvent, SecurityGroupEvent,
-        SecurityGroupRuleEvent, VmEvent, VolumeEvent, WebhookEvent,
+        EventRecord, FlavorEvent, FloatingIpEvent, ImageEvent, KeypairEvent, LeaseEvent, NetworkEvent, NodeEvent,
+        RouterEvent, SecurityGroupEvent, SecurityGroupRuleEvent, VmEvent, VolumeEvent, WebhookEvent,
     },
     upcast::{NodeEventV1, newest},
 };
@@ -75,6 +75,8 @@ impl Schemas {
                 Kind::Network => events_of::<NetworkEvent>(&mut generator, kind, newest),
                 Kind::SecurityGroup => events_of::<SecurityGroupEvent>(&mut generator, kind, newest),
                 Kind::SecurityGroupRule => events_of::<SecurityGroupRuleEvent>(&mut generator, kind, newest),
+                Kind::Router => events_of::<RouterEvent>(&mut generator, kind, newest),
+                Kind::FloatingIp => events_of::<FloatingIpEvent>(&mut generator, kind, newest),
                 Kind::Webhook => events_of::<WebhookEvent>(&mut generator, kind, newest),
                 Kind::Lease => events_of::<LeaseEvent>(&mut generator, kind, newest),
             });

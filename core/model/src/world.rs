@@ -10,12 +10,14 @@ use crate::{
     command::Reference,
     event::Fact,
     flavor::{self, Flavor},
+    floating_ip::{self, FloatingIp},
     idempotency::{IdempotencyKeys, Remembered},
     image::{self, Image},
     keypair::{self, Keypair},
     lease::{self, Lease},
     network::{self, Network},
     node::{self, Node},
+    router::{self, Router},
     security_group::{self, SecurityGroup},
     security_group_rule::{self, SecurityGroupRule},
     vm::{self, Vm},
@@ -47,6 +49,10 @@ pub struct World {
     pub security_groups: BTreeMap<Id<SecurityGroup>, Arc<SecurityGroup>>,
     /// Their rules.
     pub security_group_rules: BTreeMap<Id<SecurityGroupRule>, Arc<SecurityGroupRule>>,
+    /// Routers.
+    pub routers: BTreeMap<Id<Router>, Arc<Router>>,
+    /// Floating IPs.
+    pub floating_ips: BTreeMap<Id<FloatingIp>, Arc<FloatingIp>>,
     /// Webhooks.
     pub webhooks: BTreeMap<Id<Webhook>, Arc<Webhook>>,
     /// Leases.
@@ -153,6 +159,8 @@ impl World {
                 Fact::Network(event) => network::evolve(self, &at, event)?,
                 Fact::SecurityGroup(event) => security_group::evolve(self, &at, event)?,
                 Fact::SecurityGroupRule(event) => security_group_rule::evolve(self, &at, event)?,
+                Fact::Router(event) => router::evolve(self, &at, event)?,
+                Fact::FloatingIp(event) => floating_ip::evolve(self, &at, event)?,
                 Fact::Webhook(event) => webhook::evolve(self, &at, event)?,
                 Fact::Lease(event) => lease::evolve(self, &at, event)?,
             }
@@ -202,6 +210,8 @@ impl World {
             | Fact::Node(_)
             | Fact::Network(_)
             | Fact::SecurityGroup(_)
+            | Fact::Router(_)
+            | Fact::FloatingIp(_)
             | Fact::Webhook(_)
             | Fact::Lease(_) => {}
         }
@@ -243,6 +253,8 @@ impl World {
             Kind::Network => self.networks.get(&Id::new(id)).map(|r| &r.meta),
             Kind::SecurityGroup => self.security_groups.get(&Id::new(id)).map(|r| &r.meta),
             Kind::SecurityGroupRule => self.security_group_rules.get(&Id::new(id)).map(|r| &r.meta),
+            Kind::Router => self.routers.get(&Id::new(id)).map(|r| &r.meta),
+            Kind::FloatingIp => self.floating_ips.get(&Id::new(id)).map(|r| &r.meta),
             Kind::Webhook => self.webhooks.get(&Id::new(id)).map(|r| &r.meta),
             Kind::Lease => self.leases.get(&Id::new(id)).map(|r| &r.meta),
         }
@@ -341,6 +353,24 @@ impl World {
         self.security_group_rules.values().map(AsRef::as_ref).filter(move |rule| rule.spec.group == group)
     }
 
+    /// The router behind a reference.
+    ///
+    /// # Errors
+    /// [`Refusal::NotFound`].
+    pub fn router(&self, reference: &Reference) -> Result<&Arc<Router>, Refusal> {
+        let id = self.resolve(Kind::Router, reference);
+        id.and_then(|id| self.routers.get(&Id::new(id))).ok_or_else(|| not_found(Kind::Router, reference))
+    }
+
+    /// The floating IP behind a reference.
+    ///
+    /// # Errors
+    /// [`Refusal::NotFound`].
+    pub fn floating_ip(&self, reference: &Reference) -> Result<&Arc<FloatingIp>, Refusal> {
+        let id = self.resolve(Kind::FloatingIp, reference);
+        id.and_then(|id| self.floating_ips.get(&Id::new(id))).ok_or_else(|| not_found(Kind::FloatingIp, reference))
+    }
+
     /// The webhook behind a reference.
     ///
     /// # Errors
@@ -381,6 +411,8 @@ impl World {
                 Resource::Network(r) => drop(world.networks.insert(r.id, r)),
                 Resource::SecurityGroup(r) => drop(world.security_groups.insert(r.id, r)),
                 Resource::SecurityGroupRule(r) => drop(world.security_group_rules.insert(r.id, r)),
+                Resource::Router(r) => drop(world.routers.insert(r.id, r)),
+                Resource::FloatingIp(r) => drop(world.floating_ips.insert(r.id, r)),
                 Resource::Webhook(r) => drop(world.webhooks.insert(r.id, r)),
                 Resource::Lease(r) => drop(world.leases.insert(r.id, r)),
             }
@@ -399,6 +431,8 @@ impl World {
         let groups = self.security_groups.values().cloned().map(Resource::SecurityGroup);
         let rules = self.security_group_rules.values().cloned().map(Resource::SecurityGroupRule);
         let vms = self.vms.values().cloned().map(Resource::Vm);
+        let routers = self.routers.values().cloned().map(Resource::Router);
+        let floating_ips = self.floating_ips.values().cloned().map(Resource::FloatingIp);
         let webhooks = self.webhooks.values().cloned().map(Resource::Webhook);
         let leases = self.leases.values().cloned().map(Resource::Lease);
         nodes
@@ -406,10 +440,12 @@ impl World {
             .chain(keypairs)
             .chain(images)
             .chain(networks)
+            .chain(routers)
             .chain(groups)
             .chain(rules)
             .chain(volumes)
             .chain(vms)
+            .chain(floating_ips)
             .chain(webhooks)
             .chain(leases)
     }
@@ -439,6 +475,8 @@ impl World {
             Kind::SecurityGroupRule => {
                 self.security_group_rules.get(&Id::new(id)).cloned().map(Resource::SecurityGroupRule)
             }
+            Kind::Router => self.routers.get(&Id::new(id)).cloned().map(Resource::Router),
+            Kind::FloatingIp => self.floating_ips.get(&Id::new(id)).cloned().map(Resource::FloatingIp),
             Kind::Webhook => self.webhooks.get(&Id::new(id)).cloned().map(Resource::Webhook),
             Kind::Lease => self.leases.get(&Id::new(id)).cloned().map(Resource::Lease),
         }
@@ -467,6 +505,10 @@ pub enum Resource {
     SecurityGroup(Arc<SecurityGroup>),
     /// A security group rule.
     SecurityGroupRule(Arc<SecurityGroupRule>),
+    /// A router.
+    Router(Arc<Router>),
+    /// A floating IP.
+    FloatingIp(Arc<FloatingIp>),
     /// A webhook.
     Webhook(Arc<Webhook>),
     /// A lease.
@@ -486,6 +528,8 @@ impl Resource {
             Self::Network(_) => Kind::Network,
             Self::SecurityGroup(_) => Kind::SecurityGroup,
             Self::SecurityGroupRule(_) => Kind::SecurityGroupRule,
+            Self::Router(_) => Kind::Router,
+            Self::FloatingIp(_) => Kind::FloatingIp,
             Self::Webhook(_) => Kind::Webhook,
             Self::Lease(_) => Kind::Lease,
         }
@@ -503,6 +547,8 @@ impl Resource {
             Self::Network(r) => r.id.uuid(),
             Self::SecurityGroup(r) => r.id.uuid(),
             Self::SecurityGroupRule(r) => r.id.uuid(),
+            Self::Router(r) => r.id.uuid(),
+            Self::FloatingIp(r) => r.id.uuid(),
             Self::Webhook(r) => r.id.uuid(),
             Self::Lease(r) => r.id.uuid(),
         }
@@ -520,6 +566,8 @@ impl Resource {
             Self::Network(r) => &r.meta,
             Self::SecurityGroup(r) => &r.meta,
             Self::SecurityGroupRule(r) => &r.meta,
+            Self::Router(r) => &r.meta,
+            Self::FloatingIp(r) => &r.meta,
             Self::Webhook(r) => &r.meta,
             Self::Lease(r) => &r.meta,
         }

@@ -100,6 +100,12 @@ pub enum Bug {
     SegmentGivenTwice,
     /// A network is removed while VMs have NICs on it.
     NetworkInUseRemoved,
+    /// A network's gateway is given to a router while another one has it.
+    GatewayGivenTwice,
+    /// A router is removed while floating IPs lead through it.
+    RouterInUseRemoved,
+    /// A floating IP goes on leading to a VM that is removed.
+    FloatingIpLeftBehind,
     /// A security group is removed while NICs are in it.
     GroupInUseRemoved,
     /// A security group is told as gone, and its rules are not.
@@ -138,7 +144,7 @@ pub enum Bug {
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 64] = [
+    pub const ALL: [Self; 67] = [
         Self::StaleReportAccepted,
         Self::NameGivenTwice,
         Self::KeyOfAnotherRequestAccepted,
@@ -186,6 +192,9 @@ impl Bug {
         Self::MacGivenTwice,
         Self::SegmentGivenTwice,
         Self::NetworkInUseRemoved,
+        Self::GatewayGivenTwice,
+        Self::RouterInUseRemoved,
+        Self::FloatingIpLeftBehind,
         Self::GroupInUseRemoved,
         Self::RulesOutliveGroup,
         Self::RegroupedUnawaited,

@@ -25,6 +25,8 @@ use namespace::Namespace;
 /// How long anything that is waited for may take.
 const DEADLINE: Duration = Duration::from_secs(120);
 const ARGUMENTS: [&str; 4] = ["--driver", "simulated", "--networks", "bundled"];
+/// Where iperf3 listens.
+const IPERF_PORT: u16 = 5201;
 /// NICs on each network of the small site.
 const NICS: usize = 5;
 
@@ -89,6 +91,32 @@ async fn create_vm(site: &Site, name: &str, network: &str) -> Result<Duration, F
     client.change("POST", &format!("{PREFIX}/vms"), &vm_on(name, network)).await?;
     await_that(&mut client, &format!("vms/{name}"), has_ready_nics).await?;
     Ok(begun.elapsed())
+}
+
+/// A group's rules: TCP to twenty ports, iperf3's the last of them, from whoever is in the group.
+fn twenty_rules(group: &str) -> String {
+    let ports = (8001..8020).chain([IPERF_PORT]);
+    let rule = |port| {
+        format!(r#"{{"direction":"ingress","protocol":"tcp","port_range_min":{port},"remote_group":"{group}"}}"#)
+    };
+    ports.map(rule).collect::<Vec<_>>().join(",")
+}
+
+/// Puts VMs' NICs into a new group of twenty rules, and into the default one for their way out and for ping.
+async fn into_a_group_of_twenty(site: &Site, vms: &[&str]) -> Result<(), Failure> {
+    let mut client = site.client().await?;
+    let body = format!(r#"{{"name":"twenty","rules":[{}]}}"#, twenty_rules("twenty"));
+    client.change("POST", &format!("{PREFIX}/security_groups"), &body).await?;
+    for vm in vms {
+        let edit = r#"{"action":"edit_security_groups","add":["twenty"]}"#;
+        client.change("POST", &format!("{PREFIX}/vms/{vm}/action"), edit).await?;
+        await_that(&mut client, &format!("vms/{vm}"), has_ready_nics).await?;
+    }
+    let is_active = |group: &Value| {
+        group["state"] == "active"
+            && group["rules"].as_array().is_some_and(|rules| rules.iter().all(|rule| rule["state"] == "active"))
+    };
+    await_that(&mut client, "security_groups/twenty", is_active).await.map(drop)
 }
 
 fn vm_on(name: &str, network: &str) -> String {

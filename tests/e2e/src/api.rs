@@ -105,6 +105,16 @@ impl Api {
         self.send(self.request(Method::POST, path).json(body)).await
     }
 
+    /// PATCH.
+    pub async fn patch(&self, path: &str, body: &Value) -> Reply {
+        self.send(self.request(Method::PATCH, path).json(body)).await.expect("an answer")
+    }
+
+    /// PUT.
+    pub async fn put(&self, path: &str, body: &Value) -> Reply {
+        self.send(self.request(Method::PUT, path).json(body)).await.expect("an answer")
+    }
+
     /// A change that has the same effect once however often it is sent.
     pub async fn send_once(
         &self,

@@ -74,9 +74,10 @@ pub(crate) fn run(words: &[&str]) -> String {
 }
 
 impl Site {
-    /// A site with virtual networks and simulated VMs, running; in the test's own network.
+    /// A site with virtual networks and simulated VMs, running; in the test's own network. Its way to the physical network
+    /// `external` is the bridge `br-ex`.
     pub async fn start_networked(test: &str) -> Option<Self> {
-        let arguments = ["--networks", "bundled"].map(str::to_owned).to_vec();
+        let arguments = ["--networks", "bundled", "--physical-network", "external=br-ex"].map(str::to_owned).to_vec();
         let mut site = Self::prepare(test, SiteOptions { simulated: true, arguments })?;
         site.up().await;
         site.await_node().await;
@@ -143,7 +144,21 @@ impl Plugged {
         Self::plug(site, name, &port, mac, ip)
     }
 
+    /// A host outside, on the physical network `external`.
+    pub fn outside(site: &Site, name: &str, mac: &str, ip: &str) -> Self {
+        let plugged = Self::make(name, mac, ip);
+        site.vsctl(&["--may-exist", "add-port", "br-ex", &plugged.device]);
+        plugged
+    }
+
     fn plug(site: &Site, name: &str, port: &str, mac: &str, ip: &str) -> Self {
+        let plugged = Self::make(name, mac, ip);
+        let (device, id) = (&plugged.device, format!("external_ids:iface-id={port}"));
+        site.vsctl(&["--may-exist", "add-port", "br-int", device, "--", "set", "Interface", device, &id]);
+        plugged
+    }
+
+    fn make(name: &str, mac: &str, ip: &str) -> Self {
         let name = format!("esg{}-{name}", std::process::id());
         // Names of devices are short, and this one is in the test's own namespace.
         let device = format!("v{:x}", name.bytes().fold(0_u32, |hash, byte| hash.wrapping_mul(31) + u32::from(byte)));
@@ -156,8 +171,6 @@ impl Plugged {
         run(&["ip", "-n", name, "address", "add", &format!("{ip}/24"), "dev", "eth0"]);
         // A switch in userspace completes no checksum that a kernel has left to its NIC.
         run(&["ip", "netns", "exec", name, "ethtool", "--offload", "eth0", "tx", "off"]);
-        let id = format!("external_ids:iface-id={port}");
-        site.vsctl(&["--may-exist", "add-port", "br-int", device, "--", "set", "Interface", device, &id]);
         plugged
     }
 
@@ -222,6 +235,16 @@ impl Plugged {
             self.connect(ip, port, Duration::from_millis(500)).map_err(|error| error.to_string())
         })
         .await
+    }
+
+    /// Sends to a prefix by this next hop.
+    pub fn add_route(&self, prefix: &str, hop: &str) {
+        run(&["ip", "-n", &self.name, "route", "replace", prefix, "via", hop]);
+    }
+
+    /// Answers nobody who asks for its MAC address, and asks nobody.
+    pub fn without_arp(&self) {
+        run(&["ip", "-n", &self.name, "link", "set", "eth0", "arp", "off"]);
     }
 
     /// Has an address more.

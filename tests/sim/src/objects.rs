@@ -4,8 +4,10 @@
 use edgestack_model::{
     Command, Generation, Meta, World,
     event::{Event, Fact},
+    floating_ip::{FloatingIpCommand, FloatingIpEvent},
     network::{NetworkCommand, NetworkEvent},
     realization::{Realization, RealizationReport, RealizationState},
+    router::{RouterCommand, RouterEvent},
     security_group::{SecurityGroupCommand, SecurityGroupEvent},
     security_group_rule::{SecurityGroupRuleCommand, SecurityGroupRuleEvent},
     vm::{VmCommand, VmEvent, VmReport},
@@ -45,6 +47,8 @@ impl From<Owner> for Whose {
             Owner::Network(id) => Self::object(id.uuid()),
             Owner::SecurityGroup(id) => Self::object(id.uuid()),
             Owner::SecurityGroupRule(id) => Self::object(id.uuid()),
+            Owner::Router(id) => Self::object(id.uuid()),
+            Owner::FloatingIp(id) => Self::object(id.uuid()),
             Owner::Nic(vm, number) => Self::nic(vm.uuid(), number),
         }
     }
@@ -73,6 +77,8 @@ pub fn objects(world: &World) -> impl Iterator<Item = Object> {
             Resource::Network(network) => network.realization.clone(),
             Resource::SecurityGroup(group) => group.realization.clone(),
             Resource::SecurityGroupRule(rule) => rule.realization.clone(),
+            Resource::Router(router) => router.realization.clone(),
+            Resource::FloatingIp(ip) => ip.realization.clone(),
             Resource::Vm(_)
             | Resource::Image(_)
             | Resource::Flavor(_)
@@ -134,6 +140,10 @@ pub fn told(command: &Command) -> Option<Told<'_>> {
         Command::SecurityGroupRule(SecurityGroupRuleCommand::Report { rule, generation, report }) => {
             (rule.uuid(), generation, report)
         }
+        Command::Router(RouterCommand::Report { router, generation, report }) => (router.uuid(), generation, report),
+        Command::FloatingIp(FloatingIpCommand::Report { floating_ip, generation, report }) => {
+            (floating_ip.uuid(), generation, report)
+        }
         Command::Vm(VmCommand::Report { vm, generation, report: VmReport::NicsReady { numbers } }) => {
             let what = Said::NicsReady(numbers);
             return Some(Told { id: vm.uuid(), generation: *generation, what });
@@ -141,6 +151,8 @@ pub fn told(command: &Command) -> Option<Told<'_>> {
         Command::Network(_)
         | Command::SecurityGroup(_)
         | Command::SecurityGroupRule(_)
+        | Command::Router(_)
+        | Command::FloatingIp(_)
         | Command::Vm(_)
         | Command::Image(_)
         | Command::Flavor(_)
@@ -158,11 +170,15 @@ pub fn drift(event: &Event) -> Option<(Whose, &[String])> {
     let (nic, what) = match &event.fact {
         Fact::Network(NetworkEvent::NetworkDrifted { what })
         | Fact::SecurityGroup(SecurityGroupEvent::SecurityGroupDrifted { what })
-        | Fact::SecurityGroupRule(SecurityGroupRuleEvent::SecurityGroupRuleDrifted { what }) => (None, what),
+        | Fact::SecurityGroupRule(SecurityGroupRuleEvent::SecurityGroupRuleDrifted { what })
+        | Fact::Router(RouterEvent::RouterDrifted { what })
+        | Fact::FloatingIp(FloatingIpEvent::FloatingIpDrifted { what }) => (None, what),
         Fact::Vm(VmEvent::VmNicDrifted { number, what }) => (Some(*number), what),
         Fact::Network(_)
         | Fact::SecurityGroup(_)
         | Fact::SecurityGroupRule(_)
+        | Fact::Router(_)
+        | Fact::FloatingIp(_)
         | Fact::Vm(_)
         | Fact::Image(_)
         | Fact::Flavor(_)

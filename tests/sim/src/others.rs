@@ -84,6 +84,32 @@ fn a_change(table: Table, random: &Random) -> (&'static str, Option<Value>) {
             ("records", Some(Value::empty_map())),
             ("records", Some(Value::map([("vm-0", "192.0.2.66")]))),
         ],
+        Table::LogicalRouter => [("name", Some(Value::text("taken"))), ("nat", None), ("ports", None)],
+        Table::LogicalRouterPort => [
+            ("mac", Some(Value::text("02:00:00:00:00:66"))),
+            ("networks", Some(Value::text("192.0.2.66/24"))),
+            ("enabled", Some(Value::boolean(false))),
+        ],
+        Table::Nat => [
+            ("logical_ip", Some(Value::text("192.0.2.66"))),
+            ("external_ip", Some(Value::text("192.0.2.67"))),
+            ("type", Some(Value::text("dnat"))),
+        ],
+        Table::StaticRoute => [
+            ("nexthop", Some(Value::text("192.0.2.66"))),
+            ("ip_prefix", Some(Value::text("192.0.2.0/30"))),
+            ("output_port", Some(Value::text("nowhere"))),
+        ],
+        Table::StaticMacBinding => [
+            ("mac", Some(Value::text("02:00:00:00:00:66"))),
+            ("ip", Some(Value::text("192.0.2.66"))),
+            ("override_dynamic_mac", Some(Value::boolean(false))),
+        ],
+        Table::GatewayChassis => [
+            ("chassis_name", Some(Value::text("nowhere"))),
+            ("priority", Some(Value::integer(0))),
+            ("name", Some(Value::text("taken"))),
+        ],
         Table::PortGroup => [("name", Some(Value::text("taken"))), ("ports", None), ("acls", None)],
         Table::Acl => [
             ("action", Some(Value::text("drop"))),

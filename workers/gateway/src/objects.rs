@@ -2,9 +2,11 @@
 
 use edgestack_engine::Change as Changed;
 use edgestack_model::{
-    Command, Generation, Id, Meta, World,
+    Command, Generation, Id, Kind, Meta, World,
+    floating_ip::{Association, FloatingIpCommand, FloatingIpSpec},
     network::{NetworkCommand, NetworkSpec},
     realization::{Realization, RealizationReport, RealizationState},
+    router::{RouterCommand, RouterSpec},
     security_group::SecurityGroupCommand,
     security_group_rule::{RuleSpec, SecurityGroupRuleCommand},
     world::Resource,
@@ -66,7 +68,25 @@ pub(crate) fn objects(world: &World) -> impl Iterator<Item = Object> {
             Command::SecurityGroupRule(SecurityGroupRuleCommand::Report { rule: Id::new(id), generation, report })
         },
     });
-    networks.chain(groups).chain(rules)
+    let routers = world.routers.values().map(|router| Object {
+        owner: Owner::Router(router.id),
+        meta: router.meta.clone(),
+        realization: router.realization.clone(),
+        id: router.id.uuid(),
+        report: |id, generation, report| {
+            Command::Router(RouterCommand::Report { router: Id::new(id), generation, report })
+        },
+    });
+    let ips = world.floating_ips.values().map(|ip| Object {
+        owner: Owner::FloatingIp(ip.id),
+        meta: ip.meta.clone(),
+        realization: ip.realization.clone(),
+        id: ip.id.uuid(),
+        report: |id, generation, report| {
+            Command::FloatingIp(FloatingIpCommand::Report { floating_ip: Id::new(id), generation, report })
+        },
+    });
+    networks.chain(groups).chain(rules).chain(routers).chain(ips)
 }
 
 /// What of an object the pool works by.
@@ -75,6 +95,8 @@ enum Wish<'r> {
     Network(&'r NetworkSpec),
     SecurityGroup,
     SecurityGroupRule(&'r RuleSpec),
+    Router(&'r RouterSpec),
+    FloatingIp(&'r FloatingIpSpec, Option<&'r Association>),
 }
 
 fn wish(resource: &Resource) -> Option<(Wish<'_>, &Realization)> {
@@ -82,6 +104,8 @@ fn wish(resource: &Resource) -> Option<(Wish<'_>, &Realization)> {
         Resource::Network(network) => Some((Wish::Network(&network.spec), &network.realization)),
         Resource::SecurityGroup(group) => Some((Wish::SecurityGroup, &group.realization)),
         Resource::SecurityGroupRule(rule) => Some((Wish::SecurityGroupRule(&rule.spec), &rule.realization)),
+        Resource::Router(router) => Some((Wish::Router(&router.spec), &router.realization)),
+        Resource::FloatingIp(ip) => Some((Wish::FloatingIp(&ip.spec, ip.association.as_ref()), &ip.realization)),
         Resource::Vm(_)
         | Resource::Image(_)
         | Resource::Flavor(_)
@@ -96,6 +120,10 @@ fn wish(resource: &Resource) -> Option<(Wish<'_>, &Realization)> {
 /// Whether the virtual network is to be looked at for what happened to an object.
 pub(crate) fn concerns(change: &Changed) -> bool {
     let (before, after) = (change.before.as_ref(), change.after.as_ref());
+    // Where routers' traffic may go outside.
+    if change.kind == Kind::Node && before.is_some() != after.is_some() {
+        return true;
+    }
     let wishes = [before, after].map(|resource| resource.and_then(wish));
     let [wished_before, wished_after] = &wishes;
     let work = |wished: &Option<(Wish<'_>, &Realization)>| wished.as_ref().map(|(_, realization)| realization.state);

@@ -301,9 +301,11 @@ fn drifted(
         }
     }
     let report = |(owner, what): (Owner, Vec<String>)| match owner {
-        Owner::Network(_) | Owner::SecurityGroup(_) | Owner::SecurityGroupRule(_) => {
-            Some(ready.ready_objects.get(&owner)?.told(RealizationReport::Drifted { what }))
-        }
+        Owner::Network(_)
+        | Owner::SecurityGroup(_)
+        | Owner::SecurityGroupRule(_)
+        | Owner::Router(_)
+        | Owner::FloatingIp(_) => Some(ready.ready_objects.get(&owner)?.told(RealizationReport::Drifted { what })),
         Owner::Nic(id, number) => {
             let vm = ready.ready_nics.get(&(id, number))?;
             Some((vm.meta.clone(), of_vm(vm, VmReport::NicDrifted { number, what })))

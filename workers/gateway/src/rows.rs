@@ -8,7 +8,8 @@ use std::{
 };
 
 use edgestack_model::{
-    Id, network::Network, security_group::SecurityGroup, security_group_rule::SecurityGroupRule, vm::Vm,
+    Id, floating_ip::FloatingIp, network::Network, router::Router, security_group::SecurityGroup,
+    security_group_rule::SecurityGroupRule, vm::Vm,
 };
 use edgestack_ovn::ovsdb::Row;
 use uuid::Uuid;
@@ -29,12 +30,36 @@ pub enum Table {
     PortGroup,
     /// What is let through or dropped. It lives only while a port group refers to it.
     Acl,
+    /// A router.
+    LogicalRouter,
+    /// A router's port on a network. It lives only while a router refers to it.
+    LogicalRouterPort,
+    /// Whose address is another one outside: a router's SNAT, or a floating IP. It lives only while a router refers to it.
+    Nat,
+    /// A router's route. It lives only while a router refers to it.
+    StaticRoute,
+    /// A neighbour of a router whom nobody need ask for his MAC address. Such a row has no room for marks.
+    StaticMacBinding,
+    /// By which node a router's traffic goes outside. It lives only while a router's port refers to it.
+    GatewayChassis,
 }
 
 impl Table {
     /// All of them.
-    pub const ALL: [Self; 6] =
-        [Self::LogicalSwitch, Self::LogicalSwitchPort, Self::DhcpOptions, Self::Dns, Self::PortGroup, Self::Acl];
+    pub const ALL: [Self; 12] = [
+        Self::LogicalSwitch,
+        Self::LogicalSwitchPort,
+        Self::DhcpOptions,
+        Self::Dns,
+        Self::PortGroup,
+        Self::Acl,
+        Self::LogicalRouter,
+        Self::LogicalRouterPort,
+        Self::Nat,
+        Self::StaticRoute,
+        Self::StaticMacBinding,
+        Self::GatewayChassis,
+    ];
 
     /// As the database calls it.
     pub const fn as_str(self) -> &'static str {
@@ -45,6 +70,12 @@ impl Table {
             Self::Dns => "DNS",
             Self::PortGroup => "Port_Group",
             Self::Acl => "ACL",
+            Self::LogicalRouter => "Logical_Router",
+            Self::LogicalRouterPort => "Logical_Router_Port",
+            Self::Nat => "NAT",
+            Self::StaticRoute => "Logical_Router_Static_Route",
+            Self::StaticMacBinding => "Static_MAC_Binding",
+            Self::GatewayChassis => "Gateway_Chassis",
         }
     }
 
@@ -54,7 +85,17 @@ impl Table {
             Self::LogicalSwitch => &[("ports", Self::LogicalSwitchPort), ("dns_records", Self::Dns)],
             Self::LogicalSwitchPort => &[("dhcpv4_options", Self::DhcpOptions), ("dhcpv6_options", Self::DhcpOptions)],
             Self::PortGroup => &[("ports", Self::LogicalSwitchPort), ("acls", Self::Acl)],
-            Self::DhcpOptions | Self::Dns | Self::Acl => &[],
+            Self::LogicalRouter => {
+                &[("ports", Self::LogicalRouterPort), ("nat", Self::Nat), ("static_routes", Self::StaticRoute)]
+            }
+            Self::LogicalRouterPort => &[("gateway_chassis", Self::GatewayChassis)],
+            Self::DhcpOptions
+            | Self::Dns
+            | Self::Acl
+            | Self::Nat
+            | Self::StaticRoute
+            | Self::StaticMacBinding
+            | Self::GatewayChassis => &[],
         }
     }
 
@@ -63,7 +104,16 @@ impl Table {
         match self {
             Self::LogicalSwitchPort => &[(Self::LogicalSwitch, "ports")],
             Self::Acl => &[(Self::PortGroup, "acls"), (Self::LogicalSwitch, "acls")],
-            Self::LogicalSwitch | Self::DhcpOptions | Self::Dns | Self::PortGroup => &[],
+            Self::LogicalRouterPort => &[(Self::LogicalRouter, "ports")],
+            Self::Nat => &[(Self::LogicalRouter, "nat")],
+            Self::StaticRoute => &[(Self::LogicalRouter, "static_routes")],
+            Self::GatewayChassis => &[(Self::LogicalRouterPort, "gateway_chassis")],
+            Self::LogicalSwitch
+            | Self::DhcpOptions
+            | Self::Dns
+            | Self::PortGroup
+            | Self::LogicalRouter
+            | Self::StaticMacBinding => &[],
         }
     }
 
@@ -92,6 +142,14 @@ impl Table {
             Self::Dns => &["records", "external_ids"],
             Self::PortGroup => &["name", "external_ids", "ports", "acls"],
             Self::Acl => &["direction", "priority", "match", "action", "external_ids"],
+            Self::LogicalRouter => &["name", "enabled", "options", "external_ids", "ports", "nat", "static_routes"],
+            Self::LogicalRouterPort => {
+                &["name", "mac", "networks", "ipv6_ra_configs", "enabled", "options", "external_ids", "gateway_chassis"]
+            }
+            Self::Nat => &["type", "external_ip", "logical_ip", "logical_port", "external_mac", "external_ids"],
+            Self::StaticRoute => &["ip_prefix", "nexthop", "output_port", "policy", "external_ids"],
+            Self::StaticMacBinding => &["logical_port", "ip", "mac", "override_dynamic_mac"],
+            Self::GatewayChassis => &["name", "chassis_name", "priority", "external_ids"],
         }
     }
 
@@ -104,6 +162,30 @@ impl Table {
             Self::Dns => "DNS entry",
             Self::PortGroup => "port group",
             Self::Acl => "ACL",
+            Self::LogicalRouter => "logical router",
+            Self::LogicalRouterPort => "router port",
+            Self::Nat => "NAT entry",
+            Self::StaticRoute => "route",
+            Self::StaticMacBinding => "MAC binding",
+            Self::GatewayChassis => "gateway chassis",
+        }
+    }
+
+    /// Whether its rows have `external_ids`. Where they have none, a row is ours by the port of ours that it is about.
+    pub const fn has_marks(self) -> bool {
+        match self {
+            Self::StaticMacBinding => false,
+            Self::LogicalSwitch
+            | Self::LogicalSwitchPort
+            | Self::DhcpOptions
+            | Self::Dns
+            | Self::PortGroup
+            | Self::Acl
+            | Self::LogicalRouter
+            | Self::LogicalRouterPort
+            | Self::Nat
+            | Self::StaticRoute
+            | Self::GatewayChassis => true,
         }
     }
 }
@@ -139,6 +221,10 @@ pub enum Owner {
     SecurityGroup(Id<SecurityGroup>),
     /// A security group rule's.
     SecurityGroupRule(Id<SecurityGroupRule>),
+    /// A router's.
+    Router(Id<Router>),
+    /// A floating IP's.
+    FloatingIp(Id<FloatingIp>),
     /// A NIC's, by VM and number.
     Nic(Id<Vm>, u32),
 }

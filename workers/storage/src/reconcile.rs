@@ -183,6 +183,8 @@ impl Reconciler for StoragePool {
             | Kind::Network
             | Kind::SecurityGroup
             | Kind::SecurityGroupRule
+            | Kind::Router
+            | Kind::FloatingIp
             | Kind::Webhook
             | Kind::Lease => vec![],
         }

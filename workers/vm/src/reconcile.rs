@@ -338,6 +338,8 @@ impl Reconciler for VmPool {
                 | Resource::Network(_)
                 | Resource::SecurityGroup(_)
                 | Resource::SecurityGroupRule(_)
+                | Resource::Router(_)
+                | Resource::FloatingIp(_)
                 | Resource::Webhook(_)
                 | Resource::Lease(_),
             )

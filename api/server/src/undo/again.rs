@@ -1,18 +1,19 @@
 //! What compensates a removal: one like it is made, with another id.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, net::IpAddr};
 
 use edgestack_model::{
     Id, Kind, Meta, World,
     address::holders,
     image::ImageSource,
+    network::Network as ModelNetwork,
     vm::{NicSpec, Target, Vm},
 };
 use edgestack_wire::{flavor::Flavor, image::Image, keypair::Keypair, network::Network};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use super::{compensate::Looking, security_groups};
+use super::{compensate::Looking, floating_ips, security_groups};
 
 /// A flavor of the same size.
 pub(super) fn flavor(looking: &mut Looking<'_>) {
@@ -102,6 +103,7 @@ pub(super) fn vm(looking: &mut Looking<'_>) {
     }
     let body = vm_body(looking, &gone);
     looking.make("make one like it", body, gone.spec.user_data.clone());
+    floating_ips::lead_to_new(looking, &gone);
     looking.cannot("the new one has another id, a fresh disk from its image, and another MAC address and SSH port");
     if gone.spec.user_data.is_some() {
         looking.cannot("its user data stays sealed: the new one gets it when undo runs, not by the line for a shell");
@@ -176,6 +178,12 @@ fn on_network(now: &World, nic: &NicSpec) -> Value {
         wish["mac"] = json!(nic.mac);
     }
     wish
+}
+
+/// Who has an address of a network, if anybody does.
+pub(super) fn holder_of(now: &World, network: Id<ModelNetwork>, address: IpAddr) -> Option<String> {
+    let network = now.networks.get(&network)?;
+    holders(now, network).remove(&address)
 }
 
 fn name_of(world: &World, kind: Kind, id: uuid::Uuid) -> Value {

@@ -22,7 +22,7 @@ use edgestack_wire::{
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use super::{again, power, security_groups};
+use super::{again, floating_ips, power, routers, security_groups};
 
 const ADOPTED: &str =
     "it was adopted, not made: nothing makes it an orphan again, and removing it would end it with its data";
@@ -94,6 +94,8 @@ pub(super) fn compensate(commit: &Commit, [before, after, now]: [&World; 3], fou
             Fact::Network(fact) => network(&mut looking, fact),
             Fact::SecurityGroup(fact) => security_groups::group(&mut looking, fact),
             Fact::SecurityGroupRule(fact) => security_groups::rule(&mut looking, fact),
+            Fact::Router(fact) => routers::router(&mut looking, fact),
+            Fact::FloatingIp(fact) => floating_ips::floating_ip(&mut looking, fact),
             Fact::Webhook(fact) => webhook(&mut looking, fact),
             // Nobody's wish.
             Fact::Lease(LeaseEvent::LeaseTaken { .. } | LeaseEvent::LeaseReleased { .. }) => {}
@@ -330,6 +332,14 @@ impl Looking<'_> {
         self.found.commands.push(Prepared { told, changes: None, makes: Some(kind), user_data });
     }
 
+    /// Whether a command that comes before makes one of this kind and name.
+    pub fn is_made_before(&self, kind: Kind, name: &str) -> bool {
+        self.found.commands.iter().any(|command| {
+            let made = command.told.body.as_ref().and_then(|body| body["name"].as_str());
+            command.makes == Some(kind) && made == Some(name)
+        })
+    }
+
     /// Whether its name is free for one like it; if not, that is said.
     pub fn name_is_free(&mut self) -> bool {
         match self.now.id_of(self.kind(), &self.event.name) {
@@ -416,7 +426,7 @@ pub(super) struct Patch<'a> {
 
 impl Patch<'_> {
     /// A field that the change gave a value, if it did.
-    fn field(&mut self, name: &str, given: bool, value: impl Fn(&World, Uuid) -> Option<Value>) {
+    pub fn field(&mut self, name: &str, given: bool, value: impl Fn(&World, Uuid) -> Option<Value>) {
         if !given {
             return;
         }
@@ -464,6 +474,8 @@ fn is_going(resource: &Resource) -> bool {
         Resource::Network(network) => network.realization.state == RealizationState::Deleting,
         Resource::SecurityGroup(group) => group.realization.state == RealizationState::Deleting,
         Resource::SecurityGroupRule(rule) => rule.realization.state == RealizationState::Deleting,
+        Resource::Router(router) => router.realization.state == RealizationState::Deleting,
+        Resource::FloatingIp(ip) => ip.realization.state == RealizationState::Deleting,
         Resource::Flavor(_)
         | Resource::Keypair(_)
         | Resource::Node(_)

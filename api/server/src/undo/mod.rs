@@ -3,7 +3,9 @@
 
 mod again;
 mod compensate;
+mod floating_ips;
 mod power;
+mod routers;
 mod run;
 mod security_groups;
 

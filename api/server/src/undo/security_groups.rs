@@ -116,7 +116,7 @@ fn names_of(looking: &mut Looking<'_>, groups: &[Id<SecurityGroup>], else_what: 
         let Some(name) = looking.before.security_groups.get(id).map(|group| group.meta.name.to_string()) else {
             continue;
         };
-        if is_there(looking.now, *id) || is_made_again(looking, &name) {
+        if is_there(looking.now, *id) || looking.is_made_before(Kind::SecurityGroup, &name) {
             names.push(name);
         } else {
             looking.cannot(format!("security group \"{name}\" is gone: {else_what}"));
@@ -128,14 +128,6 @@ fn names_of(looking: &mut Looking<'_>, groups: &[Id<SecurityGroup>], else_what: 
 fn is_there(world: &World, group: Id<SecurityGroup>) -> bool {
     let state = world.security_groups.get(&group).map(|group| group.realization.state);
     state.is_some_and(|state| state != RealizationState::Deleting)
-}
-
-/// Whether a command that comes before makes a group of this name.
-fn is_made_again(looking: &Looking<'_>, name: &str) -> bool {
-    looking.found.commands.iter().any(|command| {
-        let made = command.told.body.as_ref().and_then(|body| body["name"].as_str());
-        command.makes == Some(Kind::SecurityGroup) && made == Some(name)
-    })
 }
 
 fn groups_of(world: &World, vm: Uuid, number: u32) -> Option<Option<Vec<Id<SecurityGroup>>>> {
@@ -204,7 +196,7 @@ fn rule_body(looking: &mut Looking<'_>, rule: &SecurityGroupRule) -> Option<Valu
         // By name also where it is about its own group, which has another id by then.
         body["remote_group"] = if is_there(looking.now, group) {
             json!(group)
-        } else if group == rule.spec.group || is_made_again(looking, &name) {
+        } else if group == rule.spec.group || looking.is_made_before(Kind::SecurityGroup, &name) {
             json!(name)
         } else {
             let rule = &rule.meta.name;

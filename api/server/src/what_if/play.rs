@@ -287,6 +287,8 @@ fn is_news(applied: &Applied) -> bool {
         | Fact::Network(_)
         | Fact::SecurityGroup(_)
         | Fact::SecurityGroupRule(_)
+        | Fact::Router(_)
+        | Fact::FloatingIp(_)
         | Fact::Webhook(_)
         | Fact::Lease(_) => true,
     })

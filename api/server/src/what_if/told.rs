@@ -167,6 +167,8 @@ fn waits(world: &World, resource: &Resource) -> bool {
         Resource::Network(network) => network.realization.waiting(world).is_some(),
         Resource::SecurityGroup(group) => group.realization.waiting(world).is_some(),
         Resource::SecurityGroupRule(rule) => rule.realization.waiting(world).is_some(),
+        Resource::Router(router) => router.realization.waiting(world).is_some(),
+        Resource::FloatingIp(ip) => ip.realization.waiting(world).is_some(),
         Resource::Flavor(_)
         | Resource::Keypair(_)
         | Resource::Node(_)

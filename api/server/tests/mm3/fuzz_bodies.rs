@@ -34,6 +34,8 @@ fn targets(document: &Value) -> Vec<Target> {
                 .replace("/images/{name}", "/images/debian")
                 .replace("/nodes/{name}", "/nodes/edge-1")
                 .replace("/networks/{name}", "/networks/blue")
+                .replace("/routers/{name}", "/routers/edge")
+                .replace("/floating_ips/{name}", "/floating_ips/192.0.2.10")
                 .replace("/security_groups/{name}", "/security_groups/web")
                 .replace("/security_group_rules/{name}", "/security_group_rules/web-ssh")
                 .replace("{name}", "thing");
@@ -73,6 +75,12 @@ async fn no_body_leads_to_an_error_of_ours() {
     site.call("POST", "/networks", Some(blue)).await.expect(202);
     let rule = json!({"name": "web-ssh", "direction": "ingress", "protocol": "tcp", "port_range_min": 22});
     site.call("POST", "/security_groups", Some(json!({"name": "web", "rules": [rule]}))).await.expect(202);
+    let outside =
+        json!({"name": "outside", "type": "FLAT", "external": {"physical_network": "ext"}, "cidr": "192.0.2.0/24"});
+    site.call("POST", "/networks", Some(outside)).await.expect(202);
+    let edge = json!({"name": "edge", "internal_networks": ["blue"], "external_network": "outside"});
+    site.call("POST", "/routers", Some(edge)).await.expect(202);
+    site.call("POST", "/floating_ips", Some(json!({"floating_ip": "192.0.2.10"}))).await.expect(202);
     let targets = targets(&site.get("//openapi.json").await.expect(200).json());
     assert!(targets.len() >= 10, "only {} operations with a body", targets.len());
     let each = Duration::from_secs(seconds) / u32::try_from(targets.len()).unwrap();

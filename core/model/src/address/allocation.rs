@@ -41,7 +41,7 @@ pub(crate) fn take(
         |((of, address), by): (&(Uuid, IpAddr), &String)| (*of == network.id.uuid()).then(|| (*address, by.clone()));
     held.extend(taken.addresses.iter().filter_map(of_network));
     if let Some(address) = wished {
-        check_wished(network, field, address, &held)?;
+        check_wished(network, &format!("{field}.fixed_ip"), address, &held)?;
     }
     let mut given = Vec::new();
     for subnet in &network.spec.subnets {
@@ -56,7 +56,7 @@ pub(crate) fn take(
                 }
                 address
             }
-            None => first_free(network, subnet, field, &held)?,
+            None => first_free(network, subnet, &format!("{field}.network"), &held)?,
         };
         given.push(address);
     }
@@ -66,13 +66,29 @@ pub(crate) fn take(
     Ok(given)
 }
 
+/// The address of a floating IP: the one wished for, else the first free one of the network's first pools.
+pub(crate) fn take_floating(world: &World, network: &Network, wished: Option<IpAddr>) -> Result<IpAddr, Refusal> {
+    let nobody = planted::is(Bug::AddressGivenTwice);
+    let held = if nobody { BTreeMap::new() } else { holders(world, network) };
+    let field = "floating_ip";
+    if let Some(address) = wished {
+        check_wished(network, field, address, &held)?;
+        return Ok(address);
+    }
+    let Some(subnet) = network.spec.subnets.first() else {
+        let reason = format!("network \"{}\" has no prefix", network.meta.name);
+        return Err(Refusal::Invalid { field: field.into(), reason });
+    };
+    first_free(network, subnet, field, &held)
+}
+
 fn check_wished(
     network: &Network,
     field: &str,
     address: IpAddr,
     held: &BTreeMap<IpAddr, String>,
 ) -> Result<(), Refusal> {
-    let invalid = |reason| Err(Refusal::Invalid { field: format!("{field}.fixed_ip").into(), reason });
+    let invalid = |reason| Err(Refusal::Invalid { field: field.to_owned().into(), reason });
     let Some(subnet) = network.spec.subnets.iter().find(|subnet| subnet.cidr.contains(address)) else {
         let cidrs: Vec<String> = network.spec.subnets.iter().map(|subnet| subnet.cidr.to_string()).collect();
         return invalid(format!("{address} is not in {} of network \"{}\"", cidrs.join(" or "), network.meta.name));
@@ -85,11 +101,9 @@ fn check_wished(
     }
     match held.get(&address) {
         None => Ok(()),
-        Some(by) => Err(Refusal::AddressInUse {
-            field: format!("{field}.fixed_ip").into(),
-            address: address.to_string(),
-            by: by.clone(),
-        }),
+        Some(by) => {
+            Err(Refusal::AddressInUse { field: field.to_owned().into(), address: address.to_string(), by: by.clone() })
+        }
     }
 }
 
@@ -110,7 +124,7 @@ fn first_free(
         }
         let pools: Vec<String> = subnet.pools.iter().map(ToString::to_string).collect();
         Refusal::AddressesExhausted {
-            field: format!("{field}.network").into(),
+            field: field.to_owned().into(),
             network: network.meta.name.clone(),
             pool: pools.join(", "),
             by,

@@ -2,12 +2,26 @@
 
 use std::{collections::BTreeMap, net::IpAddr};
 
-use crate::{Id, World, network::Network, vm::NicSpec};
+use crate::{Id, World, network::Network, router, vm::NicSpec};
 
 /// Every address of a network that somebody holds, and who, as people know them: `vm "web"`, `the gateway`.
 pub fn holders(world: &World, network: &Network) -> BTreeMap<IpAddr, String> {
+    let router = router::of_network(world, network.id).map(|router| format!("router \"{}\"", router.meta.name));
+    let gateway = router.unwrap_or_else(|| "the gateway".to_owned());
     let gateways = network.spec.subnets.iter().filter_map(|subnet| subnet.gateway_ip);
-    gateways.map(|address| (address, "the gateway".to_owned())).chain(nics(world, network.id)).collect()
+    let gateways = gateways.map(|address| (address, gateway.clone()));
+    gateways.chain(nics(world, network.id)).chain(outside(world, network.id)).collect()
+}
+
+/// What routers and floating IPs have of a network outside, until they are gone.
+fn outside(world: &World, network: Id<Network>) -> impl Iterator<Item = (IpAddr, String)> {
+    let routers = world.routers.values().filter_map(move |router| {
+        let external = router.spec.external.as_ref().filter(|external| external.network == network)?;
+        Some(external.addresses.iter().map(|address| (*address, format!("router \"{}\"", router.meta.name))))
+    });
+    let ips = world.floating_ips.values().filter(move |ip| ip.spec.network == network);
+    let ips = ips.map(|ip| (ip.spec.address, format!("floating_ip \"{}\"", ip.meta.name)));
+    routers.flatten().chain(ips)
 }
 
 /// Who has an address that a NIC is to have on a network, its MAC address included.

@@ -36,6 +36,12 @@ impl Mac {
         Self([0xfa, 0x16, 0x3e, a, b, c])
     }
 
+    /// Beside the addresses of VMs: what is of the network itself, by 24 bits.
+    pub fn of_infrastructure(number: u32) -> Self {
+        let [_, a, b, c] = number.to_be_bytes();
+        Self([0xfe, 0x16, 0x3e, a, b, c])
+    }
+
     /// The address that a host makes of it in an IPv6 prefix of 64 bits. Source: RFC 4291, appendix A (modified EUI-64).
     pub fn slaac(self, prefix: Cidr) -> IpAddr {
         let [a, b, c, d, e, f] = self.0;

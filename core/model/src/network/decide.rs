@@ -10,6 +10,7 @@ use crate::{
     event::Fact,
     realization::{RealizationState, Told},
     repair,
+    router::Router,
 };
 
 /// How many users a refusal names.
@@ -125,7 +126,15 @@ pub(crate) fn check_stays(network: &Network, action: &'static str) -> Result<(),
 fn check_unused(world: &World, network: &Network) -> Result<(), Refusal> {
     let on_it = |vm: &&std::sync::Arc<crate::vm::Vm>| vm.nics.iter().any(|nic| nic.spec.network == network.id);
     let vms = world.vms.values().filter(on_it).map(|vm| format!("vm \"{}\"", vm.meta.name));
-    let by: Vec<String> = vms.take(NAMED_MAX).collect();
+    let is_on_it = |router: &&std::sync::Arc<Router>| {
+        let external = router.spec.external.as_ref().map(|external| external.network);
+        router.realization.state != RealizationState::Deleting
+            && (router.spec.internal.contains(&network.id) || external == Some(network.id))
+    };
+    let routers = world.routers.values().filter(is_on_it).map(|router| format!("router \"{}\"", router.meta.name));
+    let ips = world.floating_ips.values().filter(|ip| ip.spec.network == network.id);
+    let ips = ips.map(|ip| format!("floating_ip \"{}\"", ip.meta.name));
+    let by: Vec<String> = vms.chain(routers).chain(ips).take(NAMED_MAX).collect();
     if by.is_empty() || planted::is(Bug::NetworkInUseRemoved) {
         return Ok(());
     }

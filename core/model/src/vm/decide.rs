@@ -101,7 +101,7 @@ pub(crate) fn decide(world: &World, given: &Given, command: &VmCommand) -> Resul
         VmCommand::Delete { vm } => {
             let vm = world.vm(vm)?;
             check_precondition(given, Kind::Vm, &vm.meta)?;
-            (vm.id, deletion::requested(vm))
+            (vm.id, deletion::requested(world, vm))
         }
         VmCommand::ForceRemove { vm } => return repair::force_remove_vm(world, given, vm),
         VmCommand::Reconcile { vm } => return repair::reconcile_vm(world, given, vm),

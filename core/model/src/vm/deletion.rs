@@ -7,22 +7,20 @@ use super::{
     decide::{fact, wish},
 };
 use crate::{
-    Event, World,
+    Event, World, floating_ip,
     volume::{self, Volume},
 };
 
 /// The events of a person's wish to remove a VM; none when it is wished already.
-pub(super) fn requested(vm: &Vm) -> Vec<Event> {
+pub(super) fn requested(world: &World, vm: &Vm) -> Vec<Event> {
     if vm.target == Target::Deleted {
         return vec![];
     }
     let requested = wish(vm, VmEvent::VmDeleteRequested {});
-    if vm.placement.is_some() {
-        return vec![requested];
-    }
     // It never had a place, so nothing was made for it.
-    let gone = Event { generation: requested.generation, ..fact(vm, VmEvent::VmDeleted {}) };
-    vec![requested, gone]
+    let gone =
+        vm.placement.is_none().then(|| Event { generation: requested.generation, ..fact(vm, VmEvent::VmDeleted {}) });
+    [requested].into_iter().chain(floating_ip::freed_with(world, vm)).chain(gone).collect()
 }
 
 /// The events of "nothing of it is left on the node".

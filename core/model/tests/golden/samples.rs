@@ -7,10 +7,11 @@ use edgestack_model::{
     Actor, Commit, Event, Generation, Id, Kind, Labels, Name, Sequence,
     address::IpRange,
     event::{
-        Fact, FlavorEvent, ImageEvent, KeypairEvent, LeaseEvent, NetworkEvent, NodeEvent, SecurityGroupEvent,
-        SecurityGroupRuleEvent, VmEvent, VolumeEvent, WebhookEvent,
+        Fact, FlavorEvent, FloatingIpEvent, ImageEvent, KeypairEvent, LeaseEvent, NetworkEvent, NodeEvent, RouterEvent,
+        SecurityGroupEvent, SecurityGroupRuleEvent, VmEvent, VolumeEvent, WebhookEvent,
     },
     flavor::{HugePages, Shape},
+    floating_ip::{Association, FloatingIpSpec},
     idempotency::IdempotencyClaim,
     image::{DiskFormat, ImageContent, ImageSource, ImageSpec, Visibility},
     keypair::PublicKey,
@@ -19,6 +20,7 @@ use edgestack_model::{
     node::{Capacity, Hypervisor, NodeFacts, PortRange},
     orphan::{Artifact, ArtifactKind, ImageRecord, Record, VmRecord},
     placement::PassedOver,
+    router::{External, PeerRouter, Route, RouterSpec},
     sealed::SealedText,
     security_group_rule::{Direction, EtherType, Ports, Protocol, Remote, RuleSpec},
     vm::{AfterStop, GuestAgent, Instance, NicSpec, Placement, RunStrategy, StoppedHow, Target, VmKey, VmSpec},
@@ -41,6 +43,8 @@ pub fn events() -> Vec<(&'static str, Event)> {
         .chain(networks())
         .chain(security_groups())
         .chain(security_group_rules())
+        .chain(routers())
+        .chain(floating_ips())
         .chain(webhooks())
         .chain(leases());
     facts.map(|(case, fact)| (case, event(fact))).collect()
@@ -518,6 +522,64 @@ fn security_group_rules() -> Vec<(&'static str, Fact)> {
         ("", SecurityGroupRuleEvent::SecurityGroupRuleForceRemoved {}),
     ];
     events.map(|(case, event)| (case, Fact::SecurityGroupRule(event))).into()
+}
+
+fn routers() -> Vec<(&'static str, Fact)> {
+    let address = |text: &str| text.parse().unwrap();
+    let full = RouterSpec {
+        enable_snat: true,
+        internal: [Id::new(id(7)), Id::new(id(8))].into(),
+        external: Some(External { network: Id::new(id(9)), addresses: vec![address("192.0.2.5")] }),
+        peer: Some(PeerRouter { ip_address: address("192.0.2.1"), mac_address: "02:00:00:00:00:01".parse().unwrap() }),
+        routes: vec![Route { destination: "10.9.0.0/16".parse().unwrap(), next_hop: address("10.0.0.254") }],
+    };
+    let alone = RouterSpec { enable_snat: false, internal: [].into(), external: None, peer: None, routes: vec![] };
+    let created = |spec| RouterEvent::RouterCreated {
+        description: "the way out".into(),
+        labels: labels(),
+        spec,
+        words: vec!["SNAT on".into()],
+    };
+    let words = vec!["SNAT on".into()];
+    let events = [
+        ("", created(full.clone())),
+        ("alone", created(alone)),
+        ("", RouterEvent::RouterUpdated { change: change(), spec: Some(full), words }),
+        ("words-only", RouterEvent::RouterUpdated { change: change(), spec: None, words: vec![] }),
+        ("", RouterEvent::RouterBecameReady {}),
+        ("", RouterEvent::RouterDrifted { what: vec!["its logical router is gone".into()] }),
+        ("", RouterEvent::RouterAttemptFailed { failure: failure() }),
+        ("", RouterEvent::RouterDeleteRequested {}),
+        ("", RouterEvent::RouterDeleted {}),
+        ("", RouterEvent::RouterReconcileRequested {}),
+        ("", RouterEvent::RouterForceRemoved {}),
+    ];
+    events.map(|(case, event)| (case, Fact::Router(event))).into()
+}
+
+fn floating_ips() -> Vec<(&'static str, Fact)> {
+    let address = |text: &str| text.parse().unwrap();
+    let spec = FloatingIpSpec { router: Id::new(id(7)), network: Id::new(id(9)), address: address("192.0.2.10") };
+    let association = Association { vm: Id::new(id(2)), nic: 1, fixed_ip: address("10.0.0.2") };
+    let events = [
+        FloatingIpEvent::FloatingIpCreated {
+            description: "the web's".into(),
+            labels: labels(),
+            spec,
+            router_name: name("edge"),
+        },
+        FloatingIpEvent::FloatingIpUpdated { change: change() },
+        FloatingIpEvent::FloatingIpAssociated { association, vm_name: name("web-1") },
+        FloatingIpEvent::FloatingIpDisassociated { vm_name: name("web-1") },
+        FloatingIpEvent::FloatingIpBecameReady {},
+        FloatingIpEvent::FloatingIpDrifted { what: vec!["its NAT entry is gone".into()] },
+        FloatingIpEvent::FloatingIpAttemptFailed { failure: failure() },
+        FloatingIpEvent::FloatingIpDeleteRequested {},
+        FloatingIpEvent::FloatingIpDeleted {},
+        FloatingIpEvent::FloatingIpReconcileRequested {},
+        FloatingIpEvent::FloatingIpForceRemoved {},
+    ];
+    events.map(|event| ("", Fact::FloatingIp(event))).into()
 }
 
 fn webhooks() -> Vec<(&'static str, Fact)> {

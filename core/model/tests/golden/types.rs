@@ -3,8 +3,8 @@
 use edgestack_model::{
     Kind,
     event::{
-        FlavorEvent, ImageEvent, KeypairEvent, LeaseEvent, NetworkEvent, NodeEvent, SecurityGroupEvent,
-        SecurityGroupRuleEvent, VmEvent, VolumeEvent, WebhookEvent,
+        FlavorEvent, FloatingIpEvent, ImageEvent, KeypairEvent, LeaseEvent, NetworkEvent, NodeEvent, RouterEvent,
+        SecurityGroupEvent, SecurityGroupRuleEvent, VmEvent, VolumeEvent, WebhookEvent,
     },
 };
 use serde::de::DeserializeOwned;
@@ -31,6 +31,8 @@ pub fn all_types() -> Vec<(Kind, String)> {
         Kind::Network => types_of::<NetworkEvent>(),
         Kind::SecurityGroup => types_of::<SecurityGroupEvent>(),
         Kind::SecurityGroupRule => types_of::<SecurityGroupRuleEvent>(),
+        Kind::Router => types_of::<RouterEvent>(),
+        Kind::FloatingIp => types_of::<FloatingIpEvent>(),
         Kind::Webhook => types_of::<WebhookEvent>(),
         Kind::Lease => types_of::<LeaseEvent>(),
     };

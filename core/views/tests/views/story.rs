@@ -202,6 +202,8 @@ pub fn shows(views: &Views, world: &World) {
             Kind::Network => world.networks.len(),
             Kind::SecurityGroup => world.security_groups.len(),
             Kind::SecurityGroupRule => world.security_group_rules.len(),
+            Kind::Router => world.routers.len(),
+            Kind::FloatingIp => world.floating_ips.len(),
         };
         assert_eq!(listed.len(), count, "{kind}");
         for one in listed {

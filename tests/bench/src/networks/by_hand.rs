@@ -33,7 +33,8 @@ impl ByHand {
     /// Removes everything, whoever wrote it, and doesn't wait.
     pub fn empty(&self) -> Result<(), Failure> {
         // A port goes with its switch.
-        let line = "-- --all destroy Logical_Switch -- --all destroy DHCP_Options -- --all destroy DNS";
+        let line = "-- --all destroy Logical_Switch -- --all destroy DHCP_Options -- --all destroy DNS \
+                    -- --all destroy Port_Group -- --all destroy Logical_Router";
         self.run(&line.split(' ').collect::<Vec<_>>()).map(drop)
     }
 }

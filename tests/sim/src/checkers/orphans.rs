@@ -39,6 +39,8 @@ pub fn check(outside: &Outside, evidence: &Evidence) -> Result<(), String> {
                 | Fact::Network(_)
                 | Fact::SecurityGroup(_)
                 | Fact::SecurityGroupRule(_)
+                | Fact::Router(_)
+                | Fact::FloatingIp(_)
                 | Fact::Webhook(_)
                 | Fact::Lease(_) => {}
             }

@@ -10,7 +10,7 @@ use edgestack_model::{
 use crate::random::Random;
 
 /// How many they know.
-const NETWORKS: u64 = 3;
+const NETWORKS: u64 = 4;
 
 /// The name of one of them.
 pub fn a_name(random: &Random) -> String {

@@ -65,6 +65,5 @@ fn list(servers: Vec<&IpAddr>) -> Option<String> {
 /// The same for a network's whole life: guests remember it.
 pub(super) fn server_mac(network: &Network) -> String {
     let bytes = network.id.uuid().into_bytes();
-    // Beside the addresses of NICs, which begin with fa:16:3e.
-    Mac::in_range(u32::from_be_bytes([0, bytes[13], bytes[14], bytes[15]])).to_string().replacen("fa:", "fe:", 1)
+    Mac::of_infrastructure(u32::from_be_bytes([0, bytes[13], bytes[14], bytes[15]])).to_string()
 }

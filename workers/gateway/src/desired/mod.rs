@@ -4,6 +4,7 @@ mod dhcp;
 mod guard;
 mod network;
 mod nic;
+mod router;
 mod security_group;
 
 use edgestack_model::World;
@@ -19,7 +20,14 @@ pub fn desired(world: &World) -> Desired {
     let mut rows = Desired::new();
     let mut names = nic::names(world);
     for network in world.networks.values() {
-        network::rows(network, names.remove(&network.id).unwrap_or_default(), &mut rows);
+        let router = edgestack_model::router::of_network(world, network.id);
+        network::rows(network, router.is_some(), names.remove(&network.id).unwrap_or_default(), &mut rows);
+    }
+    for router in world.routers.values() {
+        router::rows(world, router, &mut rows);
+    }
+    for ip in world.floating_ips.values() {
+        router::floating_ip_rows(world, ip, &mut rows);
     }
     for group in world.security_groups.values() {
         security_group::rows(group, &mut rows);

@@ -9,7 +9,7 @@ use super::{dhcp, guard};
 use crate::rows::{Desired, Key, Owner, Table, Wanted};
 
 /// The rows of a network, without its NICs; none when it is on its way out. `names` are those that resolve on it.
-pub(super) fn rows(network: &Network, names: BTreeMap<String, String>, rows: &mut Desired) {
+pub(super) fn rows(network: &Network, has_router: bool, names: BTreeMap<String, String>, rows: &mut Desired) {
     if network.realization.state == RealizationState::Deleting {
         return;
     }
@@ -40,8 +40,9 @@ pub(super) fn rows(network: &Network, names: BTreeMap<String, String>, rows: &mu
         rows.insert(localnet(network), wanted(columns, BTreeMap::new()));
         switch_refers.entry("ports").or_default().insert(localnet(network));
     }
-    if let Some(columns) = gateway_columns(network) {
-        rows.insert(gateway(network), wanted(columns, BTreeMap::new()));
+    if let Some(columns) = gateway_columns(network).filter(|_| !has_router) {
+        // It comes and goes as routers do.
+        rows.insert(gateway(network), Wanted { is_derived: true, ..wanted(columns, BTreeMap::new()) });
         switch_refers.entry("ports").or_default().insert(gateway(network));
     }
     // The key on the wire is the one that people know; a network outside needs none.

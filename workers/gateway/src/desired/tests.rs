@@ -113,7 +113,7 @@ fn somebody_is_found_under_the_routers_addresses_where_there_is_no_router() {
                 columns,
                 references: BTreeMap::new(),
                 label,
-                is_derived: false,
+                is_derived: true,
                 unsettled: BTreeSet::new(),
             };
             assert_eq!(rows[&key], wanted);

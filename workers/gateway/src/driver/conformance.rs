@@ -94,6 +94,16 @@ async fn columns_and_names_are_changed(driver: &dyn NorthboundDriver) {
             Table::Dns => wanted.columns.set("records", Value::map([("new", "10.0.0.9"), ("other", "10.0.0.8")])),
             Table::PortGroup => wanted.columns.set("name", Value::text("conformance_renamed")),
             Table::Acl => wanted.columns.set("action", Value::text("drop")),
+            // Not `enabled`: a router that is off and has NAT entries ends OVN 23.03's ovn-northd.
+            Table::LogicalRouter => wanted.columns.set("name", Value::text("edgestack-other")),
+            Table::LogicalRouterPort => wanted.columns.set("mac", Value::text("fe:16:3e:00:00:77")),
+            Table::Nat => wanted.columns.set("logical_ip", Value::text("10.0.0.77")),
+            Table::StaticRoute => wanted.columns.set("nexthop", Value::text("10.0.0.77")),
+            Table::GatewayChassis => wanted.columns.set("priority", Value::integer(7)),
+            Table::StaticMacBinding => {
+                wanted.label.clear();
+                wanted.columns.set("mac", Value::text("02:00:00:00:00:77"));
+            }
         }
     }
     reach(driver, &desired).await;
@@ -119,6 +129,14 @@ async fn references_are_left_and_taken_otherwise(driver: &dyn NorthboundDriver) 
     desired.insert(acl("other"), an_acl("blue", "tcp.dst == 80"));
     refer(&mut desired, &group("blue"), "acls", &[acl("other")]);
     reach(driver, &desired).await;
+    // A router's NAT entry and route in place of others.
+    for (table, column) in [(Table::Nat, "nat"), (Table::StaticRoute, "static_routes")] {
+        let row = desired.remove(&Key::new(table, "r"));
+        let Some(row) = row else { panic!("there is no {table:?} r") };
+        desired.insert(Key::new(table, "other"), row);
+        refer(&mut desired, &router(), column, &[Key::new(table, "other")]);
+    }
+    reach(driver, &desired).await;
     // What it refers to is new, and what it referred to goes.
     desired.insert(dhcp("green"), a_dhcp());
     refer(&mut desired, &port("b"), "dhcpv4_options", &[dhcp("green")]);
@@ -134,6 +152,17 @@ async fn what_is_not_wished_is_gone(driver: &dyn NorthboundDriver) {
     desired.remove(&port("b"));
     refer(&mut desired, &switch("blue"), "ports", &[port("a")]);
     refer(&mut desired, &group("blue"), "ports", &[port("a")]);
+    reach(driver, &desired).await;
+    // A router with all that it has.
+    let of_router = [
+        Table::LogicalRouter,
+        Table::LogicalRouterPort,
+        Table::Nat,
+        Table::StaticRoute,
+        Table::StaticMacBinding,
+        Table::GatewayChassis,
+    ];
+    desired.retain(|key, _| !of_router.contains(&key.table));
     reach(driver, &desired).await;
     // A group with its ACL, and not its ports.
     desired.retain(|key, _| ![Table::PortGroup, Table::Acl].contains(&key.table));
@@ -174,6 +203,10 @@ fn acl(id: &str) -> Key {
     Key::new(Table::Acl, id)
 }
 
+fn router() -> Key {
+    Key::new(Table::LogicalRouter, "r")
+}
+
 fn refer(desired: &mut Desired, key: &Key, column: &'static str, to: &[Key]) {
     let Some(row) = desired.get_mut(key) else { panic!("there is no {key}") };
     if to.is_empty() {
@@ -202,7 +235,38 @@ fn two_networks() -> Desired {
     desired.insert(acl("blue"), an_acl("blue", "icmp4"));
     refer(&mut desired, &group("blue"), "ports", &[port("a"), port("b")]);
     refer(&mut desired, &group("blue"), "acls", &[acl("blue")]);
+    a_router(&mut desired);
     desired
+}
+
+/// A router with a port outside, a route, a NAT entry, a neighbour and a gateway.
+fn a_router(desired: &mut Desired) {
+    let text =
+        |pairs: &[(&str, &str)]| pairs.iter().fold(Row::new(), |row, (key, value)| row.with(*key, Value::text(*value)));
+    let empty = |row: Row, columns: &[&str]| columns.iter().fold(row, |row, column| row.with(*column, Value::empty()));
+    let (port, chassis) = ("conformance-port", "conformance-chassis");
+    let columns = text(&[("name", "edgestack-r")]).with("enabled", Value::empty()).with("options", Value::empty_map());
+    desired.insert(router(), a_row("r", columns));
+    let columns = text(&[("name", port), ("mac", "fe:16:3e:00:00:01")])
+        .with("networks", Value::set(["192.0.2.1/24".to_owned(), "2001:db8::1/64".to_owned()]))
+        .with("ipv6_ra_configs", Value::empty_map())
+        .with("enabled", Value::empty())
+        .with("options", Value::empty_map());
+    desired.insert(Key::new(Table::LogicalRouterPort, port), a_row("r", columns));
+    let nat = text(&[("type", "dnat_and_snat"), ("external_ip", "192.0.2.9"), ("logical_ip", "10.0.0.9")]);
+    desired.insert(Key::new(Table::Nat, "r"), a_row("r", empty(nat, &["logical_port", "external_mac"])));
+    let route = text(&[("ip_prefix", "0.0.0.0/0"), ("nexthop", "192.0.2.254"), ("output_port", port)]);
+    desired.insert(Key::new(Table::StaticRoute, "r"), a_row("r", empty(route, &["policy"])));
+    let binding = text(&[("logical_port", port), ("ip", "192.0.2.254"), ("mac", "02:00:00:00:00:01")]);
+    let binding = binding.with("override_dynamic_mac", Value::boolean(true));
+    desired.insert(Key::new(Table::StaticMacBinding, port), a_row("", binding));
+    let gateway = text(&[("name", chassis), ("chassis_name", "nowhere")]).with("priority", Value::integer(1));
+    desired.insert(Key::new(Table::GatewayChassis, chassis), a_row("r", gateway));
+    refer(desired, &router(), "ports", &[Key::new(Table::LogicalRouterPort, port)]);
+    refer(desired, &router(), "nat", &[Key::new(Table::Nat, "r")]);
+    refer(desired, &router(), "static_routes", &[Key::new(Table::StaticRoute, "r")]);
+    let port = Key::new(Table::LogicalRouterPort, port);
+    refer(desired, &port, "gateway_chassis", &[Key::new(Table::GatewayChassis, chassis)]);
 }
 
 fn an_acl(group: &str, matches: &str) -> Wanted {

@@ -102,7 +102,7 @@ impl OvnDriver {
         let (mut seen, mut taken) = (Seen::default(), BTreeMap::<Key, Uuid>::new());
         for table in Table::ALL {
             for (uuid, row) in copy.rows(table.as_str()) {
-                let Some(id) = self.mine(row) else { continue };
+                let Some(id) = self.mine(row).filter(|_| table.has_marks()) else { continue };
                 // Names of ports are unique, so a copy has another one.
                 let is_original = row.text("name") == Some(&id);
                 let key = Key::new(table, id);
@@ -111,6 +111,16 @@ impl OvnDriver {
                     Some(_) | None => taken.insert(key, uuid),
                 };
                 seen.doubles.extend(double.map(|uuid| (table, uuid)));
+            }
+        }
+        // Where there is no room for marks, it is ours by the port that it is about.
+        for table in Table::ALL.into_iter().filter(|table| !table.has_marks()) {
+            for (uuid, row) in copy.rows(table.as_str()) {
+                let Some(port) = row.text("logical_port") else { continue };
+                if taken.contains_key(&Key::new(Table::LogicalRouterPort, port)) {
+                    let double = taken.insert(Key::new(table, port), uuid);
+                    seen.doubles.extend(double.map(|uuid| (table, uuid)));
+                }
             }
         }
         let names: BTreeMap<Uuid, Key> = taken.into_iter().map(|(key, uuid)| (uuid, key)).collect();
@@ -128,8 +138,8 @@ impl OvnDriver {
             let own = key.table.all_columns().iter().filter(|column| **column != "external_ids" && !refers(column));
             let columns = own.filter_map(|column| Some(((*column).to_owned(), row.get(column)?.clone()))).collect();
             let mark = |key| row.text_at("external_ids", key).unwrap_or_default().to_owned();
-            let seen_row =
-                SeenRow { uuid: *uuid, form: mark(mark::FORM), label: mark(mark::NAME), columns, references };
+            let form = if key.table.has_marks() { mark(mark::FORM) } else { FORM.to_owned() };
+            let seen_row = SeenRow { uuid: *uuid, form, label: mark(mark::NAME), columns, references };
             seen.rows.insert(key.clone(), seen_row);
         }
         seen
@@ -159,7 +169,9 @@ impl OvnDriver {
             Change::Insert { key, wanted } => {
                 let Wanted { columns, references: refers, label, .. } = wanted;
                 let mut row = columns.clone();
-                row.set("external_ids", Value::map(self.marks(&key.id, label)));
+                if key.table.has_marks() {
+                    row.set("external_ids", Value::map(self.marks(&key.id, label)));
+                }
                 for (column, keys) in refers {
                     row.set(*column, references(keys));
                 }

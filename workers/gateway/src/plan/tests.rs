@@ -270,7 +270,7 @@ fn some_keys(table: Table) -> impl Strategy<Value = BTreeSet<Key>> {
 fn a_wish() -> impl Strategy<Value = Desired> {
     let keys = Table::ALL.map(some_keys);
     let rows = keys.prop_map(|keys| keys.into_iter().flatten().collect::<Vec<Key>>());
-    let seeds = prop::collection::vec(any::<(u8, u8, u64)>(), 20);
+    let seeds = prop::collection::vec(any::<(u8, u8, u64)>(), 40);
     (rows, seeds).prop_map(|(keys, seeds)| {
         let row = |(key, (name, label, refers)): (&Key, (u8, u8, u64))| {
             let references = key.table.references().iter().filter_map(|(column, table)| {

@@ -8,10 +8,13 @@ use edgestack_model::{
     command::Reference,
     decide,
     flavor::{FlavorCommand, Shape},
+    floating_ip::{AssociationRequest, CreateFloatingIp, FloatingIpCommand},
     image::{DiskFormat, ImageCommand, ImageContent, ImageReport, ImageSource, ImageSpec, Visibility},
     meta::MetaChange,
     network::{CreateNetwork, HostRoute, Ipv6Mode, Network, NetworkCommand, NetworkType, SubnetRequest, UpdateNetwork},
+    node::{Capacity, Hypervisor, NodeCommand, NodeFacts, NodeReport, PortRange},
     realization::RealizationReport,
+    router::{CreateRouter, ExternalRequest, Route, Router, RouterCommand, UpdateRouter},
     security_group::{CreateSecurityGroup, SecurityGroupCommand},
     security_group_rule::{Direction, EtherType, Protocol, RemoteRequest, RuleRequest},
     vm::{CreateVm, NicRequest, RunStrategy, Vm, VmCommand, VmReport},
@@ -75,6 +78,10 @@ impl Site {
 
     pub fn network(&self, name: &str) -> &Network {
         self.world.network(&name.into()).unwrap()
+    }
+
+    pub fn router(&self, name: &str) -> &Router {
+        self.world.router(&name.into()).unwrap()
     }
 
     pub fn vm(&self, name: &str) -> &Vm {
@@ -215,6 +222,86 @@ pub fn a_rule(direction: Direction, ether_type: EtherType) -> RuleRequest {
 
 pub fn create_group(create: CreateSecurityGroup) -> Command {
     Command::SecurityGroup(SecurityGroupCommand::Create(Box::new(create)))
+}
+
+/// A router with SNAT on these networks, and on one outside.
+pub fn a_router(router: &str, internal: &[&str], external: Option<&str>) -> CreateRouter {
+    CreateRouter {
+        name: name(router),
+        description: String::new(),
+        labels: Labels::default(),
+        enable_snat: true,
+        internal: internal.iter().map(|one| (*one).into()).collect(),
+        external: external.map(|network| ExternalRequest { network: network.into(), fixed_ip: None }),
+        peer: None,
+        routes: vec![],
+    }
+}
+
+pub fn create_router(create: CreateRouter) -> Command {
+    Command::Router(RouterCommand::Create(Box::new(create)))
+}
+
+/// An update of a router that changes nothing.
+pub fn an_update(router: &str) -> UpdateRouter {
+    UpdateRouter {
+        router: router.into(),
+        change: MetaChange::default(),
+        enable_snat: None,
+        internal: None,
+        attach: vec![],
+        detach: vec![],
+        external: None,
+        peer: None,
+        routes: None,
+    }
+}
+
+pub fn route(destination: &str, next_hop: &str) -> Route {
+    Route { destination: destination.parse().unwrap(), next_hop: next_hop.parse().unwrap() }
+}
+
+/// This address of the only router with a way outside.
+pub fn a_floating_ip(address: &str) -> CreateFloatingIp {
+    CreateFloatingIp {
+        name: None,
+        description: String::new(),
+        labels: Labels::default(),
+        router: None,
+        address: Some(address.parse().unwrap()),
+        to: None,
+    }
+}
+
+pub fn create_floating_ip(create: CreateFloatingIp) -> Command {
+    Command::FloatingIp(FloatingIpCommand::Create(Box::new(create)))
+}
+
+pub fn associate(ip: &str, vm: &str) -> Command {
+    let to = AssociationRequest { vm: vm.into(), fixed_ip: None };
+    Command::FloatingIp(FloatingIpCommand::Associate { floating_ip: ip.into(), to })
+}
+
+/// What a node's workers tell of it.
+pub fn a_registered_node(node: &str) -> Command {
+    let has = Capacity { vcpus: 8, memory_mib: 16 << 10, disk_gib: 100 };
+    let facts = NodeFacts {
+        addresses: vec!["127.0.0.1".into()],
+        architecture: "x86_64".into(),
+        kernel: "6.1".into(),
+        operating_system: "Debian 12".into(),
+        hypervisor: Hypervisor {
+            name: "simulated".into(),
+            version: "1".into(),
+            accelerator: "none".into(),
+            accelerator_reason: "a test".into(),
+            simulated: true,
+        },
+        capacity: has,
+        allocatable: has,
+        ssh_ports: PortRange { first: 22000, last: 22999 },
+    };
+    Command::Node(NodeCommand::Report(NodeReport::Inventory { name: name(node), facts: Box::new(facts) }))
 }
 
 pub fn create(create: CreateNetwork) -> Command {

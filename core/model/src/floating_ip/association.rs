@@ -1,0 +1,105 @@
+//! Where floating IPs lead: a join of floating IPs, routers, VMs and their NICs.
+
+use std::net::IpAddr;
+
+use edgestack_planted::{self as planted, Bug};
+
+use super::{Association, AssociationRequest, FloatingIp, FloatingIpEvent, FloatingIpSpec, decide::fact};
+use crate::{
+    Event, Id, Kind, Name, Refusal, World,
+    vm::{Nic, Target, Vm},
+};
+
+/// Where a floating IP is to lead, and the VM's name.
+pub(super) fn settle(
+    world: &World,
+    ip: Option<Id<FloatingIp>>,
+    spec: &FloatingIpSpec,
+    wish: &AssociationRequest,
+) -> Result<(Association, Name), Refusal> {
+    let vm = world.vm(&wish.vm).map_err(|_| Refusal::ReferenceNotFound {
+        field: "vm".into(),
+        kind: Kind::Vm.as_str().into(),
+        name: wish.vm.0.clone(),
+    })?;
+    if vm.target == Target::Deleted {
+        return Err(Refusal::WrongState {
+            kind: Kind::Vm,
+            name: vm.meta.name.clone(),
+            state: "deleting".into(),
+            action: "lead a floating IP to".into(),
+            fix: "it is being removed and will be gone soon".into(),
+        });
+    }
+    let (nic, fixed_ip) = choose(world, vm, spec, wish.fixed_ip)?;
+    let other =
+        leading_to(world, vm.id, nic.spec.number).find(|(other, to)| Some(*other) != ip && to.fixed_ip == fixed_ip);
+    if let Some((other, _)) = other {
+        let by = world.floating_ips.get(&other).map_or_else(|| other.to_string(), |ip| ip.meta.name.to_string());
+        return Err(Refusal::AddressInUse {
+            field: "fixed_ip".into(),
+            address: format!("{fixed_ip} of vm \"{}\"", vm.meta.name),
+            by: format!("floating_ip \"{by}\""),
+        });
+    }
+    Ok((Association { vm: vm.id, nic: nic.spec.number, fixed_ip }, vm.meta.name.clone()))
+}
+
+/// The address wished for, or the only one that the router leads to.
+fn choose<'v>(
+    world: &World,
+    vm: &'v Vm,
+    spec: &FloatingIpSpec,
+    wished: Option<IpAddr>,
+) -> Result<(&'v Nic, IpAddr), Refusal> {
+    let invalid = |field: &'static str, reason| Err(Refusal::Invalid { field: field.into(), reason });
+    let vm_name = &vm.meta.name;
+    let Some(router) = world.routers.get(&spec.router) else {
+        return invalid("floating_ip", "its router is not there".to_owned());
+    };
+    let router_name = &router.meta.name;
+    let all = vm.nics.iter().flat_map(|nic| nic.spec.addresses.iter().map(move |address| (nic, *address)));
+    let reached: Vec<(&Nic, IpAddr)> = all
+        .filter(|(nic, address)| {
+            router.spec.internal.contains(&nic.spec.network) && address.is_ipv4() == spec.address.is_ipv4()
+        })
+        .collect();
+    match (wished, reached.as_slice()) {
+        (None, [one]) => Ok(*one),
+        (None, []) => {
+            let fix = format!("edgectl update-router {router_name} --attach NETWORK");
+            let reason = format!("vm \"{vm_name}\" is on no network that router \"{router_name}\" joins; {fix}");
+            invalid("vm", reason)
+        }
+        (None, several) => {
+            let addresses: Vec<String> = several.iter().map(|(_, address)| address.to_string()).collect();
+            invalid("fixed_ip", format!("vm \"{vm_name}\" has several addresses, {}; name one", addresses.join(", ")))
+        }
+        (Some(wished), reached) => match reached.iter().find(|(_, address)| *address == wished) {
+            Some(one) => Ok(*one),
+            None => {
+                let reason =
+                    format!("{wished} is no address of vm \"{vm_name}\" that router \"{router_name}\" leads to");
+                invalid("fixed_ip", reason)
+            }
+        },
+    }
+}
+
+/// The floating IPs that lead to a NIC.
+fn leading_to(world: &World, vm: Id<Vm>, nic: u32) -> impl Iterator<Item = (Id<FloatingIp>, &Association)> {
+    let all = world.floating_ips.values().filter_map(|ip| Some((ip.id, ip.association.as_ref()?)));
+    all.filter(move |(_, to)| to.vm == vm && to.nic == nic)
+}
+
+/// What a VM's removal does to floating IPs that lead to it: from now on they lead nowhere.
+pub(crate) fn freed_with(world: &World, vm: &Vm) -> Vec<Event> {
+    if planted::is(Bug::FloatingIpLeftBehind) {
+        return vec![];
+    }
+    let leads_here = |ip: &&FloatingIp| ip.association.as_ref().is_some_and(|to| to.vm == vm.id);
+    let ips = world.floating_ips.values().map(AsRef::as_ref).filter(leads_here);
+    let event = |ip| fact(ip, FloatingIpEvent::FloatingIpDisassociated { vm_name: vm.meta.name.clone() });
+    // Its generation grows, as where it leads is otherwise wished now.
+    ips.map(event).map(|event| Event { generation: event.generation.next(), ..event }).collect()
+}
