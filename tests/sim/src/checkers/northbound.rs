@@ -5,7 +5,11 @@ use edgestack_model::{
     Command, World,
     realization::{RealizationReport, RealizationState},
 };
-use edgestack_worker_gateway::{desired::desired, plan::plan, rows::Seen};
+use edgestack_worker_gateway::{
+    desired::desired,
+    plan::plan,
+    rows::{Seen, Table},
+};
 
 use super::guarded;
 use crate::{
@@ -49,7 +53,12 @@ fn what_is_missing(seen: &Seen, world: &World, whose: Whose) -> Option<String> {
     let wished = desired(world);
     let differences = plan(&wished, seen).differences;
     wished.iter().filter(|(_, wanted)| Whose::from(wanted.owner) == whose).find_map(|(key, wanted)| {
-        let differs = if wanted.is_derived { !seen.rows.contains_key(key) } else { differences.contains_key(key) };
+        // Whoever is found under a gateway's address without a router comes with the router's end, which tells it.
+        let comes_with_others = wanted.is_derived && key.table == Table::LogicalSwitchPort;
+        let differs = match wanted.is_derived {
+            true => !comes_with_others && !seen.rows.contains_key(key),
+            false => differences.contains_key(key),
+        };
         differs.then(|| format!("the {key} is not as wished: {:?}", differences.get(key)))
     })
 }
