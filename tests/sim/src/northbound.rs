@@ -13,7 +13,7 @@ use edgestack_worker_gateway::{
     desired::desired,
     driver::{NorthboundDriver as _, SimDriver},
     plan::{Change, plan},
-    rows::{Key, Seen},
+    rows::{Key, Seen, Table},
 };
 use futures::FutureExt as _;
 use uuid::Uuid;
@@ -238,7 +238,10 @@ impl Northbound {
             // A reference may be unwanted, and wanted again, while nobody looks; or be settled after the last look. Those
             // are asked for at rest.
             let refers = after.rows.get(key).is_some_and(|row| row.columns == wanted.columns);
-            if ready && !is_due && !refers && !wanted.is_derived && !is_emptied {
+            // What a router's port says follows from its network, too: where that is wished otherwise before the next look
+            // of a new pool, nobody can tell whose doing it is.
+            let follows_from_others = key.table == Table::LogicalRouterPort;
+            if ready && !is_due && !refers && !wanted.is_derived && !is_emptied && !follows_from_others {
                 kept.to_be_told.insert(key.clone(), ToBeTold { since: now, whose });
             }
         }
