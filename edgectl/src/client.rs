@@ -1,6 +1,8 @@
 //! The HTTP side: requests to one site, problems as errors, changes repeated
 //! with the same idempotency key while the server is too busy for them.
 
+mod error;
+
 use std::{
     path::PathBuf,
     sync::Arc,
@@ -27,6 +29,10 @@ use crate::{
     trust::{self, Untrusted},
 };
 
+pub use error::{ClientError, broken};
+
+use error::shown;
+
 /// Where the objects live.
 pub const PREFIX: &str = "edgetron/resources/kubevirt";
 
@@ -35,123 +41,6 @@ pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
 const ATTEMPTS_MAX: u32 = 6;
 const RETRIES_DEADLINE: Duration = Duration::from_secs(60);
-
-/// Why there is no good answer.
-#[derive(Debug, thiserror::Error)]
-pub enum ClientError {
-    /// The server said no, and why.
-    #[error("{}{hint}", problem.detail)]
-    Refused {
-        /// What it said.
-        problem: Box<Problem>,
-        /// What edgectl knows about it that the server does not.
-        hint: String,
-        /// After how long the same request may be sent again.
-        retry_after: Option<Duration>,
-    },
-    /// No connection.
-    #[error("cannot reach {url} (is the site up? deploy/quickstart starts it)")]
-    Unreachable {
-        /// The site.
-        url: String,
-        /// Why.
-        #[source]
-        source: reqwest::Error,
-    },
-    /// There is a connection, and the site behind it cannot be trusted.
-    #[error(transparent)]
-    Untrusted(#[from] Untrusted),
-    /// No answer in time.
-    #[error("{url} did not answer within {} s; see what the server is doing: its log, or GET /readyz", REQUEST_TIMEOUT.as_secs())]
-    Slow {
-        /// What was asked.
-        url: String,
-    },
-    /// The connection broke while the request was under way.
-    #[error("the connection to {url} broke")]
-    Broken {
-        /// What was asked.
-        url: String,
-        /// Why.
-        #[source]
-        source: reqwest::Error,
-    },
-    /// What came back is no HTTP.
-    #[error("what answers at {url} does not speak HTTP; if the site has a certificate, its URL begins with https://")]
-    NotHttp {
-        /// What was asked.
-        url: String,
-    },
-    /// An error without a problem document.
-    #[error("{url} answered {status} and no problem document; is this EdgeStack's API?{hint}")]
-    NotOurs {
-        /// What was asked.
-        url: String,
-        /// The answer.
-        status: StatusCode,
-        /// What edgectl knows.
-        hint: String,
-        /// After how long the same request may be sent again.
-        retry_after: Option<Duration>,
-    },
-    /// The file to send cannot be read.
-    #[error("cannot read {}", path.display())]
-    File {
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: std::io::Error,
-    },
-    /// The change was recorded and not sent: the client is a recorder. No failure, but there is no answer either.
-    #[error("recorded, not sent")]
-    Recorded,
-    /// A header that HTTP has no room for.
-    #[error("{what} holds characters that an HTTP header cannot carry; use printable ASCII")]
-    Header {
-        /// Which.
-        what: &'static str,
-    },
-}
-
-impl ClientError {
-    /// True when the resource is not there.
-    pub fn is_missing(&self) -> bool {
-        self.status() == Some(404)
-    }
-
-    /// The HTTP status, when the server answered.
-    pub fn status(&self) -> Option<u16> {
-        match self {
-            Self::Refused { problem, .. } => Some(problem.status),
-            Self::NotOurs { status, .. } => Some(status.as_u16()),
-            Self::Unreachable { .. }
-            | Self::Untrusted(_)
-            | Self::NotHttp { .. }
-            | Self::Slow { .. }
-            | Self::Broken { .. }
-            | Self::File { .. }
-            | Self::Recorded
-            | Self::Header { .. } => None,
-        }
-    }
-
-    /// After how long the same request may be sent again, if that makes sense at
-    /// all: the server asked for it, or the outcome is unknown (the idempotency
-    /// key makes a second try safe).
-    pub fn retry_after(&self) -> Option<Duration> {
-        match self {
-            Self::Refused { retry_after, .. } | Self::NotOurs { retry_after, .. } => *retry_after,
-            Self::Slow { .. } | Self::Broken { .. } => Some(Duration::from_secs(1)),
-            Self::Unreachable { .. }
-            | Self::Untrusted(_)
-            | Self::NotHttp { .. }
-            | Self::File { .. }
-            | Self::Recorded
-            | Self::Header { .. } => None,
-        }
-    }
-}
 
 /// What a change carries.
 pub enum Payload {
@@ -517,25 +406,6 @@ pub fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     Some(Duration::from_secs(text.trim().parse().unwrap_or(1)))
 }
 
-/// A stream's or body's failure.
-pub fn broken(url: &Url, error: reqwest::Error) -> ClientError {
-    let url = shown(url);
-    if error.is_timeout() {
-        ClientError::Slow { url }
-    } else if is_no_http(&error) {
-        ClientError::NotHttp { url }
-    } else {
-        ClientError::Broken { url, source: error }
-    }
-}
-
-/// Whether the answer could not be parsed, as when TLS answers what is not TLS.
-fn is_no_http(error: &reqwest::Error) -> bool {
-    std::iter::successors(std::error::Error::source(error), |cause| cause.source())
-        .filter_map(|cause| cause.downcast_ref::<hyper::Error>())
-        .any(hyper::Error::is_parse)
-}
-
 /// The moment that a read of the past shows.
 fn moment(headers: &HeaderMap) -> Option<String> {
     let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
@@ -545,13 +415,6 @@ fn moment(headers: &HeaderMap) -> Option<String> {
 async fn body(url: &Url, response: Response) -> Result<String, ClientError> {
     let bytes: Bytes = response.bytes().await.map_err(|error| broken(url, error))?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
-}
-
-/// A URL without its query, for messages.
-fn shown(url: &Url) -> String {
-    let mut url = url.clone();
-    url.set_query(None);
-    url.to_string()
 }
 
 /// Free text in a header. Source: RFC 9110, 5.5: a field value is visible ASCII, blanks and

@@ -1,5 +1,8 @@
 //! Values for the tests: a world that commands are decided on, and what is in it.
 
+mod commands;
+mod virtual_network;
+
 use chrono::{DateTime, TimeDelta, Utc};
 use uuid::Uuid;
 
@@ -7,28 +10,26 @@ use crate::{
     Actor, Command, Commit, Decision, Event, Generation, Given, Id, Kind, Labels, Name, Refusal, World,
     command::Reference,
     flavor::{FlavorCommand, Shape},
-    floating_ip::{CreateFloatingIp, FloatingIp, FloatingIpCommand},
+    floating_ip::{FloatingIp, FloatingIpCommand},
     given::Precondition,
     idempotency::IdempotencyClaim,
     image::{DiskFormat, Image, ImageCommand, ImageContent, ImageReport, ImageSource, ImageSpec, Visibility},
     keypair::{KeypairCommand, PublicKey},
-    lease::LeaseCommand,
     meta::MetaChange,
-    network::{CreateNetwork, Network, NetworkCommand, NetworkType, SubnetRequest, UpdateNetwork},
+    network::{Network, NetworkCommand},
     node::{Capacity, Hypervisor, Node, NodeCommand, NodeFacts, NodeReport, PortRange},
     realization::RealizationReport,
-    router::{CreateRouter, ExternalRequest, Router, RouterCommand, UpdateRouter},
+    router::{Router, RouterCommand},
     sealed::SealedText,
-    security_group::{CreateSecurityGroup, SecurityGroup, SecurityGroupCommand},
-    security_group_rule::{
-        CreateRule, Direction, EtherType, Protocol, RemoteRequest, RuleRequest, SecurityGroupRule,
-        SecurityGroupRuleCommand,
-    },
+    security_group::{SecurityGroup, SecurityGroupCommand},
+    security_group_rule::{SecurityGroupRule, SecurityGroupRuleCommand},
     vm::{CreateVm, Instance, NicRequest, RunStrategy, State, StoppedHow, Vm, VmCommand, VmReport},
     volume::{Volume, VolumeCommand, VolumeReport},
     waiting::FailedAttempt,
-    webhook::{CreateWebhook, EventFilter, UpdateWebhook, WebhookCommand, WebhookReport, WebhookSpec},
+    webhook::{CreateWebhook, EventFilter, WebhookCommand, WebhookReport, WebhookSpec},
 };
+
+pub(crate) use virtual_network::*;
 
 /// A world with its log, and the time and ids that its next command is given.
 #[derive(Clone)]
@@ -310,144 +311,6 @@ impl Site {
     }
 }
 
-impl From<VmCommand> for Command {
-    fn from(command: VmCommand) -> Self {
-        Self::Vm(command)
-    }
-}
-
-impl From<ImageCommand> for Command {
-    fn from(command: ImageCommand) -> Self {
-        Self::Image(command)
-    }
-}
-
-impl From<FlavorCommand> for Command {
-    fn from(command: FlavorCommand) -> Self {
-        Self::Flavor(command)
-    }
-}
-
-impl From<KeypairCommand> for Command {
-    fn from(command: KeypairCommand) -> Self {
-        Self::Keypair(command)
-    }
-}
-
-impl From<NodeCommand> for Command {
-    fn from(command: NodeCommand) -> Self {
-        Self::Node(command)
-    }
-}
-
-impl From<VolumeCommand> for Command {
-    fn from(command: VolumeCommand) -> Self {
-        Self::Volume(command)
-    }
-}
-
-impl From<NetworkCommand> for Command {
-    fn from(command: NetworkCommand) -> Self {
-        Self::Network(command)
-    }
-}
-
-impl From<CreateNetwork> for Command {
-    fn from(create: CreateNetwork) -> Self {
-        Self::Network(NetworkCommand::Create(Box::new(create)))
-    }
-}
-
-impl From<UpdateNetwork> for Command {
-    fn from(update: UpdateNetwork) -> Self {
-        Self::Network(NetworkCommand::Update(Box::new(update)))
-    }
-}
-
-impl From<SecurityGroupCommand> for Command {
-    fn from(command: SecurityGroupCommand) -> Self {
-        Self::SecurityGroup(command)
-    }
-}
-
-impl From<CreateSecurityGroup> for Command {
-    fn from(create: CreateSecurityGroup) -> Self {
-        Self::SecurityGroup(SecurityGroupCommand::Create(Box::new(create)))
-    }
-}
-
-impl From<SecurityGroupRuleCommand> for Command {
-    fn from(command: SecurityGroupRuleCommand) -> Self {
-        Self::SecurityGroupRule(command)
-    }
-}
-
-impl From<CreateRule> for Command {
-    fn from(create: CreateRule) -> Self {
-        Self::SecurityGroupRule(SecurityGroupRuleCommand::Create(Box::new(create)))
-    }
-}
-
-impl From<RouterCommand> for Command {
-    fn from(command: RouterCommand) -> Self {
-        Self::Router(command)
-    }
-}
-
-impl From<CreateRouter> for Command {
-    fn from(create: CreateRouter) -> Self {
-        Self::Router(RouterCommand::Create(Box::new(create)))
-    }
-}
-
-impl From<UpdateRouter> for Command {
-    fn from(update: UpdateRouter) -> Self {
-        Self::Router(RouterCommand::Update(Box::new(update)))
-    }
-}
-
-impl From<FloatingIpCommand> for Command {
-    fn from(command: FloatingIpCommand) -> Self {
-        Self::FloatingIp(command)
-    }
-}
-
-impl From<CreateFloatingIp> for Command {
-    fn from(create: CreateFloatingIp) -> Self {
-        Self::FloatingIp(FloatingIpCommand::Create(Box::new(create)))
-    }
-}
-
-impl From<WebhookCommand> for Command {
-    fn from(command: WebhookCommand) -> Self {
-        Self::Webhook(command)
-    }
-}
-
-impl From<LeaseCommand> for Command {
-    fn from(command: LeaseCommand) -> Self {
-        Self::Lease(command)
-    }
-}
-
-impl From<CreateWebhook> for Command {
-    fn from(create: CreateWebhook) -> Self {
-        Self::Webhook(WebhookCommand::Create(Box::new(create)))
-    }
-}
-
-impl From<UpdateWebhook> for Command {
-    fn from(update: UpdateWebhook) -> Self {
-        Self::Webhook(WebhookCommand::Update(Box::new(update)))
-    }
-}
-
-impl From<CreateVm> for Command {
-    fn from(create: CreateVm) -> Self {
-        Self::Vm(VmCommand::Create(Box::new(create)))
-    }
-}
-
 pub(crate) fn name(text: &str) -> Name {
     text.parse().unwrap()
 }
@@ -586,121 +449,6 @@ pub(crate) fn a_vm_on(vm: &str, networks: &[&str]) -> CreateVm {
 
 pub(crate) fn a_nic(network: &str) -> NicRequest {
     NicRequest { network: network.into(), fixed_ip: None, mac: None, security_groups: None }
-}
-
-/// A GENEVE network of this prefix.
-pub(crate) fn a_network(network: &str, cidr: &str) -> CreateNetwork {
-    CreateNetwork {
-        name: name(network),
-        description: String::new(),
-        labels: Labels::default(),
-        network_type: NetworkType::Geneve,
-        segment_id: None,
-        physical_network: None,
-        mtu: None,
-        subnets: vec![a_subnet(cidr)],
-        dns_servers: vec![],
-        host_routes: vec![],
-        dhcp: true,
-    }
-}
-
-pub(crate) fn a_subnet(cidr: &str) -> SubnetRequest {
-    SubnetRequest { cidr: cidr.parse().unwrap(), gateway_ip: None, pools: vec![], ipv6_mode: None }
-}
-
-/// A security group with the rules that one has from the first.
-pub(crate) fn a_group(group: &str) -> CreateSecurityGroup {
-    CreateSecurityGroup { name: name(group), description: String::new(), labels: Labels::default(), rules: None }
-}
-
-/// What lets all IPv4 traffic to NICs through.
-pub(crate) fn a_rule() -> RuleRequest {
-    RuleRequest {
-        name: None,
-        description: String::new(),
-        labels: Labels::default(),
-        direction: Direction::Ingress,
-        ether_type: EtherType::Ipv4,
-        protocol: Protocol::Any,
-        remote: RemoteRequest::Any,
-    }
-}
-
-/// The same as a rule of a group that is there.
-pub(crate) fn a_rule_of(group: &str, rule: RuleRequest) -> CreateRule {
-    CreateRule { group: group.into(), rule }
-}
-
-/// A NIC in these groups.
-pub(crate) fn a_nic_in(network: &str, groups: &[&str]) -> NicRequest {
-    NicRequest { security_groups: Some(groups.iter().map(|group| (*group).into()).collect()), ..a_nic(network) }
-}
-
-/// A network outside.
-pub(crate) fn an_outside(network: &str, cidr: &str) -> CreateNetwork {
-    let physical_network = Some(name("outside"));
-    CreateNetwork { network_type: NetworkType::Flat, physical_network, ..a_network(network, cidr) }
-}
-
-/// A router with SNAT, alone.
-pub(crate) fn a_router(router: &str) -> CreateRouter {
-    CreateRouter {
-        name: name(router),
-        description: String::new(),
-        labels: Labels::default(),
-        enable_snat: true,
-        internal: vec![],
-        external: None,
-        peer: None,
-        routes: vec![],
-    }
-}
-
-/// The same on these networks, and on one outside.
-pub(crate) fn a_router_with(router: &str, internal: &[&str], external: Option<&str>) -> CreateRouter {
-    let external = external.map(|network| ExternalRequest { network: network.into(), fixed_ip: None });
-    CreateRouter { internal: internal.iter().map(|one| (*one).into()).collect(), external, ..a_router(router) }
-}
-
-/// An update of a router that changes nothing.
-pub(crate) fn an_update(router: &str) -> UpdateRouter {
-    UpdateRouter {
-        router: router.into(),
-        change: MetaChange::default(),
-        enable_snat: None,
-        internal: None,
-        attach: vec![],
-        detach: vec![],
-        external: None,
-        peer: None,
-        routes: None,
-    }
-}
-
-/// Any address of the only router with a way outside.
-pub(crate) fn a_floating_ip() -> CreateFloatingIp {
-    CreateFloatingIp {
-        name: None,
-        description: String::new(),
-        labels: Labels::default(),
-        router: None,
-        address: None,
-        to: None,
-    }
-}
-
-/// An update of a network that changes nothing.
-pub(crate) fn a_network_update(network: &str) -> UpdateNetwork {
-    UpdateNetwork {
-        network: network.into(),
-        change: MetaChange::default(),
-        mtu: None,
-        dns_servers: None,
-        host_routes: None,
-        dhcp: None,
-        pools: None,
-    }
 }
 
 pub(crate) fn start(vm: &str) -> VmCommand {

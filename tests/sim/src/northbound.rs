@@ -12,8 +12,8 @@ use edgestack_planted::{self as planted, Bug};
 use edgestack_worker_gateway::{
     desired::desired,
     driver::{NorthboundDriver as _, SimDriver},
-    plan::{Change, plan},
-    rows::{Key, Seen, Table},
+    plan::{Change, as_found, plan},
+    rows::{Desired, Key, Seen},
 };
 use futures::FutureExt as _;
 use uuid::Uuid;
@@ -225,6 +225,7 @@ impl Northbound {
         let Some((_, newest)) = worlds.iter().max_by_key(|(head, _)| head) else { return deed };
         let wished = desired(newest);
         let (differed, differ) = (plan(&wished, before).differences, plan(&wished, after).differences);
+        let for_sure = plan(&without_references(as_found(&wished, after), after), after).differences;
         // Also others' doing, and done with.
         kept.to_be_told.retain(|key, _| !differed.contains_key(key) || differ.contains_key(key));
         let due: Vec<BTreeSet<Key>> = worlds.iter().map(|(_, world)| planned(world, before)).collect();
@@ -235,13 +236,9 @@ impl Northbound {
             deed.owners.insert(whose);
             let ready = worlds.iter().all(|(_, world)| is_ready(world, whose));
             let is_due = due.iter().any(|keys| keys.contains(key));
-            // A reference may be unwanted, and wanted again, while nobody looks; or be settled after the last look. Those
-            // are asked for at rest.
-            let refers = after.rows.get(key).is_some_and(|row| row.columns == wanted.columns);
-            // What a router's port says follows from its network, too: where that is wished otherwise before the next look
-            // of a new pool, nobody can tell whose doing it is.
-            let follows_from_others = key.table == Table::LogicalRouterPort;
-            if ready && !is_due && !refers && !wanted.is_derived && !is_emptied && !follows_from_others {
+            // What follows from others, and which rows it refers to, may be wished otherwise while nobody looks, or be
+            // settled after the last look. That is asked for at rest.
+            if ready && !is_due && for_sure.contains_key(key) && !is_emptied {
                 kept.to_be_told.insert(key.clone(), ToBeTold { since: now, whose });
             }
         }
@@ -293,4 +290,15 @@ fn changed_key(change: &Change) -> Option<&Key> {
 /// The rows that a world would have written otherwise, or anew.
 fn planned(world: &World, seen: &Seen) -> BTreeSet<Key> {
     plan(&desired(world), seen).changes.iter().filter_map(changed_key).cloned().collect()
+}
+
+/// The wish, with references as they are found.
+fn without_references(mut desired: Desired, seen: &Seen) -> Desired {
+    for (key, wanted) in &mut desired {
+        if let Some(row) = seen.rows.get(key) {
+            let found = row.references.iter().map(|(column, to)| (*column, to.keys().cloned().collect()));
+            wanted.references = found.collect();
+        }
+    }
+    desired
 }

@@ -31,7 +31,7 @@ use crate::{
     desired::desired,
     driver::NorthboundDriver,
     objects::{self, Object, objects},
-    plan::{Plan, plan as plan_of},
+    plan::{Plan, as_found, plan as plan_of},
     rows::{Desired, Owner, Seen},
 };
 
@@ -288,15 +288,13 @@ fn drifted(
         return vec![];
     }
     // The wish for a row may have changed since, so it is what was written that tells what others did to it.
-    let since_written = written.map(|written| plan_of(written, seen).differences);
+    let others_doing = match written {
+        Some(written) => plan_of(written, seen).differences,
+        None => plan_of(&as_found(wished, seen), seen).differences,
+    };
     let mut by_owner: BTreeMap<Owner, Vec<String>> = BTreeMap::new();
-    for (key, what) in &plan.differences {
-        let Some(wanted) = wished.get(key) else { continue };
-        let others_doing = match &since_written {
-            Some(differences) => differences.get(key),
-            None => (!wanted.is_derived || planted::is(Bug::NamesTakenForDrift)).then_some(what),
-        };
-        if let Some(what) = others_doing {
+    for key in plan.differences.keys() {
+        if let (Some(wanted), Some(what)) = (wished.get(key), others_doing.get(key)) {
             by_owner.entry(wanted.owner).or_default().push(what.clone());
         }
     }

@@ -240,10 +240,36 @@ pub struct Wanted {
     pub references: BTreeMap<&'static str, BTreeSet<Key>>,
     /// What people see in `external_ids` besides our ids: the object's name.
     pub label: String,
-    /// Whether its columns follow from the comings and goings of others, such as the names on a network.
-    pub is_derived: bool,
-    /// Of what it refers to, that which may have been wished only now: its absence tells nothing of others.
+    /// What of it follows from another object than its owner.
+    pub derived: Derived,
+    /// Of what it refers to, that which may have been wished only now.
     pub unsettled: BTreeSet<Key>,
+}
+
+/// What of a row follows from another object than its owner, which may have been wished otherwise since the row was
+/// written: who doesn't know what was written last can't tell it from others' doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Derived {
+    /// Nothing.
+    Nothing,
+    /// These columns, such as the names on a network.
+    Columns(&'static [&'static str]),
+    /// That it is there at all.
+    Whole,
+}
+
+impl Wanted {
+    /// A row that refers to nothing, and follows from its owner alone.
+    pub fn new(owner: Owner, columns: Row, label: impl Into<String>) -> Self {
+        Self {
+            owner,
+            columns,
+            references: BTreeMap::new(),
+            label: label.into(),
+            derived: Derived::Nothing,
+            unsettled: BTreeSet::new(),
+        }
+    }
 }
 
 /// All rows that there shall be.

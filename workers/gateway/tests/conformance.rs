@@ -240,6 +240,11 @@ async fn whatever_others_do_is_seen_and_mended() {
     assert_eq!(mend(&["set", "ACL", &acl, "action=drop"]).await, ["the ACL's action changed"]);
     assert_eq!(mend(&["remove", "Port_Group", &group, "acls", &acl]).await, ["the ACL is gone"]);
     assert_eq!(mend(&["clear", "Port_Group", &group, "ports"]).await, ["the port group's ports changed"]);
+    let default = site.world.security_group(&"default".into()).unwrap().id;
+    let (default, db) =
+        (uuid(Table::PortGroup, default.to_string()), nbctl(&["get", "Logical_Switch_Port", &port, "_uuid"]));
+    let one_more = mend(&["add", "Port_Group", &default, "ports", &db]).await;
+    assert_eq!(one_more, ["the port group's ports changed"], "a NIC was put into a group that it is not in");
     assert_eq!(mend(&["set", "Port_Group", &group, "name=other"]).await, ["the port group's name changed"]);
     assert_eq!(mend(&["destroy", "Port_Group", &group]).await, ["the port group is gone", "the ACL is gone"]);
 
@@ -267,7 +272,7 @@ async fn whatever_others_do_is_seen_and_mended() {
     let red = uuid(Table::LogicalSwitch, site.network("red").id.to_string());
     let away = ["remove", "Logical_Switch", &blue, "ports", &port];
     let moved = [&away[..], &["--", "add", "Logical_Switch", &red, "ports", &port]].concat();
-    assert_eq!(mend(&moved).await, ["the logical switch's ports changed"]);
+    assert_eq!(mend(&moved).await, ["the logical switch's ports changed"; 2], "both are told");
     assert_eq!(of_others(&bundled), before);
     bundled.stop().await.expect("ended");
 }

@@ -314,7 +314,7 @@ async fn the_groups_of_a_vms_nics_are_edited_and_put_back() {
 
     for (body, status, code, field) in [
         (json!({}), 422, "invalid-value", "security_groups"),
-        (json!({"nic": 2, "add": ["web"]}), 422, "invalid-value", "nic"),
+        (json!({"nic": 2, "add": ["web"]}), 409, "reference-not-found", "nic"),
         (json!({"add": ["web"], "remove": ["web"]}), 422, "invalid-value", "remove"),
         (json!({"add": ["nowhere"]}), 409, "reference-not-found", "add.0"),
         (json!({"remove": ["nowhere"]}), 409, "reference-not-found", "remove.0"),

@@ -67,10 +67,16 @@ pub(crate) fn changed(
 ) -> Result<Vec<VmEvent>, Refusal> {
     let invalid = |field: &str, reason: String| Refusal::Invalid { field: field.to_owned().into(), reason };
     if vm.nics.is_empty() {
-        return Err(invalid("nic", "the VM is on no network, and groups are of NICs on networks".to_owned()));
+        return Err(Refusal::WrongState {
+            kind: Kind::Vm,
+            name: vm.meta.name.clone(),
+            state: "on no network".into(),
+            action: "change the security groups of".into(),
+            fix: "groups are of NICs on networks, which a VM is created with".into(),
+        });
     }
     if let Some(number) = only.filter(|number| !vm.nics.iter().any(|nic| nic.spec.number == *number)) {
-        return Err(invalid("nic", format!("the VM has no NIC {number}; see edgectl show-vm {}", vm.meta.name)));
+        return Err(Refusal::ReferenceNotFound { field: "nic".into(), kind: "NIC".into(), name: number.to_string() });
     }
     let found = |field: &str, named: &[Reference]| -> Result<Vec<(Id<SecurityGroup>, Name)>, Refusal> {
         named.iter().enumerate().map(|(at, of)| find(world, &format!("{field}.{at}"), of)).collect()

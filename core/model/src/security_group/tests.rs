@@ -106,7 +106,7 @@ fn groups_of_a_vm_are_changed_of_all_nics_or_of_one() {
     check(&site, edit("b", Some(1), add("db")), Ok(&[]));
     check(&site, edit("b", None, set(&["db"])), Ok(&[changed]));
     check(&site, edit("b", None, without("web")), Ok(&[changed]));
-    check(&site, edit("b", Some(2), set(&[])), Err("invalid-value nic"));
+    check(&site, edit("b", Some(2), set(&[])), Err("reference-not-found nic"));
     check(&site, edit("b", None, add("nope")), Err("reference-not-found add.0"));
     check(&site, edit("b", None, GroupsChange { remove: vec!["db".into()], ..add("db") }), Err("invalid-value remove"));
     site.has(edit("b", Some(0), add("db")));
@@ -114,7 +114,7 @@ fn groups_of_a_vm_are_changed_of_all_nics_or_of_one() {
     let ready: Vec<bool> = site.vm("b").nics.iter().map(|nic| nic.ready).collect();
     assert_eq!(ready, [false, true], "the nodes work by the old groups until they say otherwise");
     site.has(a_vm("alone"));
-    check(&site, edit("alone", None, set(&[])), Err("invalid-value nic"));
+    check(&site, edit("alone", None, set(&[])), Err("wrong-state"));
 }
 
 #[test]

@@ -6,6 +6,8 @@ use super::namespace::run;
 
 /// Where networks by hand begin in the space of tunnel keys, far from ours.
 const FIRST_KEY: usize = 1_000_000;
+/// The port group of all NICs.
+const DEFAULT: &str = "hand_default";
 
 /// ovn-nbctl(8) on the site's northbound database.
 pub struct ByHand {
@@ -65,6 +67,7 @@ pub fn network(number: usize, nics: usize) -> Vec<String> {
         words.extend(nic.create(&port, &format!("@dhcp{number}")));
         ports.push(format!("@{port}"));
     }
+    words.extend(guard(number, &id, &name, &ports[1..]));
     let switch = [
         text("name", &name),
         map("other_config", &[("requested-tnl-key", &key)]),
@@ -76,11 +79,76 @@ pub fn network(number: usize, nics: usize) -> Vec<String> {
     words
 }
 
+/// What drops all that no group lets through, and lets questions for addresses pass.
+fn guard(number: usize, id: &str, name: &str, ports: &[String]) -> Vec<String> {
+    let group = format!("guard_{number}");
+    let acls = [
+        ("to-lport", 1001, format!("outport == @{group} && ip"), "drop"),
+        ("from-lport", 1001, format!("inport == @{group} && ip"), "drop"),
+        (
+            "from-lport",
+            1002,
+            format!(
+                "inport == @{group} && ((ip4 && udp.src == 68 && udp.dst == 67) || (ip6 && udp.src == 546 && udp.dst == 547))"
+            ),
+            "allow-related",
+        ),
+    ];
+    port_group(&group, &acls, ports, (id, name))
+}
+
+/// The group that NICs are in for which none is named: of these networks, each with these many NICs.
+pub fn default_group(networks: std::ops::Range<usize>, nics: usize) -> Vec<String> {
+    let ports = networks.flat_map(|number| (0..nics).map(move |nic| format!("@port{number}x{nic}")));
+    let acl = |direction, match_port: &str, rest: &str| {
+        (direction, 1002, format!("{match_port} == @{DEFAULT} && {rest}"), "allow-related")
+    };
+    let acls = [
+        acl("from-lport", "inport", "ip4"),
+        acl("from-lport", "inport", "ip6"),
+        acl("to-lport", "outport", &format!("ip4 && ip4.src == ${DEFAULT}_ip4")),
+        acl("to-lport", "outport", &format!("ip6 && ip6.src == ${DEFAULT}_ip6")),
+    ];
+    port_group(DEFAULT, &acls, &ports.collect::<Vec<_>>(), (&id(0), DEFAULT))
+}
+
+fn port_group(
+    group: &str,
+    acls: &[(&str, u32, String, &str)],
+    ports: &[String],
+    (id, name): (&str, &str),
+) -> Vec<String> {
+    let (mut words, mut symbols) = (vec![], vec![]);
+    for (at, (direction, priority, matches, action)) in acls.iter().enumerate() {
+        let symbol = format!("acl_{group}_{at}");
+        let columns = [
+            text("direction", direction),
+            format!("priority={priority}"),
+            text("match", matches),
+            text("action", action),
+            marks(&format!("{id}-{at}"), name),
+        ];
+        words.extend(create(&symbol, "ACL", &columns));
+        symbols.push(format!("@{symbol}"));
+    }
+    let columns = [
+        text("name", group),
+        format!("acls=[{}]", symbols.join(",")),
+        format!("ports=[{}]", ports.join(",")),
+        marks(id, name),
+    ];
+    words.extend(create(&format!("group_{group}"), "Port_Group", &columns));
+    words
+}
+
 /// A NIC more on a network that is there, its DNS row and DHCP row being these.
 pub fn nic_more(network: usize, number: usize, dns: &str, dhcp: &str) -> Vec<String> {
     let nic = Nic { network, number };
     let mut words = nic.create("port", dhcp);
     words.extend(["--", "add", "Logical_Switch", &format!("hand-{network}"), "ports", "@port"].map(str::to_owned));
+    for group in [format!("guard_{network}"), DEFAULT.to_owned()] {
+        words.extend(["--", "add", "Port_Group", &group, "ports", "@port"].map(str::to_owned));
+    }
     words.extend(["--", "set", "DNS", dns].map(str::to_owned));
     words.extend(nic.names().into_iter().map(|(name, ip)| format!("records:{}={}", quoted(&name), quoted(&ip))));
     words

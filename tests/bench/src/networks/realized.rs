@@ -30,10 +30,11 @@ pub async fn measure(site: &Site) -> Result<(), Failure> {
         tokio::time::sleep(PAUSE).await;
         theirs.push(timed(&by_hand, &by_hand::network(number, 0))?);
     }
-    print("network: command to realized on the chassis (the network alone: no router, FIP, group yet)", ours, theirs);
+    print("network: command to realized on the chassis (the network alone)", ours, theirs);
 
     // As many NICs on it as on ours.
-    let rows = by_hand.realize(&by_hand::network(WITH_NICS, NICS))?;
+    let network = by_hand::network(WITH_NICS, NICS);
+    let rows = by_hand.realize(&[network, by_hand::default_group(WITH_NICS..WITH_NICS + 1, NICS)].concat())?;
     let [dns, dhcp, ..] = rows.as_slice() else { return Err(format!("ovn-nbctl made {rows:?}").into()) };
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
     for number in NICS..NICS + RUNS {

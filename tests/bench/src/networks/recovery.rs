@@ -74,7 +74,8 @@ async fn recover_by_hand(options: &Options) -> Result<Stats, Failure> {
     let is_empty = |list: &serde_json::Value| are_all(list, 0, |_| true);
     await_that(&mut site.client().await?, "networks?limit=1", is_empty).await?;
     let by_hand = ByHand::of(&site);
-    let rows: Vec<String> = (0..NETWORKS).flat_map(|number| by_hand::network(number, NICS)).collect();
+    let networks = (0..NETWORKS).flat_map(|number| by_hand::network(number, NICS));
+    let rows: Vec<String> = networks.chain(by_hand::default_group(0..NETWORKS, NICS)).collect();
     by_hand.realize(&rows)?;
     let mut samples = Vec::new();
     for _ in 0..RUNS {

@@ -7,8 +7,8 @@ use edgestack_model::{
 };
 use edgestack_worker_gateway::{
     desired::desired,
-    plan::plan,
-    rows::{Seen, Table},
+    plan::{as_found, plan},
+    rows::Seen,
 };
 
 use super::guarded;
@@ -51,15 +51,11 @@ fn what_is_left(seen: &Seen, whose: Whose) -> Option<String> {
 
 fn what_is_missing(seen: &Seen, world: &World, whose: Whose) -> Option<String> {
     let wished = desired(world);
-    let differences = plan(&wished, seen).differences;
-    wished.iter().filter(|(_, wanted)| Whose::from(wanted.owner) == whose).find_map(|(key, wanted)| {
-        // Whoever is found under a gateway's address without a router comes with the router's end, which tells it.
-        let comes_with_others = wanted.is_derived && key.table == Table::LogicalSwitchPort;
-        let differs = match wanted.is_derived {
-            true => !comes_with_others && !seen.rows.contains_key(key),
-            false => differences.contains_key(key),
-        };
-        differs.then(|| format!("the {key} is not as wished: {:?}", differences.get(key)))
+    // What follows from others comes with those, and is told with them.
+    let differences = plan(&as_found(&wished, seen), seen).differences;
+    wished.iter().filter(|(_, wanted)| Whose::from(wanted.owner) == whose).find_map(|(key, _)| {
+        let what = differences.get(key)?;
+        Some(format!("the {key} is not as wished: {what}"))
     })
 }
 

@@ -4,7 +4,7 @@
 //! Source of the numbers and of what stays allowed (neighbour discovery, OVN's own answers): ovn-nb(5), ACL; ovn-northd(8),
 //! "Ingress Table 9: from-lport ACLs".
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use edgestack_model::{Id, network::Network};
 use edgestack_ovn::ovsdb::{Row, Value};
@@ -39,17 +39,11 @@ pub(super) fn rows(network: &Network, rows: &mut Desired) {
         ),
     ];
     let owner = Owner::Network(id);
-    let wanted = |columns, references| Wanted {
-        owner,
-        columns,
-        references,
-        label: network.meta.name.to_string(),
-        is_derived: false,
-        unsettled: BTreeSet::new(),
-    };
+    let wanted = |columns| Wanted::new(owner, columns, network.meta.name.as_str());
     let of_group = BTreeMap::from([("acls", acls.iter().map(|(key, _)| key.clone()).collect())]);
-    rows.insert(key(network), wanted(Row::new().with("name", Value::text(name)), of_group));
-    rows.extend(acls.into_iter().map(|(key, columns)| (key, wanted(columns, BTreeMap::new()))));
+    let group = wanted(Row::new().with("name", Value::text(name)));
+    rows.insert(key(network), Wanted { references: of_group, ..group });
+    rows.extend(acls.into_iter().map(|(key, columns)| (key, wanted(columns))));
 }
 
 /// The port group of a network's guarded NICs.

@@ -6,7 +6,7 @@ use edgestack_model::{network::Network, realization::RealizationState};
 use edgestack_ovn::ovsdb::{Row, Value};
 
 use super::{dhcp, guard};
-use crate::rows::{Desired, Key, Owner, Table, Wanted};
+use crate::rows::{Derived, Desired, Key, Owner, Table, Wanted};
 
 /// The rows of a network, without its NICs; none when it is on its way out. `names` are those that resolve on it.
 pub(super) fn rows(network: &Network, has_router: bool, names: BTreeMap<String, String>, rows: &mut Desired) {
@@ -16,17 +16,10 @@ pub(super) fn rows(network: &Network, has_router: bool, names: BTreeMap<String, 
     let (spec, id) = (&network.spec, network.id);
     let owner = Owner::Network(id);
     let label = network.meta.name.to_string();
-    let wanted = |columns, references| Wanted {
-        owner,
-        columns,
-        references,
-        label: label.clone(),
-        is_derived: false,
-        unsettled: BTreeSet::new(),
-    };
+    let wanted = |columns| Wanted::new(owner, columns, label.clone());
     let mut switch_refers = BTreeMap::from([("dns_records", BTreeSet::from([dns(network)]))]);
     let names = Row::new().with("records", Value::map(names));
-    rows.insert(dns(network), Wanted { is_derived: true, ..wanted(names, BTreeMap::new()) });
+    rows.insert(dns(network), Wanted { derived: Derived::Columns(&["records"]), ..wanted(names) });
     if let Some(physical_network) = &spec.physical_network {
         let tag = spec.segment_id.map_or_else(Value::empty, |vlan| Value::integer(i64::from(vlan)));
         let columns = Row::new()
@@ -37,12 +30,12 @@ pub(super) fn rows(network: &Network, has_router: bool, names: BTreeMap<String, 
             .with("options", Value::map([("network_name", physical_network.as_str())]))
             .with("tag", tag)
             .with("enabled", Value::empty());
-        rows.insert(localnet(network), wanted(columns, BTreeMap::new()));
+        rows.insert(localnet(network), wanted(columns));
         switch_refers.entry("ports").or_default().insert(localnet(network));
     }
     if let Some(columns) = gateway_columns(network).filter(|_| !has_router) {
         // It comes and goes as routers do.
-        rows.insert(gateway(network), Wanted { is_derived: true, ..wanted(columns, BTreeMap::new()) });
+        rows.insert(gateway(network), Wanted { derived: Derived::Whole, ..wanted(columns) });
         switch_refers.entry("ports").or_default().insert(gateway(network));
     }
     // The key on the wire is the one that people know; a network outside needs none.
@@ -51,11 +44,11 @@ pub(super) fn rows(network: &Network, has_router: bool, names: BTreeMap<String, 
         Some(_) | None => Value::empty_map(),
     };
     let columns = Row::new().with("name", Value::text(format!("edgestack-{label}"))).with("other_config", config);
-    rows.insert(switch(network), wanted(columns, switch_refers));
+    rows.insert(switch(network), Wanted { references: switch_refers, ..wanted(columns) });
     guard::rows(network, rows);
     if spec.dhcp {
         for (subnet, key) in spec.subnets.iter().zip(dhcp_keys(network)) {
-            rows.insert(key, wanted(dhcp::options(network, subnet), BTreeMap::new()));
+            rows.insert(key, wanted(dhcp::options(network, subnet)));
         }
     }
 }

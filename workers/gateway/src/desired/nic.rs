@@ -51,7 +51,7 @@ pub(super) fn rows(vm: &Vm, nic: &Nic, on: &Network, rows: &mut Desired) {
     }
     let owner = Owner::Nic(vm.id, nic.number);
     let label = vm.meta.name.to_string();
-    rows.insert(key, Wanted { owner, columns, references, label, is_derived: false, unsettled: BTreeSet::new() });
+    rows.insert(key, Wanted { references, ..Wanted::new(owner, columns, label) });
 }
 
 /// The names that resolve on each network: each VM's to its addresses there, alone and in the domain.

@@ -18,7 +18,7 @@ use edgestack_model::{
 use edgestack_ovn::ovsdb::{Row, Value};
 
 use super::{dhcp, network};
-use crate::rows::{Desired, Key, Owner, Table, Wanted};
+use crate::rows::{Derived, Desired, Key, Owner, Table, Wanted};
 
 /// So many nodes may stand in for the one by which a router's traffic goes outside; the first that lives does it.
 const STAND_INS_MAX: usize = 5;
@@ -63,7 +63,7 @@ pub(super) fn floating_ip_rows(world: &World, ip: &FloatingIp, rows: &mut Desire
         router.unsettled.insert(nat.clone());
     }
     let columns = nat_row("dnat_and_snat", ip.spec.address, &to.fixed_ip.to_string());
-    rows.insert(nat, wanted(Owner::FloatingIp(ip.id), columns, ip.meta.name.as_str()));
+    rows.insert(nat, Wanted::new(Owner::FloatingIp(ip.id), columns, ip.meta.name.as_str()));
 }
 
 fn nat_row(nat_type: &str, external_ip: IpAddr, logical_ip: &str) -> Row {
@@ -75,17 +75,6 @@ fn nat_row(nat_type: &str, external_ip: IpAddr, logical_ip: &str) -> Row {
         .with("external_mac", Value::empty())
 }
 
-fn wanted(owner: Owner, columns: Row, label: &str) -> Wanted {
-    Wanted {
-        owner,
-        columns,
-        references: BTreeMap::new(),
-        label: label.to_owned(),
-        is_derived: false,
-        unsettled: BTreeSet::new(),
-    }
-}
-
 /// A router's rows in the making.
 struct Made<'m> {
     router: &'m Router,
@@ -95,7 +84,7 @@ struct Made<'m> {
 
 impl Made<'_> {
     fn insert(&mut self, key: Key, columns: Row) -> &mut Wanted {
-        let wanted = wanted(Owner::Router(self.router.id), columns, self.router.meta.name.as_str());
+        let wanted = Wanted::new(Owner::Router(self.router.id), columns, self.router.meta.name.as_str());
         self.rows.entry(key).or_insert(wanted)
     }
 
@@ -119,8 +108,8 @@ impl Made<'_> {
             .with("ipv6_ra_configs", ra)
             .with("enabled", Value::empty())
             .with("options", Value::empty_map());
-        // What it tells guests is the network's, which may have been wished otherwise only now.
-        self.insert(port.clone(), columns).is_derived = on.realization.state != RealizationState::Active;
+        // What it tells guests is the network's.
+        self.insert(port.clone(), columns).derived = Derived::Columns(&["ipv6_ra_configs"]);
         self.router_refers.entry("ports").or_default().insert(port.clone());
         let of_switch = Key::new(Table::LogicalSwitchPort, format!("{name}-port"));
         if let Some(switch) = self.rows.get_mut(&network::switch(on)) {
@@ -170,7 +159,7 @@ impl Made<'_> {
                 .with("chassis_name", Value::text(node.meta.name.as_str()))
                 .with("priority", Value::integer(priority));
             // Nodes come and go by themselves.
-            self.insert(key.clone(), columns).is_derived = true;
+            self.insert(key.clone(), columns).derived = Derived::Whole;
             chassis.insert(key);
         }
         if let Some(row) = self.rows.get_mut(&port) {

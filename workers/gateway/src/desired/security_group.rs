@@ -1,8 +1,6 @@
 //! A security group: a port group of its NICs, with an ACL for each rule. OVN itself makes two sets of such a group's
 //! addresses, `$NAME_ip4` and `$NAME_ip6`, which follow its NICs: ovn-nb(5), Port_Group.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use edgestack_model::{
     Id,
     realization::RealizationState,
@@ -20,15 +18,8 @@ pub(super) fn rows(group: &SecurityGroup, rows: &mut Desired) {
     if group.realization.state == RealizationState::Deleting {
         return;
     }
-    let wanted = Wanted {
-        owner: Owner::SecurityGroup(group.id),
-        columns: Row::new().with("name", Value::text(group_name(group.id))),
-        references: BTreeMap::new(),
-        label: group.meta.name.to_string(),
-        is_derived: false,
-        unsettled: BTreeSet::new(),
-    };
-    rows.insert(key(group.id), wanted);
+    let columns = Row::new().with("name", Value::text(group_name(group.id)));
+    rows.insert(key(group.id), Wanted::new(Owner::SecurityGroup(group.id), columns, group.meta.name.as_str()));
 }
 
 /// The row of a rule, and what its group's row has of it.
@@ -43,15 +34,8 @@ pub(super) fn rule_rows(rule: &SecurityGroupRule, rows: &mut Desired) {
         Direction::Ingress => "to-lport",
         Direction::Egress => "from-lport",
     };
-    let wanted = Wanted {
-        owner: Owner::SecurityGroupRule(rule.id),
-        columns: acl_row(direction, PRIORITY_ALLOW, &matches(&rule.spec), ALLOW),
-        references: BTreeMap::new(),
-        label: rule.meta.name.to_string(),
-        is_derived: false,
-        unsettled: BTreeSet::new(),
-    };
-    rows.insert(key, wanted);
+    let columns = acl_row(direction, PRIORITY_ALLOW, &matches(&rule.spec), ALLOW);
+    rows.insert(key, Wanted::new(Owner::SecurityGroupRule(rule.id), columns, rule.meta.name.as_str()));
 }
 
 /// A group's row.

@@ -16,7 +16,7 @@ use edgestack_ovn::ovsdb::{Row, Value};
 
 use super::{FORM, desired, dhcp::server_mac};
 use crate::{
-    rows::{Desired, Key, Owner, Table, Wanted},
+    rows::{Derived, Desired, Key, Owner, Table, Wanted},
     world::*,
 };
 
@@ -80,7 +80,7 @@ fn a_tenant_network_has_its_key_on_the_wire_and_no_way_outside() {
     let names = Key::new(Table::Dns, id);
     let ports = [gateway(network)].into();
     assert_eq!(switch.references, BTreeMap::from([("dns_records", [names.clone()].into()), ("ports", ports)]));
-    assert!(rows[&names].is_derived, "names come and go with VMs");
+    assert_eq!(rows[&names].derived, Derived::Columns(&["records"]), "names come and go with VMs");
     assert_eq!(rows[&names].columns, Row::new().with("records", Value::empty_map()));
     assert!(rows.values().all(|row| row.owner == Owner::Network(network.id) && row.label == "blue"));
 }
@@ -108,14 +108,7 @@ fn somebody_is_found_under_the_routers_addresses_where_there_is_no_router() {
                 .with("tag", Value::empty())
                 .with("enabled", Value::empty());
             let (owner, label) = (Owner::Network(network.id), "blue".to_owned());
-            let wanted = Wanted {
-                owner,
-                columns,
-                references: BTreeMap::new(),
-                label,
-                is_derived: true,
-                unsettled: BTreeSet::new(),
-            };
+            let wanted = Wanted { derived: Derived::Whole, ..Wanted::new(owner, columns, label) };
             assert_eq!(rows[&key], wanted);
             let switch = row(&rows, Table::LogicalSwitch, &network.id.to_string());
             assert_eq!(switch.references["ports"], [key].into());
@@ -302,7 +295,7 @@ fn a_vm_with_two_nics_on_a_network_has_two_ports_and_one_name() {
         .with("tag", Value::empty())
         .with("enabled", Value::empty());
     assert_eq!(port.columns, columns);
-    assert_eq!((port.owner, port.label.as_str(), port.is_derived), (Owner::Nic(id, 2), "web", false));
+    assert_eq!((port.owner, port.label.as_str(), port.derived), (Owner::Nic(id, 2), "web", Derived::Nothing));
     let on = |network: &str| {
         let switch = row(&rows, Table::LogicalSwitch, &site.network(network).id.to_string());
         switch.references["ports"].iter().map(|key| key.id.clone()).collect::<Vec<_>>()
@@ -426,7 +419,7 @@ fn the_rows_of_this_form_are_as_they_were() {
     let with_rules = CreateSecurityGroup { rules: Some(one_rule_of_each_form()), ..a_group("all") };
     site.has(create_group(with_rules));
     let mut rows = String::new();
-    for (key, Wanted { owner: _, columns, references, label, is_derived: _, unsettled: _ }) in desired(&site.world) {
+    for (key, Wanted { owner: _, columns, references, label, derived: _, unsettled: _ }) in desired(&site.world) {
         rows += &format!("{key}, of {label}\n");
         for (column, value) in &columns {
             rows += &format!("  {column}: {value}\n");

@@ -302,12 +302,5 @@ fn options(mtu: &str) -> Value {
 }
 
 fn a_row(label: &str, columns: Row) -> Wanted {
-    Wanted {
-        owner: Owner::Network(Id::new(Uuid::nil())),
-        columns,
-        references: BTreeMap::new(),
-        label: label.to_owned(),
-        is_derived: false,
-        unsettled: BTreeSet::new(),
-    }
+    Wanted::new(Owner::Network(Id::new(Uuid::nil())), columns, label)
 }

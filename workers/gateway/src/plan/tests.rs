@@ -11,7 +11,7 @@ use super::{Change, Plan, plan};
 use crate::{
     desired::FORM,
     driver::{NorthboundDriver as _, SimDriver},
-    rows::{Desired, Key, Owner, Seen, SeenRow, Table, Wanted},
+    rows::{Derived, Desired, Key, Owner, Seen, SeenRow, Table, Wanted},
 };
 
 fn key(table: Table, id: &str) -> Key {
@@ -36,14 +36,8 @@ fn at(number: u128) -> Uuid {
 }
 
 fn a_row(columns: &[(&str, &str)]) -> Wanted {
-    Wanted {
-        owner: Owner::Network(Id::new(at(1))),
-        columns: columns.iter().map(|(column, value)| ((*column).to_owned(), Value::text(*value))).collect(),
-        references: BTreeMap::new(),
-        label: "blue".to_owned(),
-        is_derived: false,
-        unsettled: BTreeSet::new(),
-    }
+    let columns = columns.iter().map(|(column, value)| ((*column).to_owned(), Value::text(*value))).collect();
+    Wanted::new(Owner::Network(Id::new(at(1))), columns, "blue")
 }
 
 fn refers(mut row: Wanted, column: &'static str, keys: &[Key]) -> Wanted {
@@ -174,7 +168,52 @@ fn a_reference_that_nobody_wished_is_left() {
     if let Change::Update { leave, .. } = &mut update {
         leave.insert("ports", [at(12)].into());
     }
-    check(&plan, &[update], &[]);
+    check(&plan, &[update], &[(switch(), "the logical switch's ports changed")]);
+}
+
+#[test]
+fn what_nobody_can_tell_from_others_doing_is_taken_as_it_is_found() {
+    let seen = written(&a_network());
+    let told = |change: &dyn Fn(&mut Desired)| {
+        let mut desired = a_network();
+        change(&mut desired);
+        super::plan(&super::as_found(&desired, &seen), &seen).differences
+    };
+    let none = BTreeMap::new();
+    assert_eq!(told(&|_| {}), none);
+    let rename = |row: &mut Wanted| row.columns.set("name", Value::text("other"));
+    assert_eq!(told(&|desired| rename(desired.get_mut(&port("a")).unwrap())).len(), 1, "it follows from its owner");
+    let derived = |derived| {
+        told(&|desired| {
+            let row = desired.get_mut(&port("a")).unwrap();
+            rename(row);
+            row.derived = derived;
+        })
+    };
+    assert_eq!(derived(Derived::Columns(&["name"])), none);
+    assert_eq!(derived(Derived::Whole), none);
+    let one_more = |derived| {
+        told(&|desired| {
+            let new = Wanted { derived, ..a_row(&[("name", "new")]) };
+            desired.insert(port("new"), new);
+        })
+    };
+    assert_eq!(one_more(Derived::Whole), none, "that it is there follows from others");
+    assert_eq!(one_more(Derived::Columns(&["name"])).len(), 1, "it is gone, whatever it should say");
+    // Which rows a row refers to may be wished otherwise in both ways.
+    let refer = |desired: &mut Desired, to: &[Key]| {
+        desired.get_mut(&port("a")).unwrap().references.insert("dhcpv4_options", to.iter().cloned().collect());
+    };
+    assert_eq!(told(&|desired| refer(desired, &[])), none);
+    let mut bare = a_network();
+    refer(&mut bare, &[]);
+    let seen = written(&bare);
+    let told = |unsettled: &[Key]| {
+        let mut desired = a_network();
+        desired.get_mut(&port("a")).unwrap().unsettled = unsettled.iter().cloned().collect();
+        super::plan(&super::as_found(&desired, &seen), &seen).differences
+    };
+    assert_eq!((told(&[options("o")]), told(&[]).len()), (none, 1));
 }
 
 #[test]
@@ -189,8 +228,8 @@ fn another_reference_in_the_same_column_is_both() {
         leave.insert("dhcpv4_options", [at(13)].into());
     }
     let insert = Change::Insert { key: options("p"), wanted: a_row(&[]) };
-    // Nobody took the reference away: what it leads to is new.
-    check(&plan, &[update, insert], &[(options("p"), "the DHCP entry is gone")]);
+    let differs = [(options("p"), "the DHCP entry is gone"), (port("a"), "the port's dhcpv4_options changed")];
+    check(&plan, &[update, insert], &differs);
 }
 
 #[test]
@@ -280,14 +319,9 @@ fn a_wish() -> impl Strategy<Value = Desired> {
                 let chosen: BTreeSet<Key> = chosen.take(room).collect();
                 (!chosen.is_empty()).then_some((*column, chosen))
             });
-            let wanted = Wanted {
-                owner: Owner::Network(Id::new(at(1))),
-                columns: Row::new().with("name", Value::integer(i64::from(name % 3))),
-                references: references.collect(),
-                label: (label % 3).to_string(),
-                is_derived: false,
-                unsettled: BTreeSet::new(),
-            };
+            let columns = Row::new().with("name", Value::integer(i64::from(name % 3)));
+            let wanted = Wanted::new(Owner::Network(Id::new(at(1))), columns, (label % 3).to_string());
+            let wanted = Wanted { references: references.collect(), ..wanted };
             (key.clone(), wanted)
         };
         keys.iter().zip(seeds).map(row).collect()
