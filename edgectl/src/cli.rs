@@ -483,7 +483,7 @@ mod tests {
             show-webhook-events version diff explain history replay verify-log watch backup verify-backup restore \
             reconcile force-remove adopt what-if undo archive \
             create-network list-networks show-network update-network remove-network show-network-events \
-            create-sg list-sgs show-sg update-sg remove-sg show-sg-events edit-vm-sg \
+            create-sg list-sgs show-sg update-sg remove-sg show-sg-events edit-vm-sg attach-nic detach-nic \
             create-sgr list-sgrs show-sgr update-sgr remove-sgr show-sgr-events \
             create-router list-routers show-router update-router remove-router show-router-events create-peer-router \
             remove-peer-router \
@@ -532,6 +532,10 @@ mod tests {
             ("edgectl edit-vm-sg a", 2),
             ("edgectl edit-vm-sg a --nic 0", 2),
             ("edgectl edit-vm-sg a --set web --clear", 2),
+            ("edgectl attach-nic a", 2),
+            ("edgectl attach-nic a --network blue,group=web", 2),
+            ("edgectl detach-nic a", 2),
+            ("edgectl detach-nic a --nic 1 --network blue", 2),
             ("edgectl start-vm a --timeout 0", 2),
             ("edgectl --help", 0),
             ("edgectl show-vm --help", 0),

@@ -83,7 +83,7 @@ fn command() -> clap::Command {
 fn kind_of(command: &str) -> Option<Kind> {
     let object = command.split('-').nth(1)?;
     match object {
-        "guest" | "login" => Some(Kind::Vm),
+        "guest" | "login" | "nic" => Some(Kind::Vm),
         object => command_word::kind(object).or_else(|| object.strip_suffix('s').and_then(command_word::kind)),
     }
 }
@@ -193,6 +193,10 @@ mod tests {
             ("edit-vm-sg", "add_group"),
             ("edit-vm-sg", "remove_group"),
             ("edit-vm-sg", "set_groups"),
+            ("attach-nic", "name"),
+            ("attach-nic", "network"),
+            ("detach-nic", "name"),
+            ("detach-nic", "network"),
         ] {
             assert!(completed(sub, arg), "{sub} {arg}");
         }

@@ -17,7 +17,7 @@ use crate::{
     history::{self, EventsArgs},
     live::{self, WatchArgs},
     resource,
-    vm_nic::{self, EditSgArgs},
+    vm_nic::{self, AttachNicArgs, DetachNicArgs, EditSgArgs},
     wait::Verdict,
 };
 
@@ -64,6 +64,14 @@ pub enum VmCommand {
         after_help = "Example:\n  edgectl edit-vm-sg hello --add web --remove default\n  edgectl edit-vm-sg hello --nic 1 --set web,db"
     )]
     EditVmSg(EditSgArgs),
+    /// Attaches a NIC to a VM, also while it runs.
+    #[command(
+        after_help = "Example:\n  edgectl attach-nic hello --network blue\n  edgectl attach-nic hello --network red,ip=10.1.0.20,sg=web"
+    )]
+    AttachNic(AttachNicArgs),
+    /// Detaches a NIC from a VM, also while it runs: its guest lets go of it.
+    #[command(after_help = "Example:\n  edgectl detach-nic hello --nic 1\n  edgectl detach-nic hello --network red")]
+    DetachNic(DetachNicArgs),
     /// Shows a VM's whole history, also after its removal.
     #[command(
         after_help = "Example:\n  edgectl show-vm-events hello -o wide\n  edgectl show-vm-events hello --at 2026-11-25T03:04:05Z"
@@ -275,6 +283,8 @@ pub async fn run(command: VmCommand, client: &Client) -> Result<(), Failure> {
             act(client, &args.of, &action, &args.change, &args.wait, agent_no_matter).await
         }
         VmCommand::EditVmSg(args) => vm_nic::edit(client, args).await,
+        VmCommand::AttachNic(args) => vm_nic::attach(client, args).await,
+        VmCommand::DetachNic(args) => vm_nic::detach(client, args).await,
         VmCommand::ShowVmEvents(args) => history::events(client, Kind::Vm, &args).await,
         VmCommand::ShowVmLogs(args) => guest::logs(client, &args).await,
         VmCommand::ShowVmManifest(args) => guest::manifest(client, &args).await,
@@ -346,6 +356,8 @@ async fn act(
         VmAction::Pause {} => "paused",
         VmAction::Unpause {} => "unpaused",
         VmAction::EditSecurityGroups { .. } => "edited",
+        VmAction::AttachNic { .. } => "attached",
+        VmAction::DetachNic { .. } => "detached",
         VmAction::Reconcile {} => "to be looked at again",
         VmAction::ForceRemove {} => "forgotten",
     };

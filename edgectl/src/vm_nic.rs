@@ -1,7 +1,7 @@
-//! NICs of VMs: as they are asked for, and the security groups that they are in.
+//! NICs of VMs: as they are asked for, come and go, and the security groups that they are in.
 
 use clap::Args;
-use edgestack_model::Kind;
+use edgestack_model::{Kind, vm::NicState};
 use edgestack_wire::vm::{Vm, VmAction, VmNetwork};
 use reqwest::Method;
 
@@ -9,7 +9,7 @@ use crate::{
     cli::{ChangeArgs, NameArgs, WaitArgs, name_or_id},
     client::{Client, Payload},
     failure::Failure,
-    resource,
+    output, resource,
     wait::Verdict,
 };
 
@@ -36,6 +36,39 @@ pub struct EditSgArgs {
     /// Take them out of all groups: nothing passes.
     #[arg(long, conflicts_with = "set_groups")]
     clear: bool,
+    #[command(flatten)]
+    change: ChangeArgs,
+    #[command(flatten)]
+    wait: WaitArgs,
+}
+
+/// `attach-nic`
+#[derive(Args, Debug)]
+pub struct AttachNicArgs {
+    #[command(flatten)]
+    of: NameArgs,
+    /// The network to be on, by name or id, the addresses wished for there, and security groups; the group default if none
+    /// is named.
+    #[arg(long, value_name = "NAME[,ip=ADDRESS][,mac=ADDRESS][,sg=GROUP]...", value_parser = parse)]
+    network: VmNetwork,
+    #[command(flatten)]
+    change: ChangeArgs,
+    #[command(flatten)]
+    wait: WaitArgs,
+}
+
+/// `detach-nic`
+#[derive(Args, Debug)]
+#[command(group(clap::ArgGroup::new("which").required(true).args(["nic", "network"])))]
+pub struct DetachNicArgs {
+    #[command(flatten)]
+    of: NameArgs,
+    /// Which of the VM's NICs, by its number.
+    #[arg(long, value_name = "N")]
+    nic: Option<u32>,
+    /// The only one on this network, by name or id.
+    #[arg(long, value_name = "NETWORK", value_parser = name_or_id)]
+    network: Option<String>,
     #[command(flatten)]
     change: ChangeArgs,
     #[command(flatten)]
@@ -86,6 +119,69 @@ pub async fn edit(client: &Client, args: EditSgArgs) -> Result<(), Failure> {
     let segments = [Kind::Vm.plural(), args.of.name.as_str(), "action"];
     let reply = client.change(Method::POST, &segments, &body, &args.change).await?;
     resource::finish::<Vm>(client, &reply, &args.change, args.wait.patience(), "edited", verdict).await
+}
+
+/// Attaches a NIC.
+///
+/// # Errors
+/// The server's, those of waiting, or output's.
+pub async fn attach(client: &Client, args: AttachNicArgs) -> Result<(), Failure> {
+    let VmNetwork { network, fixed_ip, mac, security_groups } = args.network;
+    let body = Payload::json(&VmAction::AttachNic { network, fixed_ip, mac, security_groups })?;
+    let segments = [Kind::Vm.plural(), args.of.name.as_str(), "action"];
+    let reply = client.change(Method::POST, &segments, &body, &args.change).await?;
+    let answered: Vm = serde_json::from_str(&reply.body)?;
+    // Numbers rise.
+    let Some(new) = answered.networks.last() else {
+        return Err(Failure::Failed("the server's answer shows no NIC".to_owned()));
+    };
+    if new.state == NicState::AwaitsStart.as_str() {
+        let (name, number) = (&answered.meta.name, new.number);
+        output::note(&format!(
+            "NIC {number} comes with the VM's next start, as it was started before NICs could come and go while it runs: edgectl restart-vm {name}"
+        ));
+    }
+    let number = new.number;
+    let judge = move |vm: &Vm| attach_verdict(vm, number);
+    resource::finish::<Vm>(client, &reply, &args.change, args.wait.patience(), "attached", judge).await
+}
+
+/// Detaches a NIC.
+///
+/// # Errors
+/// The server's, those of waiting, or output's.
+pub async fn detach(client: &Client, args: DetachNicArgs) -> Result<(), Failure> {
+    let body = Payload::json(&VmAction::DetachNic { nic: args.nic, network: args.network })?;
+    let segments = [Kind::Vm.plural(), args.of.name.as_str(), "action"];
+    let reply = client.change(Method::POST, &segments, &body, &args.change).await?;
+    resource::finish::<Vm>(client, &reply, &args.change, args.wait.patience(), "detached", detach_verdict).await
+}
+
+/// Whether a NIC is in the VM, as far as it can be now, and the nodes work by it.
+fn attach_verdict(vm: &Vm, number: u32) -> Verdict {
+    let Some(nic) = vm.networks.iter().find(|nic| nic.number == number) else {
+        return Verdict::Never(format!("NIC {number} was detached meanwhile"));
+    };
+    match nic.state.as_str() {
+        "detaching" => Verdict::Never(format!("NIC {number} is being detached by now")),
+        "attaching" => {
+            let state = format!("{}, NIC {number} is not in it yet", vm.state);
+            Verdict::NotYet { state, waiting: vm.waiting.clone() }
+        }
+        _ => verdict(vm),
+    }
+}
+
+/// Whether none of the VM's NICs is on its way out any more.
+fn detach_verdict(vm: &Vm) -> Verdict {
+    let open = vm.networks.iter().find(|nic| nic.state == NicState::Detaching.as_str());
+    match open {
+        None => Verdict::Reached,
+        Some(nic) => {
+            let state = format!("{}, NIC {} is on its way out", vm.state, nic.number);
+            Verdict::NotYet { state, waiting: vm.waiting.clone() }
+        }
+    }
 }
 
 /// Whether the nodes work by all of its NICs as they are wished.
@@ -139,11 +235,39 @@ mod tests {
             mac: String::new(),
             security_groups: Some(vec![]),
             ready,
+            state: "attached".to_owned(),
         };
         let vm = |second| Vm { networks: vec![nic(0, true), nic(1, second)], ..a_vm() };
         assert_eq!(verdict(&vm(true)), Verdict::Reached);
         let Verdict::NotYet { state, .. } = verdict(&vm(false)) else { panic!("a NIC is not ready") };
         assert_eq!(state, "running, NIC 1 is not as it shall be yet");
         assert!(matches!(verdict(&Vm { target: "deleted".to_owned(), ..vm(true) }), Verdict::Never(_)));
+    }
+
+    #[test]
+    fn a_nic_is_attached_when_it_is_in_the_vm_and_detached_when_it_is_gone() {
+        let nic = |number: u32, state: &str| {
+            let nic = serde_json::json!({
+                "number": number, "network": "blue", "network_id": a_vm().meta.id, "fixed_ip": "", "addresses": [],
+                "mac": "", "security_groups": [], "ready": true, "state": state,
+            });
+            serde_json::from_value::<VmNic>(nic).unwrap()
+        };
+        let vm = |state| Vm { networks: vec![nic(0, "attached"), nic(2, state)], ..a_vm() };
+        for (state, there, gone) in [
+            ("attached", "reached", "reached"),
+            ("awaits_start", "reached", "reached"),
+            ("attaching", "not yet", "reached"),
+            ("detaching", "never", "not yet"),
+        ] {
+            let word = |verdict| match verdict {
+                Verdict::Reached => "reached",
+                Verdict::NotYet { .. } => "not yet",
+                Verdict::Never(_) => "never",
+            };
+            assert_eq!(word(attach_verdict(&vm(state), 2)), there, "{state}");
+            assert_eq!(word(detach_verdict(&vm(state))), gone, "{state}");
+        }
+        assert!(matches!(attach_verdict(&vm("attached"), 1), Verdict::Never(_)));
     }
 }

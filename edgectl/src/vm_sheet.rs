@@ -124,6 +124,9 @@ fn placement(sheet: &mut Sheet, vm: &Vm, view: &View) {
     for nic in vm.networks.iter().filter(|nic| !nic.ready) {
         sheet.pair("not made yet", format!("NIC {} on {}", nic.number, nic.network));
     }
+    for nic in vm.networks.iter().filter(|nic| nic.state != "attached") {
+        sheet.pair(&nic.state.replace('_', " "), format!("NIC {} on {}", nic.number, nic.network));
+    }
     for nic in &vm.networks {
         let groups = match nic.security_groups.as_deref() {
             None => "none was there yet: everything passes".to_owned(),

@@ -18,13 +18,15 @@ use crate::{
 };
 
 /// Verbs of the commands that change something on the site.
-const CHANGING: [&str; 17] = [
+const CHANGING: [&str; 19] = [
     "create",
     "update",
     "edit",
     "remove",
     "associate",
     "disassociate",
+    "attach",
+    "detach",
     "start",
     "stop",
     "restart",

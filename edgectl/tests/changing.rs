@@ -456,3 +456,45 @@ async fn an_association_waits_until_the_floating_ip_is_active_again() {
     assert_eq!((&bodies[0]["floating_ip"], &bodies[0]["vm"]), (&value!("192.0.2.10"), &value!("web")));
     assert_eq!(bodies[1], value!({"action": "disassociate"}));
 }
+
+#[tokio::test]
+async fn a_nic_is_attached_and_detached_and_waited_for() {
+    let with = |nics: &[(u32, &str)], revision: u64| {
+        let mut vm = a_vm("running", "running", revision);
+        let nic = |(number, state): &(u32, &str)| {
+            let nic = value!({
+                "number": number, "network": "blue", "network_id": vm.meta.id, "fixed_ip": "10.0.0.2",
+                "addresses": ["10.0.0.2"], "mac": "fa:16:3e:00:00:01", "security_groups": [], "ready": true, "state": state,
+            });
+            serde_json::from_value(nic).unwrap()
+        };
+        vm.networks = nics.iter().map(nic).collect();
+        vm
+    };
+    let follows = |first: edgestack_wire::vm::Vm, then: edgestack_wire::vm::Vm| {
+        Canned::start(move |asked, _| match asked.line().as_str() {
+            "POST /vms/hello/action" => json(202, text(&first)),
+            SHOW => json(200, text(&first)),
+            WATCH => events(&[change("MODIFIED", 12, &then)], true),
+            other => panic!("{other}"),
+        })
+    };
+    let server =
+        follows(with(&[(0, "attached"), (2, "attaching")], 10), with(&[(0, "attached"), (2, "attached")], 12)).await;
+    let ran = server.run(&["attach-nic", "hello", "--network", "blue,ip=10.0.0.9,sg=web"]).await.expect(0);
+    assert_eq!(ran.err, "vm \"hello\" is running, NIC 2 is not in it yet\n");
+    let asked = server.asked()[0].json();
+    let expect =
+        value!({"action": "attach_nic", "network": "blue", "fixed_ip": "10.0.0.9", "security_groups": ["web"]});
+    assert_eq!(asked, expect);
+
+    let server = follows(with(&[(0, "attached"), (2, "detaching")], 10), with(&[(0, "attached")], 12)).await;
+    let ran = server.run(&["detach-nic", "hello", "--nic", "2"]).await.expect(0);
+    assert_eq!(ran.err, "vm \"hello\" is running, NIC 2 is on its way out\n");
+    assert_eq!(server.asked()[0].json(), value!({"action": "detach_nic", "nic": 2}));
+    let server = Canned::start(move |_, _| json(202, text(&with(&[(0, "attached"), (1, "awaits_start")], 10)))).await;
+    let ran = server.run(&["attach-nic", "hello", "--network", "blue"]).await.expect(0);
+    assert!(ran.err.contains("NIC 1 comes with the VM's next start") && ran.err.contains("edgectl restart-vm hello"));
+    server.run(&["detach-nic", "hello", "--network", "blue", "--no-wait"]).await.expect(0);
+    assert_eq!(server.asked()[1].json(), value!({"action": "detach_nic", "network": "blue"}));
+}

@@ -83,6 +83,7 @@ fn machines(world: &World, node: Id<Node>) -> SimDriver {
             host_boot: instance.host_boot.clone(),
             accelerator: instance.accelerator.clone(),
             hypervisor: instance.hypervisor.clone(),
+            nics: instance.nics.clone(),
         },
         paused: matches!(vm.power, Power::Paused(_)),
         // Whether a real guest that is silent so far will ever answer is not known here.

@@ -421,14 +421,27 @@ fn constrain_undo(schema: &mut Value) {
     schema["properties"]["reason"]["pattern"] = r"^[^\x00-\x1f\x7f-\x9f]*$".into();
 }
 
-/// Groups are named by names or ids, and an edit of a NIC's groups says at least one thing.
+/// Groups are named by names or ids, an edit of a NIC's groups says at least one thing, and a NIC to be detached is told
+/// in one way.
 fn constrain_groups(schemas: &mut Map<String, Value>) {
     let named = json!({"type": "string", "minLength": 1, "maxLength": 255});
     schemas["VmNetwork"]["properties"]["security_groups"]["items"] = named.clone();
     let variants = schemas["VmAction"]["oneOf"].as_array_mut();
     let of_groups = |variant: &&mut Value| variant["properties"]["security_groups"].is_object();
-    for edit in variants.into_iter().flatten().filter(of_groups) {
-        for field in ["security_groups", "add", "remove"] {
+    for variant in variants.into_iter().flatten() {
+        if variant["properties"]["action"]["enum"] == json!(["detach_nic"]) {
+            let way = |said: &str, form: &str, other: &str| json!({"required": [said], "properties": {said: {"type": form}, other: {"type": "null"}}});
+            variant["oneOf"] = json!([way("nic", "integer", "network"), way("network", "string", "nic")]);
+        }
+        if !of_groups(&variant) {
+            continue;
+        }
+        variant["properties"]["security_groups"]["items"] = named.clone();
+        if !variant["properties"]["add"].is_object() {
+            continue;
+        }
+        let edit = variant;
+        for field in ["add", "remove"] {
             edit["properties"][field]["items"] = named.clone();
         }
         let some = |field: &str, least: u32| json!({"required": [field], "properties": {field: {"type": "array", "minItems": least}}});

@@ -101,7 +101,7 @@ impl<'a> Surroundings<'a> {
 
     /// Law 8: what a VM waits for, given its disk and node.
     pub fn waiting(&self, vm: &Vm, state: State, disk: Option<&Resource>, node: Option<&Resource>) -> Option<Waiting> {
-        if matches!(state, State::Running | State::Paused | State::Stopped) {
+        if matches!(state, State::Running | State::Paused | State::Stopped) && vm.nic_under_way().is_none() {
             return None;
         }
         match self.source {

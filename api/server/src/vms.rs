@@ -213,7 +213,7 @@ async fn remove_vm(State(site): State<Arc<Site>>, change: Change) -> Answer {
 
 #[utoipa::path(
     post, path = "/vms/{name}/action", tag = "vms", operation_id = "act_on_vm",
-    summary = "Start, stop, restart, pause, unpause or repair a VM, or change its security groups",
+    summary = "Start, stop, restart, pause, unpause or repair a VM, attach or detach a NIC, or change its security groups",
     params(("name" = String, Path, description = "Name or id")),
     request_body = VmAction,
     responses(

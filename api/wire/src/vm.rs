@@ -291,7 +291,7 @@ impl CreateVm {
                 .networks
                 .into_iter()
                 .enumerate()
-                .map(|(at, network)| network.into_request(&format!("networks.{at}")))
+                .map(|(at, network)| network.into_request(&format!("networks.{at}.")))
                 .collect::<Result<_, _>>()?,
         })))
     }

@@ -1,10 +1,17 @@
 //! What can be done with a VM, as it travels.
 
-use edgestack_model::{command::Reference, security_group::membership::GroupsChange, vm::VmCommand};
+use edgestack_model::{
+    command::Reference,
+    security_group::membership::GroupsChange,
+    vm::{NicChoice, VmCommand},
+};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::{Invalid, vm_nic::groups};
+use crate::{
+    Invalid, invalid,
+    vm_nic::{VmNetwork, groups},
+};
 
 /// Something to do with a VM.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -44,6 +51,40 @@ pub enum VmAction {
         #[schema(max_items = 16)]
         remove: Vec<String>,
     },
+    /// Gives it one more NIC, while it runs, too.
+    AttachNic {
+        /// The network's name or id.
+        #[schema(min_length = 1, max_length = 255)]
+        network: String,
+        /// The IP address wished for; a free one of the network's pool if absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[schema(
+            example = "10.0.0.20",
+            pattern = "^((25[0-5]|2[0-4][0-9]|1?[0-9]?[0-9])\\.){3}(25[0-5]|2[0-4][0-9]|1?[0-9]?[0-9])$|^([0-9a-f]{1,4}:){7}[0-9a-f]{1,4}$|^([0-9a-f]{1,4}:){1,6}:[0-9a-f]{1,4}$"
+        )]
+        fixed_ip: Option<String>,
+        /// The MAC address wished for.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[schema(
+            example = "fa:16:3e:00:00:20",
+            pattern = "^[0-9a-fA-F][02468aceACE](:[0-9a-fA-F]{2}){4}:([0-9a-fA-F][1-9a-fA-F]|[1-9a-fA-F]0)$"
+        )]
+        mac: Option<String>,
+        /// Its security groups, by name or id; the group `default` if absent. None if empty: nothing passes.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[schema(max_items = 16)]
+        security_groups: Option<Vec<String>>,
+    },
+    /// Takes a NIC away, while it runs, too: by its number, or the only one on a network.
+    DetachNic {
+        /// Which NIC, by its number.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        nic: Option<u32>,
+        /// The network's name or id, in place of the number.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[schema(min_length = 1, max_length = 255)]
+        network: Option<String>,
+    },
     /// Looks at it and its disk again now, whatever they wait for. Needs a reason.
     Reconcile {},
     /// Forgets it, whatever is left of it on its node, where the usual removal can't end. Needs a reason.
@@ -79,6 +120,22 @@ impl VmAction {
                 };
                 VmCommand::EditSecurityGroups { vm, nic, change }
             }
+            Self::AttachNic { network, fixed_ip, mac, security_groups } => {
+                let nic = VmNetwork { network, fixed_ip, mac, security_groups }.into_request("")?;
+                VmCommand::AttachNic { vm, nic }
+            }
+            Self::DetachNic { nic: Some(number), network: None } => {
+                VmCommand::DetachNic { vm, nic: NicChoice::Number(number) }
+            }
+            Self::DetachNic { nic: None, network: Some(network) } => {
+                VmCommand::DetachNic { vm, nic: NicChoice::Network(invalid::reference("network", network)?) }
+            }
+            Self::DetachNic { nic: None, network: None } => {
+                return Err(Invalid::new("nic", "say which: give nic, its number, or network"));
+            }
+            Self::DetachNic { nic: Some(_), network: Some(_) } => {
+                return Err(Invalid::new("nic", "give nic or network, not both"));
+            }
             Self::Reconcile {} => VmCommand::Reconcile { vm },
             Self::ForceRemove {} => VmCommand::ForceRemove { vm },
         })
@@ -113,6 +170,32 @@ mod tests {
             let mut body = edit.clone();
             body["action"] = "edit_security_groups".into();
             assert_eq!(command(body).unwrap_err().field, field, "{edit}");
+        }
+    }
+
+    #[test]
+    fn a_nic_is_asked_for_as_on_create_and_detached_by_its_number_or_its_network() {
+        let attach =
+            json!({"action": "attach_nic", "network": "blue", "fixed_ip": "10.0.0.9", "security_groups": ["web"]});
+        let Ok(VmCommand::AttachNic { nic, .. }) = command(attach) else { panic!("it attaches a NIC") };
+        assert_eq!((nic.network, nic.fixed_ip), ("blue".into(), "10.0.0.9".parse().ok()));
+        assert_eq!(nic.security_groups, Some(vec!["web".into()]));
+        let detach = |nic| Ok(VmCommand::DetachNic { vm: "web".into(), nic });
+        assert_eq!(command(json!({"action": "detach_nic", "nic": 1})), detach(NicChoice::Number(1)));
+        assert_eq!(
+            command(json!({"action": "detach_nic", "network": "blue"})),
+            detach(NicChoice::Network("blue".into()))
+        );
+        for (body, field) in [
+            (json!({"action": "attach_nic", "network": ""}), "network"),
+            (json!({"action": "attach_nic", "network": "blue", "fixed_ip": "10.0.0"}), "fixed_ip"),
+            (json!({"action": "attach_nic", "network": "blue", "mac": "x"}), "mac"),
+            (json!({"action": "attach_nic", "network": "blue", "security_groups": [""]}), "security_groups.0"),
+            (json!({"action": "detach_nic"}), "nic"),
+            (json!({"action": "detach_nic", "nic": 1, "network": "blue"}), "nic"),
+            (json!({"action": "detach_nic", "network": ""}), "network"),
+        ] {
+            assert_eq!(command(body.clone()).unwrap_err().field, field, "{body}");
         }
     }
 }

@@ -1,6 +1,10 @@
 //! NICs of VMs as they travel.
 
-use edgestack_model::{command::Reference, security_group::membership::GROUPS_MAX, vm};
+use edgestack_model::{
+    command::Reference,
+    security_group::membership::GROUPS_MAX,
+    vm::{self, NicState},
+};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -29,6 +33,16 @@ pub struct VmNic {
     pub security_groups: Option<Vec<String>>,
     /// Whether the nodes work by it.
     pub ready: bool,
+    /// Where it is: in the VM (`attached`), not in the running VM yet (`attaching`), in it from its next start
+    /// (`awaits_start`), or on its way out (`detaching`).
+    #[serde(default = "attached")]
+    #[schema(example = "attached")]
+    pub state: String,
+}
+
+/// What servers that tell no state mean.
+fn attached() -> String {
+    NicState::Attached.as_str().to_owned()
 }
 
 /// A network that a VM is to be on.
@@ -59,16 +73,16 @@ pub struct VmNetwork {
 }
 
 impl VmNetwork {
-    /// What the model takes; `field` is where it stands in the request.
+    /// What the model takes; `field` stands before the names of its fields in the request.
     pub(crate) fn into_request(self, field: &str) -> Result<vm::NicRequest, Invalid> {
-        let parse_ip = |text: &String| invalid::parse(&format!("{field}.fixed_ip"), text);
+        let parse_ip = |text: &String| invalid::parse(&format!("{field}fixed_ip"), text);
         Ok(vm::NicRequest {
-            network: invalid::reference(&format!("{field}.network"), self.network)?,
+            network: invalid::reference(&format!("{field}network"), self.network)?,
             fixed_ip: self.fixed_ip.as_ref().map(parse_ip).transpose()?,
-            mac: self.mac.map(|text| invalid::parse(&format!("{field}.mac"), &text)).transpose()?,
+            mac: self.mac.map(|text| invalid::parse(&format!("{field}mac"), &text)).transpose()?,
             security_groups: self
                 .security_groups
-                .map(|named| groups(&format!("{field}.security_groups"), named))
+                .map(|named| groups(&format!("{field}security_groups"), named))
                 .transpose()?,
         })
     }

@@ -46,7 +46,7 @@ impl Vm {
             (None, None) => 0,
         };
         let shape = &vm.spec.shape;
-        let networks = vm.nics.iter().map(|nic| shown_nic(nic, &around)).collect();
+        let networks = vm.nics.iter().map(|nic| shown_nic(vm, nic, &around)).collect();
         Self {
             meta: Meta::of(vm.id.uuid(), &vm.meta),
             state: vm.state(disk_available).as_str().to_owned(),
@@ -111,7 +111,7 @@ impl Vm {
     }
 }
 
-fn shown_nic(nic: &vm::Nic, around: &Neighbours<'_>) -> VmNic {
+fn shown_nic(vm: &vm::Vm, nic: &vm::Nic, around: &Neighbours<'_>) -> VmNic {
     let group_name =
         |id: &Id<SecurityGroup>| around.security_groups.get(id).map_or_else(|| id.to_string(), ToString::to_string);
     let vm::NicSpec { number, network, mac, addresses } = &nic.spec;
@@ -124,6 +124,7 @@ fn shown_nic(nic: &vm::Nic, around: &Neighbours<'_>) -> VmNic {
         mac: mac.to_string(),
         security_groups: nic.security_groups.as_ref().map(|groups| groups.iter().map(group_name).collect()),
         ready: nic.ready,
+        state: vm.nic_state(nic).as_str().to_owned(),
     }
 }
 

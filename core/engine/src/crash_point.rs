@@ -12,7 +12,7 @@ use std::{
 };
 
 /// Every crash point, so that a test can visit each.
-pub const ALL: [&str; 34] = [
+pub const ALL: [&str; 38] = [
     "append.before",
     "append.sent",
     "append.after",
@@ -28,6 +28,10 @@ pub const ALL: [&str; 34] = [
     "vm.start.after",
     "vm.stop.before",
     "vm.stop.after",
+    "vm.plug.before",
+    "vm.plug.after",
+    "vm.unplug.before",
+    "vm.unplug.after",
     "vm.release.before",
     "vm.release.after",
     "gateway.drift.before",

@@ -285,6 +285,7 @@ impl Site {
             accelerator: "none".into(),
             hypervisor: "simulated".into(),
             started_at: self.now,
+            nics: Some(self.vm(vm).nics_staying().map(|nic| nic.spec.number).collect()),
         }
     }
 

@@ -113,6 +113,10 @@ fn vm(event: &VmEvent) -> String {
             let names: Vec<&str> = group_names.iter().map(crate::Name::as_str).collect();
             format!("NIC {number} is in security groups {}", names.join(", "))
         }
+        VmEvent::VmNicDetachRequested { number } => format!("asked to detach NIC {number}"),
+        VmEvent::VmNicDetached { number } => format!("NIC {number} is detached, and its addresses are free"),
+        VmEvent::VmNicPlugged { number } => format!("NIC {number} is in the running VM"),
+        VmEvent::VmNicAttemptFailed { number, failure } => format!("NIC {number}: {}", failed(failure)),
         VmEvent::VmNicBecameReady { number } => format!("NIC {number} is in the virtual network"),
         VmEvent::VmNicDrifted { number, what } => {
             format!("NIC {number} was changed by others, and is mended: {}", what.join("; "))

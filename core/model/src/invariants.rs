@@ -4,11 +4,11 @@ use std::{collections::HashSet, sync::Arc};
 
 use crate::{
     Generation, World,
-    floating_ip::FloatingIp,
+    floating_ip::{Association, FloatingIp},
     realization::RealizationState,
     router::Router,
     security_group_rule::{Remote, SecurityGroupRule},
-    vm::Nic,
+    vm::{NICS_MAX, Nic, NicStage, Vm},
     world::Resource,
 };
 
@@ -43,6 +43,8 @@ impl World {
             Resource::Vm(vm) if vm.nics.iter().any(|nic| !self.networks.contains_key(&nic.spec.network)) => {
                 wrong("has a NIC on a network that is not there")
             }
+            Resource::Vm(vm) if are_numbered_wrong(vm) => wrong("has NICs whose numbers are not its own"),
+            Resource::Vm(vm) if vm.nics.len() > NICS_MAX => wrong("has too many NICs"),
             Resource::Vm(vm) if vm.nics.iter().any(|nic| self.lacks_a_group(nic)) => {
                 wrong("has a NIC in a security group that is not there")
             }
@@ -97,7 +99,12 @@ impl World {
     }
 
     fn leads_nowhere(&self, ip: &FloatingIp) -> bool {
-        ip.association.as_ref().is_some_and(|to| to.network(self).is_none())
+        ip.association.as_ref().is_some_and(|to| to.network(self).is_none() || self.leads_to_a_leaving_nic(to))
+    }
+
+    fn leads_to_a_leaving_nic(&self, to: &Association) -> bool {
+        let mut nics = self.vms.get(&to.vm).into_iter().flat_map(|vm| &vm.nics);
+        nics.any(|nic| nic.spec.number == to.nic && nic.stage == NicStage::Leaving)
     }
 
     /// An address of a network, and a MAC address, has one holder; a network has one router.
@@ -163,4 +170,10 @@ impl World {
         }
         None
     }
+}
+
+/// Numbers of NICs rise, and none is given again.
+fn are_numbered_wrong(vm: &Vm) -> bool {
+    let numbers = || vm.nics.iter().map(|nic| nic.spec.number);
+    numbers().zip(numbers().skip(1)).any(|(one, next)| one >= next) || numbers().any(|number| number >= vm.next_nic)
 }

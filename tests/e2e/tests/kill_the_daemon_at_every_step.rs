@@ -16,6 +16,9 @@ const STOP: &[&str] = &["vm.stop.before", "vm.stop.after"];
 const DELETE: &[&str] = &["vm.release.before", "vm.release.after", "volume.remove.before", "volume.remove.after"];
 const IMAGE: &[&str] = &["image.import.before", "image.import.after", "image.remove.after"];
 
+/// Visited by `vm_nics.rs`.
+const NICS: &[&str] = &["vm.plug.before", "vm.plug.after", "vm.unplug.before", "vm.unplug.after"];
+
 /// Visited by `webhooks.rs`.
 const WEBHOOK: &[&str] = &["webhook.deliver.before", "webhook.deliver.after"];
 
@@ -36,7 +39,7 @@ const AFTERMATH: Duration = Duration::from_millis(200);
 #[test]
 fn every_crash_point_is_on_the_path_of_some_change() {
     let on_some_path: BTreeSet<&str> =
-        [ALWAYS, CREATE, STOP, DELETE, IMAGE, GATEWAY, WEBHOOK, RELEASE, BEHIND].concat().into_iter().collect();
+        [ALWAYS, CREATE, STOP, DELETE, IMAGE, NICS, GATEWAY, WEBHOOK, RELEASE, BEHIND].concat().into_iter().collect();
     assert_eq!(on_some_path, crash_point::ALL.into_iter().collect());
 }
 

@@ -264,7 +264,9 @@ fn a_submission(number: usize, outside: &Outside, plane: &ControlPlane) -> Submi
         VmCommand::Start { vm }
         | VmCommand::Stop { vm, .. }
         | VmCommand::Restart { vm }
-        | VmCommand::EditSecurityGroups { vm, .. },
+        | VmCommand::EditSecurityGroups { vm, .. }
+        | VmCommand::AttachNic { vm, .. }
+        | VmCommand::DetachNic { vm, .. },
     ) = &command
         && random.per_mille(300)
     {

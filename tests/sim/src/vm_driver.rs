@@ -14,7 +14,7 @@ use edgestack_model::{
 };
 use edgestack_pool::DriverError;
 use edgestack_worker_monitoring::Finder;
-use edgestack_worker_vm::driver::{GuestFacts, GuestLogin, Observed, Process, StartSpec, VmDriver};
+use edgestack_worker_vm::driver::{GuestFacts, GuestLogin, Observed, Process, StartNic, StartSpec, VmDriver};
 use futures::stream::BoxStream;
 
 use crate::{
@@ -109,7 +109,8 @@ impl VmDriver for SlowVmDriver {
         if self.lies() {
             let (host_boot, said) = ("simulated".to_owned(), "nothing".to_owned());
             let (accelerator, hypervisor) = (said.clone(), said);
-            return Ok(Process { pid: u32::MAX, start_time_ticks: 0, host_boot, accelerator, hypervisor });
+            let nics = Some(vec![]);
+            return Ok(Process { pid: u32::MAX, start_time_ticks: 0, host_boot, accelerator, hypervisor, nics });
         }
         let before = self.node.machines.observe(spec.id).await?;
         let started = self.node.machines.start(spec).await;
@@ -139,6 +140,20 @@ impl VmDriver for SlowVmDriver {
         // Some guests are deaf to it, for good or this time.
         let deaf = self.outside.goes_wrong(Fault::GuestDeaf, 400);
         let outcome = if deaf { Ok(()) } else { self.node.machines.press_power_button(id).await };
+        self.done(busy, outcome).await
+    }
+
+    async fn plug_nic(&self, id: Id<Vm>, nic: &StartNic, record: &VmRecord) -> Result<(), DriverError> {
+        let busy = self.begin(id, "plug").await?;
+        let outcome = if self.lies() { Ok(()) } else { self.node.machines.plug_nic(id, nic, record).await };
+        self.done(busy, outcome).await
+    }
+
+    async fn unplug_nic(&self, id: Id<Vm>, number: u32, record: &VmRecord) -> Result<(), DriverError> {
+        let busy = self.begin(id, "unplug").await?;
+        // Some guests hold on to what they have, for good or this time.
+        self.node.machines.hold_on(id, self.outside.goes_wrong(Fault::GuestDeaf, 300));
+        let outcome = if self.lies() { Ok(()) } else { self.node.machines.unplug_nic(id, number, record).await };
         self.done(busy, outcome).await
     }
 

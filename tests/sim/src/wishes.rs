@@ -6,11 +6,12 @@ pub mod security_group;
 
 use edgestack_model::{
     Command, Labels, World,
+    command::Reference,
     flavor::{FlavorCommand, Shape},
     image::{DiskFormat, ImageCommand, ImageSource, ImageSpec, Visibility},
     meta::MetaChange,
     node::NodeCommand,
-    vm::{CreateVm, NicRequest, RunStrategy, VmCommand},
+    vm::{CreateVm, NicChoice, NicRequest, RunStrategy, VmCommand},
 };
 
 use crate::random::Random;
@@ -21,7 +22,7 @@ pub fn a_command(random: &Random, world: &World) -> Command {
     let node = || random.one_of(&["edge-1", "edge-2", "edge-3"]).to_owned().into();
     let image = || format!("image-{}", random.below(2));
     let flavor = || format!("flavor-{}", random.below(2));
-    match random.below(142) {
+    match random.below(150) {
         0..5 => an_image(&image()),
         5..9 => a_flavor(&flavor(), random),
         9..11 => Command::Image(ImageCommand::Delete { image: image().into() }),
@@ -44,7 +45,11 @@ pub fn a_command(random: &Random, world: &World) -> Command {
         100..112 => network::a_wish(random),
         112..124 => security_group::a_wish(random, world),
         124..136 => router::a_wish(random, world),
-        _ => security_group::an_edit(random, world, vm()),
+        136..142 => security_group::an_edit(random, world, vm()),
+        142..146 => {
+            Command::Vm(VmCommand::AttachNic { vm: one_that_has_some(random, world, vm()), nic: some_nic(random) })
+        }
+        _ => a_detachment(random, world, vm()),
     }
 }
 
@@ -121,11 +126,31 @@ pub fn a_nic(network: &str, address: Option<u64>, mac: Option<u64>) -> NicReques
 /// None, one or two.
 fn nics(random: &Random) -> Vec<NicRequest> {
     let count = random.below(3);
-    let nic = |_| {
-        let network = network::a_name(random);
-        let wished = |rate| random.per_mille(rate).then(|| random.below(8));
-        let nic = a_nic(&network, wished(200), wished(150));
-        NicRequest { security_groups: security_group::of_a_nic(random), ..nic }
+    (0..count).map(|_| some_nic(random)).collect()
+}
+
+fn some_nic(random: &Random) -> NicRequest {
+    let network = network::a_name(random);
+    let wished = |rate| random.per_mille(rate).then(|| random.below(8));
+    let nic = a_nic(&network, wished(200), wished(150));
+    NicRequest { security_groups: security_group::of_a_nic(random), ..nic }
+}
+
+/// A NIC that goes, mostly one that is there; at times on a network that several are on, or none.
+fn a_detachment(random: &Random, world: &World, any: Reference) -> Command {
+    let vm = one_that_has_some(random, world, any);
+    let there: Vec<u32> = world.vm(&vm).iter().flat_map(|vm| &vm.nics).map(|nic| nic.spec.number).collect();
+    let nic = match random.below(8) {
+        0 => NicChoice::Number(9),
+        1 | 2 => NicChoice::Network(network::a_name(random).as_str().into()),
+        _ if there.is_empty() => NicChoice::Number(0),
+        _ => NicChoice::Number(*random.one_of(&there)),
     };
-    (0..count).map(nic).collect()
+    Command::Vm(VmCommand::DetachNic { vm, nic })
+}
+
+/// A VM with NICs, mostly.
+fn one_that_has_some(random: &Random, world: &World, any: Reference) -> Reference {
+    let with_nics: Vec<_> = world.vms.values().filter(|vm| !vm.nics.is_empty()).collect();
+    if with_nics.is_empty() || random.per_mille(200) { any } else { Reference::id(random.one_of(&with_nics).id) }
 }

@@ -15,8 +15,8 @@ use edgestack_engine::{Change as Changed, Clock, Replica};
 use edgestack_model::{
     Command, Id, Meta, World,
     realization::{RealizationReport, RealizationState},
-    security_group::{DEFAULT, SecurityGroupCommand},
-    vm::{Nic, Vm, VmCommand, VmReport},
+    security_group::{DEFAULT, SecurityGroup, SecurityGroupCommand},
+    vm::{Nic, NicSpec, Vm, VmCommand, VmReport},
     waiting::Failure,
     world::Resource,
 };
@@ -316,10 +316,13 @@ fn of_vm(vm: &Vm, report: VmReport) -> Command {
     Command::Vm(VmCommand::Report { vm: vm.id, generation: vm.meta.generation, report })
 }
 
-fn nics(resource: Option<&Resource>) -> &[Nic] {
+/// What rows follow from of a VM's NICs: not whether they are in its process.
+fn nics(resource: Option<&Resource>) -> Vec<(&NicSpec, bool, Option<&Vec<Id<SecurityGroup>>>)> {
     match resource {
-        Some(Resource::Vm(vm)) => &vm.nics,
-        Some(_) | None => &[],
+        Some(Resource::Vm(vm)) => {
+            vm.nics.iter().map(|nic| (&nic.spec, nic.ready, nic.security_groups.as_ref())).collect()
+        }
+        Some(_) | None => vec![],
     }
 }
 

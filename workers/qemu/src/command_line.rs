@@ -11,7 +11,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use crate::accelerator::Accelerator;
-use crate::machine::{Backing, Disk, DiskFormat, Machine, Nic};
+use crate::machine::{Backing, Disk, DiskFormat, Machine, NIC_PORTS, Nic};
 use crate::process::Layout;
 
 /// The cache of translated code under TCG, MiB. QEMU's default is up to 1 GiB, which a bound of memory must then allow.
@@ -103,6 +103,7 @@ pub fn arguments(machine: &Machine, direct_io: &dyn Fn(&Path) -> bool) -> Vec<Os
         };
         line.disk("seed", &seed, direct_io);
     }
+    line.nic_ports();
     for (at, nic) in machine.nics.iter().enumerate() {
         line.nic(at, nic);
     }
@@ -167,38 +168,82 @@ impl Line {
         self.device(device);
     }
 
-    fn nic(&mut self, at: usize, nic: &Nic) {
-        let (Nic::UserNat { mac, .. } | Nic::Tap { mac, .. }) = nic;
-        // No option ROM: we don't boot from the network, and the ROMs are a package of their own.
-        let mut device = json!({
-            "driver": "virtio-net-pci", "id": format!("nic{at}"), "netdev": format!("net{at}"), "mac": mac, "romfile": "",
-        });
-        match nic {
-            Nic::UserNat { forwards, .. } => {
-                let forwards: Vec<_> = forwards
-                    .iter()
-                    .map(|forward| json!({"str": format!("tcp:127.0.0.1:{}-:{}", forward.host_port, forward.guest_port)}))
-                    .collect();
-                self.json("-netdev", json!({"type": "user", "id": format!("net{at}"), "hostfwd": forwards}));
-            }
-            Nic::Tap { device: tap, mtu, offload, .. } => {
-                self.json(
-                    "-netdev",
-                    json!({
-                        "type": "tap", "id": format!("net{at}"), "ifname": tap, "script": "no", "downscript": "no",
-                        "vnet_hdr": offload,
-                    }),
-                );
-                device["host_mtu"] = (*mtu).into();
-                if !offload {
-                    for feature in NOT_OFFLOADED {
-                        device[*feature] = false.into();
-                    }
-                }
-            }
+    /// The ports of NICs that come and go: all of them functions of one slot of the root bus, behind which alone
+    /// something can be plugged in. QEMU docs/pcie.txt, "Hot-plug".
+    fn nic_ports(&mut self) {
+        for number in 0..NIC_PORTS {
+            // What a NIC of ours needs none of is not set aside, as there is little of it. QEMU docs/pcie_pci_bridge.txt.
+            self.device(json!({
+                "driver": "pcie-root-port", "id": nic_port(number), "bus": "pcie.0",
+                "addr": format!("0x{NIC_SLOT:x}.{number}"), "multifunction": true, "chassis": number + 1, "io-reserve": 0,
+            }));
         }
+    }
+
+    fn nic(&mut self, at: usize, nic: &Nic) {
+        let port = matches!(nic, Nic::Tap { .. }).then(|| nic_port(at));
+        let NicParts { netdev, device } = nic_parts(nic, port.as_deref());
+        self.json("-netdev", netdev);
         self.device(device);
     }
+}
+
+/// The slot of the root bus that the ports of NICs are in, behind those that devices get by themselves.
+const NIC_SLOT: usize = 0x1e;
+
+/// A port for a NIC by its number; the bus behind it is called the same.
+pub(crate) fn nic_port(number: usize) -> String {
+    format!("port{number}")
+}
+
+/// The name of a NIC's device, by its number.
+pub(crate) fn nic_device(number: u32) -> String {
+    format!("nic{number}")
+}
+
+/// The name of a NIC's way to the world, by its number.
+pub(crate) fn nic_netdev(number: u32) -> String {
+    format!("net{number}")
+}
+
+/// A NIC as QEMU takes it, on its command line and by its monitor.
+pub(crate) struct NicParts {
+    pub netdev: Value,
+    pub device: Value,
+}
+
+pub(crate) fn nic_parts(nic: &Nic, bus: Option<&str>) -> NicParts {
+    let (id, netdev_id, mac) = match nic {
+        // Not a number's: it comes and goes with the process alone.
+        Nic::UserNat { mac, .. } => ("user-nic".to_owned(), "user-net".to_owned(), mac),
+        Nic::Tap { number, mac, .. } => (nic_device(*number), nic_netdev(*number), mac),
+    };
+    // No option ROM: we don't boot from the network, and the ROMs are a package of their own.
+    let mut device = json!({"driver": "virtio-net-pci", "id": id, "netdev": netdev_id, "mac": mac, "romfile": ""});
+    if let Some(bus) = bus {
+        device["bus"] = bus.into();
+    }
+    let netdev = match nic {
+        Nic::UserNat { forwards, .. } => {
+            let forwards: Vec<_> = forwards
+                .iter()
+                .map(|forward| json!({"str": format!("tcp:127.0.0.1:{}-:{}", forward.host_port, forward.guest_port)}))
+                .collect();
+            json!({"type": "user", "id": netdev_id, "hostfwd": forwards})
+        }
+        Nic::Tap { device: tap, mtu, offload, .. } => {
+            device["host_mtu"] = (*mtu).into();
+            if !offload {
+                for feature in NOT_OFFLOADED {
+                    device[*feature] = false.into();
+                }
+            }
+            json!({
+                "type": "tap", "id": netdev_id, "ifname": tap, "script": "no", "downscript": "no", "vnet_hdr": offload,
+            })
+        }
+    };
+    NicParts { netdev, device }
 }
 
 /// A block node for `disk`. Every layer is named here, `backing` too, so QEMU opens no file that an image's header names.
@@ -338,7 +383,7 @@ mod tests {
         let line = line(|_| ());
         assert_eq!(json_values(&line, "-netdev")[0]["hostfwd"][0]["str"], "tcp:127.0.0.1:2222-:22");
         let devices = json_values(&line, "-device");
-        let nic = devices.iter().find(|device| device["netdev"] == "net0").expect("a device");
+        let nic = devices.iter().find(|device| device["netdev"] == "user-net").expect("a device");
         assert_eq!(nic["romfile"], "");
     }
 
@@ -346,7 +391,8 @@ mod tests {
     fn a_tap_is_opened_by_name_and_offered_no_offload_where_nobody_would_do_it() {
         for offload in [true, false] {
             let line = line(|m| {
-                m.nics = vec![Nic::Tap { mac: "fa:16:3e:00:00:01".into(), device: "es0".into(), mtu: 1442, offload }];
+                let mac = "fa:16:3e:00:00:01".into();
+                m.nics = vec![Nic::Tap { number: 3, mac, device: "es0".into(), mtu: 1442, offload }];
             });
             let net = &json_values(&line, "-netdev")[0];
             assert_eq!(
@@ -354,8 +400,8 @@ mod tests {
                 (&json!("tap"), &json!("es0"), &json!(offload))
             );
             let devices = json_values(&line, "-device");
-            let nic = devices.iter().find(|device| device["netdev"] == "net0").expect("a device");
-            assert_eq!(nic["host_mtu"], 1442);
+            let nic = devices.iter().find(|device| device["netdev"] == "net3").expect("a device");
+            assert_eq!((&nic["host_mtu"], &nic["bus"], &nic["id"]), (&json!(1442), &json!("port0"), &json!("nic3")));
             assert_eq!(nic.get("csum"), (!offload).then_some(&json!(false)));
         }
     }

@@ -17,6 +17,7 @@ pub mod console;
 pub mod disk_image;
 pub mod durable;
 pub mod guest_agent;
+pub mod hotplug;
 pub mod machine;
 pub mod process;
 pub mod qmp;
@@ -24,7 +25,7 @@ pub mod seed;
 
 pub use accelerator::{Accelerator, probe_accelerator};
 pub use command_line::{arguments, supports_direct_io};
-pub use machine::{Backing, Disk, DiskFormat, HostForward, InvalidMachine, Limits, Machine, Nic};
+pub use machine::{Backing, Disk, DiskFormat, HostForward, InvalidMachine, Limits, Machine, NIC_PORTS, Nic};
 pub use process::{
     Change, EndError, Ended, Instance, LaunchError, Layout, clear_away, end, find, grant_read, launch, watch,
 };

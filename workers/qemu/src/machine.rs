@@ -11,6 +11,8 @@ use crate::process::Layout;
 const SOCKET_PATH_MAX: usize = 107;
 /// The q35 root bus has 32 slots; some are the chipset's and our fixed devices'.
 const DEVICES_MAX: usize = 24;
+/// So many NICs with a TAP device a machine has room for: each has a port of its own, so that it can come and go.
+pub const NIC_PORTS: usize = 8;
 
 /// Everything about one virtual machine that reaches QEMU's command line or its process.
 #[derive(Debug, Clone)]
@@ -121,6 +123,8 @@ pub enum Nic {
     },
     /// A TAP device that is there already, and that QEMU's user may open.
     Tap {
+        /// Which of the machine's, by which it is found again; no two have the same.
+        number: u32,
         /// The guest's MAC address.
         mac: String,
         /// The device's name, at most 15 bytes.
@@ -188,6 +192,8 @@ impl Machine {
         }
         let devices = self.disks.len() + self.nics.len();
         range("disks and nics", devices <= DEVICES_MAX, &devices.to_string(), "24 or fewer")?;
+        let taps = self.nics.iter().filter(|nic| matches!(nic, Nic::Tap { .. })).count();
+        range("nics with a TAP device", taps <= NIC_PORTS, &taps.to_string(), "8 or fewer")?;
         for disk in &self.disks {
             usable_path(&disk.path)?;
             if let Some(backing) = &disk.backing {
@@ -319,7 +325,8 @@ pub(crate) mod tests {
             "overlay",
         );
         for device in ["", "sixteen-bytes-it", "a/b", "a b"] {
-            let nic = Nic::Tap { mac: "52:54:00:12:34:56".into(), device: device.into(), mtu: 1442, offload: true };
+            let mac = "52:54:00:12:34:56".into();
+            let nic = Nic::Tap { number: 0, mac, device: device.into(), mtu: 1442, offload: true };
             check(|m| m.nics = vec![nic], "tap device");
         }
         for mac in ["53:54:00:12:34:56", "52:54:00:12:34", "52:54:00:12:34:+1", "x"] {

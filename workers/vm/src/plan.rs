@@ -12,6 +12,10 @@ use edgestack_planted::{self as planted, Bug};
 
 use crate::driver::{Observed, Process};
 
+mod nics;
+
+pub use nics::next_attempt;
+
 /// How long a guest may take to shut down for a restart.
 const RESTART_GRACE: TimeDelta = TimeDelta::seconds(60);
 /// How long after pressing a guest's power button to press it again: early in its boot it does not listen.
@@ -30,6 +34,10 @@ pub enum Step {
     Report(VmReport),
     /// Make a process run.
     Start,
+    /// Put this NIC into its process.
+    PlugNic(u32),
+    /// Take this NIC out of its process, if one runs, and away from its node.
+    UnplugNic(u32),
     /// Hold its vCPUs.
     Pause,
     /// Let them go on.
@@ -62,6 +70,9 @@ pub fn plan(vm: &Vm, observed: &Observed, around: Circumstances) -> Step {
     }
     if let Some(report) = news(vm, observed, around.now) {
         return Step::Report(report);
+    }
+    if let Some(step) = nics::step(vm, observed, around.now) {
+        return step;
     }
     if let Some(step) = still_to_come(vm, around) {
         return step;
@@ -134,7 +145,9 @@ fn news(vm: &Vm, observed: &Observed, now: DateTime<Utc>) -> Option<VmReport> {
                 (false, false) => stopped(StoppedHow::Crashed, detail),
             }
         }
-        (Power::Running(_), Observed::Running(_)) | (Power::Paused(_), Observed::Paused(_)) => None,
+        (Power::Running(known), Observed::Running(process)) | (Power::Paused(known), Observed::Paused(process)) => {
+            nics::news(vm, known, process)
+        }
     }
 }
 
@@ -169,6 +182,7 @@ pub fn instance(vm: &Vm, process: &Process, now: DateTime<Utc>) -> Instance {
         accelerator: process.accelerator.clone(),
         hypervisor: process.hypervisor.clone(),
         started_at: now,
+        nics: process.nics.clone(),
     }
 }
 

@@ -10,7 +10,7 @@ use edgestack_model::{
     image::Image,
     node::Node,
     orphan::VmRecord,
-    vm::{Nic, Power, StoppedHow, Target, Vm, VmCommand, VmReport, port_name},
+    vm::{Power, StoppedHow, Target, Vm, VmCommand, VmReport},
     volume::VolumeState,
     world::Resource,
 };
@@ -21,9 +21,11 @@ use tracing::Instrument;
 use uuid::Uuid;
 
 use crate::{
-    driver::{Observed, StartAddress, StartNic, StartSpec, VmDriver},
+    driver::{Observed, StartSpec, VmDriver},
     plan::{Circumstances, Step, instance, plan},
 };
+
+mod nics;
 
 /// The pause after a report that the engine could not take.
 const REPORT_AGAIN: Duration = Duration::from_secs(1);
@@ -133,11 +135,13 @@ impl VmPool {
         let driver = &self.parts.driver;
         match step {
             Step::Rest if planted::is(Bug::BusyAtRest) => Some(Next::After(Duration::from_millis(10))),
-            Step::Rest => Some(self.rest(vm).await),
+            Step::Rest => Some(self.sooner(self.rest(vm).await, vm)),
             Step::AwaitDisk => Some(Next::Beat),
             Step::WaitUntil(at) => Some(Next::After(self.until(at))),
             Step::Report(report) => self.report(vm, report).await,
             Step::Start => self.start_vm(vm).await,
+            Step::PlugNic(number) => self.plug_nic(vm, number).await,
+            Step::UnplugNic(number) => self.unplug_nic(vm, number).await,
             Step::Pause => self.report_done(vm, "pause", driver.pause(vm.id).await, VmReport::Paused).await,
             Step::Resume if matches!(vm.power, Power::Paused(_)) => {
                 self.report_done(vm, "unpause", driver.resume(vm.id).await, VmReport::Unpaused).await
@@ -238,37 +242,11 @@ impl VmPool {
             image_format,
             mac: placement.mac.clone(),
             ssh_port: placement.ssh_port,
-            nics: self.nics(vm)?,
+            nics: self.start_nics(vm)?,
             public_keys: vm.spec.keypair.iter().map(|keypair| keypair.key.openssh.clone()).collect(),
             user_data,
             record,
         })
-    }
-
-    fn nics(&self, vm: &Vm) -> Result<Vec<StartNic>, DriverError> {
-        let world = self.parts.replica.world();
-        let on_network = |nic: &Nic| {
-            let spec = &nic.spec;
-            let network = world.networks.get(&spec.network);
-            let network = network.ok_or_else(|| DriverError::retry("a network of it is not in the log"))?;
-            let addresses = network.spec.subnets.iter().zip(&spec.addresses);
-            Ok(StartNic {
-                number: spec.number,
-                port: port_name(vm.id, spec.number),
-                mac: spec.mac.to_string(),
-                mtu: u16::try_from(network.spec.mtu).unwrap_or(u16::MAX),
-                dhcp: network.spec.dhcp,
-                addresses: addresses
-                    .map(|(subnet, ip)| StartAddress {
-                        ip: *ip,
-                        prefix_length: subnet.cidr.prefix_length(),
-                        gateway: subnet.gateway_ip,
-                    })
-                    .collect(),
-                name_servers: if network.spec.dhcp { vec![] } else { network.spec.dns_servers.clone() },
-            })
-        };
-        vm.nics.iter().map(on_network).collect()
     }
 
     fn image(&self, id: Id<Image>) -> Result<Arc<Image>, DriverError> {

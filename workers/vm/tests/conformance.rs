@@ -18,20 +18,31 @@ use edgestack_model::{
     orphan::{Artifact, ArtifactKind, VmRecord},
     vm::RunStrategy,
 };
+use edgestack_ovn::{bundled::Datapath, chassis::Chassis};
 use edgestack_pool::NodeFolders;
 use edgestack_qemu::{
     Accelerator,
     disk_image::{Overlay, QemuImg},
 };
-use edgestack_worker_vm::driver::{QemuDriver, QemuDriverConfig, SimDriver, StartSpec, VmDriver, conformance};
+use edgestack_worker_vm::driver::{
+    NodeNetwork, QemuDriver, QemuDriverConfig, SimDriver, StartAddress, StartNic, StartSpec, VmDriver, conformance,
+};
 use uuid::Uuid;
 
 const QEMU: &str = "/usr/bin/qemu-system-x86_64";
 const QEMU_IMG: &str = "/usr/bin/qemu-img";
+const IP: &str = "/usr/sbin/ip";
 
 #[tokio::test]
 async fn the_simulated_driver_keeps_every_promise() {
     conformance::run(&SimDriver::new(), &a_spec(22)).await;
+}
+
+#[tokio::test]
+async fn the_simulated_driver_keeps_every_promise_about_nics() {
+    let (driver, spec) = (SimDriver::new(), a_spec(23));
+    driver.hold_on(spec.id, true);
+    conformance::run_nics(&driver, &spec, &a_nic(), async || driver.hold_on(spec.id, false)).await;
 }
 
 #[tokio::test]
@@ -46,6 +57,26 @@ async fn the_qemu_driver_keeps_every_promise() {
     for name in foreign {
         assert!(node.folders.vms().join(name).exists(), "{name} was touched");
     }
+}
+
+#[tokio::test]
+async fn the_qemu_driver_keeps_every_promise_about_nics() {
+    let test = "the_qemu_driver_keeps_every_promise_about_nics";
+    let Some(node) = Node::new(test) else { return };
+    if !node.root || !Path::new(IP).exists() || !Path::new("/dev/net/tun").exists() {
+        println!("skipped: {test}: it needs root, {IP} and /dev/net/tun");
+        return;
+    }
+    let (driver, spec) = (node.driver_with_devices(), node.spec().await);
+    // A guest without an operating system lets go of nothing; its reset takes out what was asked for.
+    let reset = async || {
+        let instance = edgestack_qemu::find(&spec.id.to_string(), &node.folders.vm(spec.id)).unwrap().unwrap();
+        instance.control().await.unwrap().system_reset().await.unwrap();
+    };
+    conformance::run_nics(&driver, &spec, &a_nic(), reset).await;
+    let devices = Command::new(IP).args(["-brief", "link"]).output().unwrap();
+    let device = format!("es{}n3", spec.id.uuid().simple().to_string().get(21..).unwrap());
+    assert!(!String::from_utf8_lossy(&devices.stdout).contains(&device), "its device is gone");
 }
 
 #[tokio::test]
@@ -90,6 +121,18 @@ async fn a_port_that_another_program_holds_is_told_apart() {
     drop(holder);
     node.driver().start(&spec).await.unwrap();
     node.driver().release(spec.id).await.unwrap();
+}
+
+fn a_nic() -> StartNic {
+    StartNic {
+        number: 3,
+        port: "a-port".into(),
+        mac: "fa:16:3e:00:00:03".into(),
+        mtu: 1442,
+        dhcp: true,
+        addresses: vec![StartAddress { ip: "10.0.0.2".parse().unwrap(), prefix_length: 24, gateway: None }],
+        name_servers: vec![],
+    }
 }
 
 fn a_record(ssh_port: u16) -> VmRecord {
@@ -163,12 +206,33 @@ impl Node {
     }
 
     fn driver(&self) -> QemuDriver {
+        self.driver_on(None)
+    }
+
+    /// A driver of a node whose switch takes everything and does nothing: its devices are real.
+    fn driver_with_devices(&self) -> QemuDriver {
+        let ovs_vsctl = self.folders.root().join("ovs-vsctl");
+        let says = "#!/bin/sh\necho '{\"data\": [], \"headings\": [\"name\", \"external_ids\", \"error\"]}'\n";
+        fs::write(&ovs_vsctl, says).unwrap();
+        fs::set_permissions(&ovs_vsctl, fs::Permissions::from_mode(0o755)).unwrap();
+        let chassis = Chassis {
+            switch: "unix:/nonexistent".into(),
+            bridge: "br-int".into(),
+            datapath: Datapath::Userspace,
+            netns: None,
+            ovs_vsctl,
+            ip: IP.into(),
+        };
+        self.driver_on(Some(Arc::new(OnceLock::from(chassis))))
+    }
+
+    fn driver_on(&self, network: Option<NodeNetwork>) -> QemuDriver {
         QemuDriver::new(QemuDriverConfig {
             folders: self.folders.clone(),
             qemu: QEMU.into(),
             accelerator: Arc::new(OnceLock::from(Accelerator::Tcg { why: "tests need no more".into() })),
             run_as: self.root.then(|| "nobody".to_owned()),
-            network: None,
+            network,
         })
     }
 

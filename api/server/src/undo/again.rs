@@ -103,7 +103,7 @@ pub(super) fn vm(looking: &mut Looking<'_>) {
     }
     let body = vm_body(looking, &gone);
     looking.make("make one like it", body, gone.spec.user_data.clone());
-    floating_ips::lead_to_new(looking, &gone);
+    floating_ips::lead_to_new(looking, &gone, None);
     looking.cannot("the new one has another id, a fresh disk from its image, and another MAC address and SSH port");
     if gone.spec.user_data.is_some() {
         looking.cannot("its user data stays sealed: the new one gets it when undo runs, not by the line for a shell");
@@ -166,7 +166,7 @@ fn vm_body(looking: &mut Looking<'_>, gone: &Vm) -> Value {
 }
 
 /// A NIC of the same addresses, as far as nobody else has them by now.
-fn on_network(now: &World, nic: &NicSpec) -> Value {
+pub(super) fn on_network(now: &World, nic: &NicSpec) -> Value {
     let mut wish = json!({"network": name_of(now, Kind::Network, nic.network.uuid())});
     let held = now.networks.get(&nic.network).map(|network| holders(now, network)).unwrap_or_default();
     // An IPv6 address may follow from the MAC address, which is wished for.

@@ -22,7 +22,7 @@ use edgestack_wire::{
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use super::{again, floating_ips, power, routers, security_groups};
+use super::{again, floating_ips, nics, power, routers, security_groups};
 
 const ADOPTED: &str =
     "it was adopted, not made: nothing makes it an orphan again, and removing it would end it with its data";
@@ -123,6 +123,8 @@ fn vm(looking: &mut Looking<'_>, fact: &VmEvent) {
         VmEvent::VmPauseRequested {} => power::paused(looking),
         VmEvent::VmUnpauseRequested {} => power::unpaused(looking),
         VmEvent::VmNicSecurityGroupsChanged { number, .. } => security_groups::nic(looking, *number),
+        VmEvent::VmNicAttached { nic, .. } => nics::attached(looking, nic.number),
+        VmEvent::VmNicDetachRequested { number } => nics::detached(looking, *number),
         VmEvent::VmForceRemoved { .. } => looking.cannot(FORGOTTEN),
         VmEvent::VmDeleteRequested {} if looking.is_by_force() => {}
         VmEvent::VmDeleteRequested {} => again::vm(looking),
@@ -138,7 +140,9 @@ fn vm(looking: &mut Looking<'_>, fact: &VmEvent) {
         | VmEvent::VmSshPortMoved { .. }
         | VmEvent::VmGuestAgentConnected { .. }
         | VmEvent::VmReconcileRequested {}
-        | VmEvent::VmNicAttached { .. }
+        | VmEvent::VmNicDetached { .. }
+        | VmEvent::VmNicPlugged { .. }
+        | VmEvent::VmNicAttemptFailed { .. }
         | VmEvent::VmNicBecameReady { .. }
         | VmEvent::VmNicDrifted { .. }
         | VmEvent::VmReleased {} => {}

@@ -17,7 +17,7 @@ pub(super) fn floating_ip(looking: &mut Looking<'_>, fact: &FloatingIpEvent) {
         FloatingIpEvent::FloatingIpCreated { .. } => looking.remove(None),
         FloatingIpEvent::FloatingIpUpdated { change } => looking.put_back(change, |_| {}),
         FloatingIpEvent::FloatingIpAssociated { .. } if is_new(looking) => {}
-        // The VM that is made again has it lead there again.
+        // The VM, or the NIC, that is made again has it lead there again.
         FloatingIpEvent::FloatingIpDisassociated { .. } if vm_goes_too(looking) => {}
         FloatingIpEvent::FloatingIpAssociated { .. } | FloatingIpEvent::FloatingIpDisassociated { .. } => {
             lead_as_before(looking);
@@ -46,7 +46,11 @@ fn vm_goes_too(looking: &Looking<'_>) -> bool {
     let Some(to) = association(looking.before, looking.id()) else { return false };
     let goes = |event: &Event| {
         event.resource_id == to.vm.uuid()
-            && matches!(event.fact, Fact::Vm(VmEvent::VmDeleteRequested {} | VmEvent::VmForceRemoved { .. }))
+            && match &event.fact {
+                Fact::Vm(VmEvent::VmDeleteRequested {} | VmEvent::VmForceRemoved { .. }) => true,
+                Fact::Vm(VmEvent::VmNicDetachRequested { number }) => *number == to.nic,
+                _ => false,
+            }
     };
     looking.commit.events.iter().any(goes)
 }
@@ -90,12 +94,13 @@ fn lead_to(looking: &mut Looking<'_>, vm: &str, fixed_ip: Option<std::net::IpAdd
     looking.change("have it lead there again", "POST", "/action", Some(body), Some(line));
 }
 
-/// Once a VM like one that is gone is made: floating IPs that its removal freed lead to the new one.
-pub(super) fn lead_to_new(looking: &mut Looking<'_>, gone: &Vm) {
+/// Once a VM like one that is gone is made, or a NIC like one (`only`): floating IPs that its end freed lead to the new one.
+pub(super) fn lead_to_new(looking: &mut Looking<'_>, gone: &Vm, only: Option<u32>) {
     let commit = looking.commit;
     let freed = |event: &&Event| {
         matches!(event.fact, Fact::FloatingIp(FloatingIpEvent::FloatingIpDisassociated { .. }))
-            && association(looking.before, event.resource_id).is_some_and(|to| to.vm == gone.id)
+            && association(looking.before, event.resource_id)
+                .is_some_and(|to| to.vm == gone.id && only.is_none_or(|nic| to.nic == nic))
     };
     for event in commit.events.iter().filter(freed).collect::<Vec<_>>() {
         let (before, after, now) = (looking.before, looking.after, looking.now);

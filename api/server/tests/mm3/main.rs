@@ -17,6 +17,7 @@ mod manifest;
 #[path = "../../../../core/model/tests/fuzz/mutation.rs"]
 mod mutation;
 mod networks;
+mod nics;
 mod openapi;
 mod past;
 mod reads;

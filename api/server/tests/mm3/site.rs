@@ -395,7 +395,7 @@ fn reports(replica: &Replica) -> Vec<Command> {
 }
 
 fn vm_report(vm: &Vm, state: edgestack_model::vm::State) -> Option<VmReport> {
-    use edgestack_model::vm::{State, StoppedHow};
+    use edgestack_model::vm::{NicState, State, StoppedHow};
     let stopped = VmReport::Stopped { how: StoppedHow::Graceful, detail: "the guest shut down".to_owned() };
     match (state, vm.target, &vm.power) {
         (State::Starting | State::BackOff, ..) => Some(VmReport::Started(Instance {
@@ -406,13 +406,21 @@ fn vm_report(vm: &Vm, state: edgestack_model::vm::State) -> Option<VmReport> {
             accelerator: "none".to_owned(),
             hypervisor: "simulated".to_owned(),
             started_at: chrono::Utc::now(),
+            nics: Some(vm.nics_staying().map(|nic| nic.spec.number).collect()),
         })),
         (State::Pausing, ..) => Some(VmReport::Paused),
         (State::Unpausing, ..) => Some(VmReport::Unpaused),
         (State::Stopping | State::Restarting, ..) => Some(stopped),
         (State::Deleting, Target::Deleted, Power::Off) if !vm.released => Some(VmReport::Released),
         (State::Deleting, _, Power::Running(_) | Power::Paused(_)) => Some(stopped),
-        _ => None,
+        _ => vm.nic_under_way().and_then(|nic| {
+            let number = nic.spec.number;
+            match vm.nic_state(nic) {
+                NicState::Attaching => Some(VmReport::NicPlugged { number }),
+                NicState::Detaching => Some(VmReport::NicUnplugged { number }),
+                NicState::Attached | NicState::AwaitsStart => None,
+            }
+        }),
     }
 }
 

@@ -27,7 +27,7 @@ pub(crate) struct Taken {
 /// The addresses of one more NIC on a network, one a subnet: the one wished for, else the first free one of the pools,
 /// or what the host makes of its MAC address where the subnet is of that kind.
 ///
-/// `field` is the request's, for refusals; `by` tells later refusals of the same command who has them.
+/// `field` stands before the names of the request's fields in refusals; `by` tells later refusals of the same command who has them.
 pub(crate) fn take(
     world: &World,
     network: &Network,
@@ -41,7 +41,7 @@ pub(crate) fn take(
         |((of, address), by): (&(Uuid, IpAddr), &String)| (*of == network.id.uuid()).then(|| (*address, by.clone()));
     held.extend(taken.addresses.iter().filter_map(of_network));
     if let Some(address) = wished {
-        check_wished(network, &format!("{field}.fixed_ip"), address, &held)?;
+        check_wished(network, &format!("{field}fixed_ip"), address, &held)?;
     }
     let mut given = Vec::new();
     for subnet in &network.spec.subnets {
@@ -51,12 +51,12 @@ pub(crate) fn take(
                 let address = mac.slaac(subnet.cidr);
                 if let Some(by) = held.get(&address) {
                     let (field, address) =
-                        (format!("{field}.mac").into(), format!("{address}, which follows from {mac},"));
+                        (format!("{field}mac").into(), format!("{address}, which follows from {mac},"));
                     return Err(Refusal::AddressInUse { field, address, by: by.clone() });
                 }
                 address
             }
-            None => first_free(network, subnet, &format!("{field}.network"), &held)?,
+            None => first_free(network, subnet, &format!("{field}network"), &held)?,
         };
         given.push(address);
     }
@@ -147,7 +147,7 @@ pub(crate) fn take_mac(
             let by = in_use(mac).map(|vm| format!("vm \"{}\"", vm.meta.name));
             let by = by.or_else(|| taken.macs.contains(&mac).then(|| "another NIC of this VM".to_owned()));
             if let Some(by) = by {
-                let (field, address) = (format!("{field}.mac").into(), mac.to_string());
+                let (field, address) = (format!("{field}mac").into(), mac.to_string());
                 return Err(Refusal::AddressInUse { field, address, by });
             }
             mac

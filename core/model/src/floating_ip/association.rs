@@ -58,7 +58,7 @@ fn choose<'v>(
         return invalid("floating_ip", "its router is not there".to_owned());
     };
     let router_name = &router.meta.name;
-    let all = vm.nics.iter().flat_map(|nic| nic.spec.addresses.iter().map(move |address| (nic, *address)));
+    let all = vm.nics_staying().flat_map(|nic| nic.spec.addresses.iter().map(move |address| (nic, *address)));
     let reached: Vec<(&Nic, IpAddr)> = all
         .filter(|(nic, address)| {
             router.spec.internal.contains(&nic.spec.network) && address.is_ipv4() == spec.address.is_ipv4()
@@ -94,10 +94,19 @@ fn leading_to(world: &World, vm: Id<Vm>, nic: u32) -> impl Iterator<Item = (Id<F
 
 /// What a VM's removal does to floating IPs that lead to it: from now on they lead nowhere.
 pub(crate) fn freed_with(world: &World, vm: &Vm) -> Vec<Event> {
+    freed(world, vm, |_| true)
+}
+
+/// What a NIC's end does to floating IPs that lead to it: the same.
+pub(crate) fn freed_with_nic(world: &World, vm: &Vm, nic: u32) -> Vec<Event> {
+    freed(world, vm, |to| to.nic == nic)
+}
+
+fn freed(world: &World, vm: &Vm, which: impl Fn(&Association) -> bool) -> Vec<Event> {
     if planted::is(Bug::FloatingIpLeftBehind) {
         return vec![];
     }
-    let leads_here = |ip: &&FloatingIp| ip.association.as_ref().is_some_and(|to| to.vm == vm.id);
+    let leads_here = |ip: &&FloatingIp| ip.association.as_ref().is_some_and(|to| to.vm == vm.id && which(to));
     let ips = world.floating_ips.values().map(AsRef::as_ref).filter(leads_here);
     let event = |ip| fact(ip, FloatingIpEvent::FloatingIpDisassociated { vm_name: vm.meta.name.clone() });
     // Its generation grows, as where it leads is otherwise wished now.

@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 pub use command::{AssociationRequest, CreateFloatingIp, FloatingIpCommand};
 pub use event::FloatingIpEvent;
 
-pub(crate) use association::freed_with;
+pub(crate) use association::{freed_with, freed_with_nic};
 pub(crate) use decide::{decide, wish};
 pub(crate) use evolve::evolve;
 

@@ -79,7 +79,7 @@ impl VmRecord {
             root_volume: placement.root_volume,
             mac: placement.mac.clone(),
             ssh_port: placement.ssh_port,
-            nics: vm.nics.iter().map(|nic| nic.spec.clone()).collect(),
+            nics: vm.nics_staying().map(|nic| nic.spec.clone()).collect(),
         })
     }
 }

@@ -21,7 +21,7 @@ use crate::{
     router::{RouterCommand, UpdateRouter},
     security_group::{CreateSecurityGroup, SecurityGroupCommand, membership::GroupsChange},
     security_group_rule::{RemoteRequest, RuleRequest, SecurityGroupRuleCommand},
-    vm::{CreateVm, RunStrategy, StoppedHow, VmCommand, VmReport},
+    vm::{CreateVm, Instance, NicChoice, RunStrategy, StoppedHow, VmCommand, VmReport},
     volume::{VolumeCommand, VolumeReport},
     webhook::{GaveUp, UpdateWebhook, WebhookCommand, WebhookReport},
 };
@@ -117,6 +117,20 @@ pub enum Move {
         wish: u8,
         of: u8,
     },
+    AttachNic {
+        vm: u8,
+        network: u8,
+    },
+    DetachNic {
+        vm: u8,
+        which: u8,
+    },
+    NicTold {
+        nth: u8,
+        number: u8,
+        report: u8,
+        stale: bool,
+    },
     Regroup {
         vm: u8,
         groups: Vec<u8>,
@@ -194,6 +208,10 @@ pub fn moves() -> impl Strategy<Value = Vec<Move>> {
         3 => (0..3_u8, 0..6_u8, small.clone()).prop_map(|(ip, wish, vm)| Move::FloatingIp { ip, wish, vm }),
         2 => (0..9_u8, any::<bool>(), 0..4_u8, prop::bool::weighted(0.1))
             .prop_map(|(nth, of_ip, report, stale)| Move::RouterTold { nth, of_ip, report, stale }),
+        4 => (small.clone(), 0..3_u8).prop_map(|(vm, network)| Move::AttachNic { vm, network }),
+        3 => (small.clone(), 0..9_u8).prop_map(|(vm, which)| Move::DetachNic { vm, which }),
+        5 => (small.clone(), 0..9_u8, 0..4_u8, prop::bool::weighted(0.1))
+            .prop_map(|(nth, number, report, stale)| Move::NicTold { nth, number, report, stale }),
         2 => (small.clone(), vec(0..3_u8, 0..3)).prop_map(|(vm, groups)| Move::Regroup { vm, groups }),
         3 => (0..9_u8, any::<bool>(), 0..4_u8, prop::bool::weighted(0.1))
             .prop_map(|(nth, of_rule, report, stale)| Move::GroupTold { nth, of_rule, report, stale }),
@@ -313,6 +331,27 @@ impl Move {
                 let (generation, report) = (generation(router.meta.generation, *stale), realization(*report));
                 RouterCommand::Report { router: router.id, generation, report }.into()
             }
+            Self::AttachNic { vm, network } => {
+                let nic = a_nic(&format!("network-{network}"));
+                VmCommand::AttachNic { vm: format!("vm-{vm}").as_str().into(), nic }.into()
+            }
+            Self::DetachNic { vm, which } => {
+                let nic = match which {
+                    0..6 => NicChoice::Number(u32::from(*which)),
+                    _ => NicChoice::Network(format!("network-{}", which - 6).as_str().into()),
+                };
+                VmCommand::DetachNic { vm: format!("vm-{vm}").as_str().into(), nic }.into()
+            }
+            Self::NicTold { nth: n, number, report, stale } => {
+                let vm = nth(world.vms.values(), *n)?;
+                let number = vm.nics.get(usize::from(*number)).map_or(u32::from(*number), |nic| nic.spec.number);
+                let report = match report {
+                    0 => VmReport::NicPlugged { number },
+                    1 | 2 => VmReport::NicUnplugged { number },
+                    _ => VmReport::NicAttemptFailed { number, failed: failed("unplug") },
+                };
+                VmCommand::Report { vm: vm.id, generation: generation(vm.meta.generation, *stale), report }.into()
+            }
             Self::Regroup { vm, groups } => {
                 let set = groups.iter().map(|group| format!("group-{group}").as_str().into()).collect();
                 let change = GroupsChange { set: Some(set), ..GroupsChange::default() };
@@ -352,7 +391,9 @@ impl Move {
             Self::VmTold { nth: n, report, stale } => {
                 let vm = nth(world.vms.values(), *n)?;
                 let report = match report {
-                    0..3 => VmReport::Started(site.an_instance(vm.meta.name.as_str())),
+                    0..2 => VmReport::Started(site.an_instance(vm.meta.name.as_str())),
+                    // Of a time before NICs could come and go.
+                    2 => VmReport::Started(Instance { nics: None, ..site.an_instance(vm.meta.name.as_str()) }),
                     3 => VmReport::Paused,
                     4 => VmReport::Unpaused,
                     5 => stopped(StoppedHow::Crashed),

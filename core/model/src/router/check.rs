@@ -75,13 +75,13 @@ pub(super) fn place_outside(
 }
 
 /// What allocation calls the place that it finds an address for.
-const PLACE: &str = "external";
+const PLACE: &str = "external.";
 
 /// A refusal of an address by the field of a router's request: it has no place with fields of its own, as a NIC has.
 fn of_router(refusal: Refusal) -> Refusal {
     let renamed = |field: Cow<'static, str>| -> Cow<'static, str> {
         match field.strip_prefix(PLACE) {
-            Some(".fixed_ip") => "external_ip".into(),
+            Some("fixed_ip") => "external_ip".into(),
             Some(_) => "external_network".into(),
             None => field,
         }

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Instance, NicRequest, RunStrategy, Vm};
+use super::{Instance, NicChoice, NicRequest, RunStrategy, Vm};
 use crate::{
     Generation, Id, Labels, Name, command::Reference, meta::MetaChange, sealed::SealedText,
     security_group::membership::GroupsChange, waiting::FailedAttempt,
@@ -61,6 +61,20 @@ pub enum VmCommand {
         nic: Option<u32>,
         /// How.
         change: GroupsChange,
+    },
+    /// Gives it one more NIC. In every state but on its way out.
+    AttachNic {
+        /// Which.
+        vm: Reference,
+        /// On which network, as whom.
+        nic: NicRequest,
+    },
+    /// Takes a NIC away. In every state but on its way out.
+    DetachNic {
+        /// Which.
+        vm: Reference,
+        /// Which of its NICs.
+        nic: NicChoice,
     },
     /// Removes it with its root disk. Always allowed.
     Delete {
@@ -156,6 +170,23 @@ pub enum VmReport {
     },
     /// No process, socket or seed of it is left on the node.
     Released,
+    /// Its process has this NIC.
+    NicPlugged {
+        /// Which.
+        number: u32,
+    },
+    /// Nothing of this NIC is left on its node.
+    NicUnplugged {
+        /// Which.
+        number: u32,
+    },
+    /// A NIC is not in its process, or still is, against the wish; it is tried again.
+    NicAttemptFailed {
+        /// Which.
+        number: u32,
+        /// What was tried, and why in vain.
+        failed: FailedAttempt,
+    },
     /// From the gateway pool: the nodes work by these NICs.
     NicsReady {
         /// Which.
@@ -211,6 +242,8 @@ impl VmCommand {
             Self::Pause { .. } => "pause-vm",
             Self::Unpause { .. } => "unpause-vm",
             Self::EditSecurityGroups { .. } => "edit-vm-sg",
+            Self::AttachNic { .. } => "attach-nic",
+            Self::DetachNic { .. } => "detach-nic",
             Self::Delete { .. } => "remove-vm",
             Self::ForceRemove { .. } => "force-remove-vm",
             Self::Reconcile { .. } => "reconcile-vm",
@@ -224,6 +257,9 @@ impl VmCommand {
                 VmReport::SshPortTaken { .. } => "report-vm-ssh-port-taken",
                 VmReport::GuestAgentConnected { .. } => "report-vm-guest-agent",
                 VmReport::Released => "report-vm-released",
+                VmReport::NicPlugged { .. } => "report-vm-nic-plugged",
+                VmReport::NicUnplugged { .. } => "report-vm-nic-unplugged",
+                VmReport::NicAttemptFailed { .. } => "report-vm-nic-attempt-failed",
                 VmReport::NicsReady { .. } => "report-vm-nics-ready",
                 VmReport::NicDrifted { .. } => "report-vm-nic-drifted",
             },

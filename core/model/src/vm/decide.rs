@@ -98,6 +98,14 @@ pub(crate) fn decide(world: &World, given: &Given, command: &VmCommand) -> Resul
             let events = membership::changed(world, vm, *nic, change)?;
             (vm.id, events.into_iter().map(|event| wish(vm, event)).collect())
         }
+        VmCommand::AttachNic { vm, nic } => {
+            let vm = wished(world, given, vm)?;
+            (vm.id, nic::attached(world, vm, given.new_ids[0], nic)?)
+        }
+        VmCommand::DetachNic { vm, nic } => {
+            let vm = wished(world, given, vm)?;
+            (vm.id, nic::detached(world, vm, nic)?)
+        }
         VmCommand::Delete { vm } => {
             let vm = world.vm(vm)?;
             check_precondition(given, Kind::Vm, &vm.meta)?;
@@ -168,7 +176,7 @@ fn decide_create(world: &World, given: &Given, create: &CreateVm) -> Result<Deci
         target,
     };
     let mut events = vec![event(id, &create.name, Generation::FIRST, created)];
-    let nics = nic::attached(world, create, id, |attached| event(id, &create.name, Generation::FIRST, attached))?;
+    let nics = nic::of_new_vm(world, create, id, |attached| event(id, &create.name, Generation::FIRST, attached))?;
     events.extend(nics);
     let request = Request { name: &create.name, id, spec: &spec, generation: Generation::FIRST, failure: None };
     events.extend(placement::events(world, given, &request, root_volume));

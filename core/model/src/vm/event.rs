@@ -121,6 +121,28 @@ pub enum VmEvent {
         /// Their names, for people.
         group_names: Vec<Name>,
     },
+    /// A NIC of it is to go.
+    VmNicDetachRequested {
+        /// Which.
+        number: u32,
+    },
+    /// A NIC of it is gone, and its addresses are free.
+    VmNicDetached {
+        /// Which.
+        number: u32,
+    },
+    /// Its running process has this NIC.
+    VmNicPlugged {
+        /// Which.
+        number: u32,
+    },
+    /// A NIC is not in its running process, or still is, against the wish; it is tried again.
+    VmNicAttemptFailed {
+        /// Which.
+        number: u32,
+        /// What, why, when again.
+        failure: Failure,
+    },
     /// The nodes work by a NIC of it.
     VmNicBecameReady {
         /// Which.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use edgestack_planted::{self as planted, Bug};
 
-use super::{AfterStop, LastStop, Nic, Power, Target, Vm, VmEvent};
+use super::{AfterStop, LastStop, Nic, NicStage, Power, Target, Vm, VmEvent};
 use crate::{
     Id, Kind, World,
     world::{At, Impossible},
@@ -31,6 +31,7 @@ pub(crate) fn evolve(world: &mut World, at: &At<'_>, event: &VmEvent) -> Result<
                 released: false,
                 guest_agent: None,
                 nics: vec![],
+                next_nic: 0,
             };
             world.vms.insert(id, Arc::new(vm));
             return Ok(());
@@ -59,6 +60,10 @@ pub(crate) fn evolve(world: &mut World, at: &At<'_>, event: &VmEvent) -> Result<
         | VmEvent::VmReleased {}
         | VmEvent::VmNicAttached { .. }
         | VmEvent::VmNicSecurityGroupsChanged { .. }
+        | VmEvent::VmNicDetachRequested { .. }
+        | VmEvent::VmNicDetached { .. }
+        | VmEvent::VmNicPlugged { .. }
+        | VmEvent::VmNicAttemptFailed { .. }
         | VmEvent::VmNicBecameReady { .. }
         | VmEvent::VmNicDrifted { .. }
         | VmEvent::VmReconcileRequested {} => {}
@@ -118,6 +123,7 @@ fn change(vm: &mut Vm, at: &At<'_>, event: &VmEvent) -> Result<(), Impossible> {
             vm.power = Power::Running(instance.clone());
             vm.failure = None;
             vm.guest_agent = None;
+            nics_of_another_run(vm);
         }
         VmEvent::VmPaused {} => {
             vm.power = match std::mem::replace(&mut vm.power, Power::Off) {
@@ -140,6 +146,7 @@ fn change(vm: &mut Vm, at: &At<'_>, event: &VmEvent) -> Result<(), Impossible> {
         VmEvent::VmStopped { how, detail, then } => {
             vm.power = Power::Off;
             vm.guest_agent = None;
+            nics_of_another_run(vm);
             vm.last_stop = Some(LastStop { how: *how, detail: detail.clone(), at: at.time() });
             vm.failure = None;
             match then {
@@ -152,13 +159,46 @@ fn change(vm: &mut Vm, at: &At<'_>, event: &VmEvent) -> Result<(), Impossible> {
             }
         }
         VmEvent::VmAttemptFailed { failure } => vm.failure = Some(failure.clone()),
-        VmEvent::VmReconcileRequested {} => vm.failure = None,
+        VmEvent::VmReconcileRequested {} => {
+            vm.failure = None;
+            vm.nics.iter_mut().for_each(|nic| nic.failure = None);
+        }
         VmEvent::VmSshPortMoved { ssh_port } => match &mut vm.placement {
             Some(placement) => placement.ssh_port = *ssh_port,
             None => return Err(at.impossible("its port moved before it had a place")),
         },
         VmEvent::VmGuestAgentConnected { guest_agent } => vm.guest_agent = Some(guest_agent.clone()),
-        VmEvent::VmNicAttached { nic, .. } => vm.nics.push(Nic::new(nic.clone())),
+        VmEvent::VmNicAttached { nic, .. } => {
+            let takes_none = vm.power.instance().is_some_and(|instance| instance.nics.is_none());
+            let stage = if takes_none { NicStage::AwaitsStart } else { NicStage::Staying };
+            vm.next_nic = vm.next_nic.max(nic.number.saturating_add(1));
+            vm.nics.push(Nic::new(nic.clone(), stage));
+        }
+        VmEvent::VmNicDetachRequested { number } => {
+            let nic = nic_of(vm, at, *number)?;
+            nic.stage = NicStage::Leaving;
+            nic.failure = None;
+        }
+        VmEvent::VmNicDetached { number } => {
+            nic_of(vm, at, *number)?;
+            vm.nics.retain(|nic| nic.spec.number != *number);
+            let there = vm.power.instance_mut().and_then(|instance| instance.nics.as_mut());
+            there.into_iter().for_each(|there| there.retain(|other| other != number));
+        }
+        VmEvent::VmNicPlugged { number } => {
+            nic_of(vm, at, *number)?.failure = None;
+            let there = vm.power.instance_mut().and_then(|instance| instance.nics.as_mut());
+            there.ok_or_else(|| at.impossible("nothing runs that takes a NIC"))?.push(*number);
+        }
+        VmEvent::VmNicAttemptFailed { number, failure } => {
+            let nic = nic_of(vm, at, *number)?;
+            nic.failure = Some(failure.clone());
+            // One that leaves may still be in it.
+            if nic.stage != NicStage::Leaving {
+                let there = vm.power.instance_mut().and_then(|instance| instance.nics.as_mut());
+                there.into_iter().for_each(|there| there.retain(|other| other != number));
+            }
+        }
         VmEvent::VmNicSecurityGroupsChanged { number, security_groups, .. } => {
             let nic = nic_of(vm, at, *number)?;
             nic.security_groups = Some(security_groups.clone());
@@ -178,6 +218,16 @@ fn change(vm: &mut Vm, at: &At<'_>, event: &VmEvent) -> Result<(), Impossible> {
 fn nic_of<'v>(vm: &'v mut Vm, at: &At<'_>, number: u32) -> Result<&'v mut Nic, Impossible> {
     let nic = vm.nics.iter_mut().find(|nic| nic.spec.number == number);
     nic.ok_or_else(|| at.impossible(format!("it has no NIC {number}")))
+}
+
+/// A process is begun with all NICs that there shall be, and what failed with an earlier one is past.
+fn nics_of_another_run(vm: &mut Vm) {
+    for nic in &mut vm.nics {
+        nic.failure = None;
+        if nic.stage == NicStage::AwaitsStart {
+            nic.stage = NicStage::Staying;
+        }
+    }
 }
 
 /// A new wish is tried at once, whatever failed before.

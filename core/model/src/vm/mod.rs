@@ -30,7 +30,7 @@ pub(crate) use decide::{decide, fact, wish};
 pub(crate) use deletion::deleted_with_its_last_volume;
 pub use event::{AfterStop, VmEvent};
 pub(crate) use evolve::evolve;
-pub use nic::{NICS_MAX, Nic, NicRequest, NicSpec, port_name};
+pub use nic::{NICS_MAX, Nic, NicChoice, NicRequest, NicSpec, NicStage, NicState, port_name};
 pub use state::State;
 
 use crate::{
@@ -78,6 +78,8 @@ pub struct Vm {
     pub guest_agent: Option<GuestAgent>,
     /// Its NICs on networks, by number; without one it has a user-mode NAT NIC.
     pub nics: Vec<Nic>,
+    /// The number of the next NIC: none is given twice.
+    pub next_nic: u32,
 }
 
 /// What a VM is made of.
@@ -191,6 +193,13 @@ impl Power {
             Self::Running(instance) | Self::Paused(instance) => Some(instance),
         }
     }
+
+    fn instance_mut(&mut self) -> Option<&mut Instance> {
+        match self {
+            Self::Off => None,
+            Self::Running(instance) | Self::Paused(instance) => Some(instance),
+        }
+    }
 }
 
 /// One run of a VM: one hypervisor process.
@@ -211,6 +220,10 @@ pub struct Instance {
     pub hypervisor: String,
     /// When its vCPUs began to run.
     pub started_at: DateTime<Utc>,
+    /// The NICs on networks that it has, by number. Absent of a process that was started before NICs could come and go
+    /// while it runs: it has those of its start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nics: Option<Vec<u32>>,
 }
 
 /// How a VM last stopped.

@@ -4,15 +4,17 @@ use std::net::IpAddr;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
-use super::{CreateVm, VmReport};
+use super::{CreateVm, Power, Target, Vm, VmEvent, VmReport, decide::wish};
 use crate::{
-    Event, Id, Kind, Refusal, World,
+    Event, Given, Id, Kind, Refusal, World,
     address::{self, Mac, Taken},
     command::Reference,
+    floating_ip,
     network::{self, Network},
     security_group::{SecurityGroup, membership},
-    vm::{Vm, VmEvent},
+    waiting::Failure,
 };
 
 /// So many NICs a VM may have: what a guest without further PCI bridges has slots for beside its disks.
@@ -28,11 +30,79 @@ pub struct Nic {
     /// The security groups that it is in; none of them: nothing passes. Absent where it is from a time before there were
     /// any: everything passes.
     pub security_groups: Option<Vec<Id<SecurityGroup>>>,
+    /// Whether the VM is to have it.
+    pub stage: NicStage,
+    /// The last failed attempt to put it into the running VM or to take it out, until the next success or wish.
+    pub failure: Option<Failure>,
+}
+
+/// Whether a VM is to have a NIC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NicStage {
+    /// It is.
+    Staying,
+    /// It is, from its next start: what runs was started before NICs could come and go while it runs.
+    AwaitsStart,
+    /// It is not. The NIC keeps its addresses until its node has let go of the device.
+    Leaving,
+}
+
+/// Where a NIC is, as people see it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NicState {
+    /// In the VM.
+    Attached,
+    /// Not in the running VM yet.
+    Attaching,
+    /// In the VM from its next start.
+    AwaitsStart,
+    /// On its way out.
+    Detaching,
+}
+
+impl NicState {
+    /// All, as users see them.
+    pub const WORDS: [&'static str; 4] = ["attached", "attaching", "awaits_start", "detaching"];
+
+    /// As users see it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Attached => "attached",
+            Self::Attaching => "attaching",
+            Self::AwaitsStart => "awaits_start",
+            Self::Detaching => "detaching",
+        }
+    }
 }
 
 impl Nic {
-    pub(super) fn new(spec: NicSpec) -> Self {
-        Self { spec, ready: false, security_groups: None }
+    pub(super) fn new(spec: NicSpec, stage: NicStage) -> Self {
+        Self { spec, ready: false, security_groups: None, stage, failure: None }
+    }
+}
+
+impl Vm {
+    /// Where a NIC of it is.
+    pub fn nic_state(&self, nic: &Nic) -> NicState {
+        match nic.stage {
+            NicStage::Leaving => NicState::Detaching,
+            NicStage::AwaitsStart => NicState::AwaitsStart,
+            NicStage::Staying => match self.power.instance().and_then(|instance| instance.nics.as_ref()) {
+                Some(there) if !there.contains(&nic.spec.number) => NicState::Attaching,
+                Some(_) | None => NicState::Attached,
+            },
+        }
+    }
+
+    /// The first NIC that is not where it should be.
+    pub fn nic_under_way(&self) -> Option<&Nic> {
+        self.nics.iter().find(|nic| self.nic_state(nic) != NicState::Attached)
+    }
+
+    /// The NICs that it is to have.
+    pub fn nics_staying(&self) -> impl Iterator<Item = &Nic> {
+        self.nics.iter().filter(|nic| nic.stage != NicStage::Leaving)
     }
 }
 
@@ -69,11 +139,21 @@ pub struct NicRequest {
     pub security_groups: Option<Vec<Reference>>,
 }
 
+/// Which NIC of a VM.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NicChoice {
+    /// The one of this number.
+    Number(u32),
+    /// The only one on this network.
+    Network(Reference),
+}
+
 /// The events of a new VM's NICs.
-pub(super) fn attached(
+pub(super) fn of_new_vm(
     world: &World,
     create: &CreateVm,
-    id: uuid::Uuid,
+    id: Uuid,
     event: impl Fn(VmEvent) -> Event,
 ) -> Result<Vec<Event>, Refusal> {
     if create.networks.len() > NICS_MAX {
@@ -84,43 +164,150 @@ pub(super) fn attached(
     }
     let (mut taken, mut events, mut made) = (Taken::default(), Vec::new(), Vec::new());
     for (number, request) in (0..).zip(&create.networks) {
-        let field = format!("networks.{number}");
+        let new = New { field: &format!("networks.{number}."), number, vm: id, seed: id };
+        let (groups, attached) = new.events(world, &mut taken, request)?;
+        events.extend(attached.into_iter().map(&event));
+        // It is made once, before the first that is in it.
+        if made.is_empty() {
+            made = groups;
+        }
+    }
+    made.extend(events);
+    Ok(made)
+}
+
+/// The events of one more NIC of a VM; `seed` is an id of the command's own.
+pub(super) fn attached(world: &World, vm: &Vm, seed: Uuid, request: &NicRequest) -> Result<Vec<Event>, Refusal> {
+    if vm.nics.len() >= NICS_MAX {
+        return Err(Refusal::WrongState {
+            kind: Kind::Vm,
+            name: vm.meta.name.clone(),
+            state: format!("full with {NICS_MAX} NICs").into(),
+            action: "attach a NIC to".into(),
+            fix: "detach one first, and wait until it is gone".into(),
+        });
+    }
+    let new = New { field: "", number: vm.next_nic, vm: vm.id.uuid(), seed };
+    let (mut events, attached) = new.events(world, &mut Taken::default(), request)?;
+    events.extend(attached.into_iter().map(|event| wish(vm, event)));
+    Ok(events)
+}
+
+/// The events of a NIC's end; none when it is wished already.
+pub(super) fn detached(world: &World, vm: &Vm, choice: &NicChoice) -> Result<Vec<Event>, Refusal> {
+    let nic = chosen(world, vm, choice)?;
+    if nic.stage == NicStage::Leaving {
+        return Ok(vec![]);
+    }
+    let number = nic.spec.number;
+    let requested = wish(vm, VmEvent::VmNicDetachRequested { number });
+    // No process has it, so there is nobody to let go of it.
+    let is_nowhere = vm.placement.is_none()
+        || nic.stage == NicStage::AwaitsStart
+        || matches!((vm.target, &vm.power), (Target::Stopped { .. }, Power::Off));
+    let gone = is_nowhere.then(|| wish(vm, VmEvent::VmNicDetached { number }));
+    Ok([requested].into_iter().chain(floating_ip::freed_with_nic(world, vm, number)).chain(gone).collect())
+}
+
+fn chosen<'v>(world: &World, vm: &'v Vm, choice: &NicChoice) -> Result<&'v Nic, Refusal> {
+    let (field, kind, name) = match choice {
+        NicChoice::Number(number) => {
+            let found = vm.nics.iter().find(|nic| nic.spec.number == *number);
+            return found.ok_or_else(|| Refusal::ReferenceNotFound {
+                field: "nic".into(),
+                kind: "NIC".into(),
+                name: number.to_string(),
+            });
+        }
+        NicChoice::Network(network) => ("network", Kind::Network.as_str(), network),
+    };
+    let network = world.network(name).map_err(|_| Refusal::ReferenceNotFound {
+        field: field.into(),
+        kind: kind.into(),
+        name: name.0.clone(),
+    })?;
+    let on_it = vm.nics.iter().filter(|nic| nic.spec.network == network.id);
+    // One that leaves already counts only where no other is meant.
+    let (staying, leaving): (Vec<&Nic>, Vec<&Nic>) = on_it.partition(|nic| nic.stage != NicStage::Leaving);
+    let invalid = |reason| Err(Refusal::Invalid { field: field.into(), reason });
+    let (vm, network) = (&vm.meta.name, &network.meta.name);
+    match (staying.as_slice(), leaving.as_slice()) {
+        ([one], _) | ([], [one, ..]) => Ok(one),
+        ([], []) => invalid(format!("vm \"{vm}\" has no NIC on network \"{network}\"")),
+        (several, _) => {
+            let numbers: Vec<String> = several.iter().map(|nic| nic.spec.number.to_string()).collect();
+            invalid(format!(
+                "vm \"{vm}\" has NICs {} on network \"{network}\"; say which by its number",
+                numbers.join(", ")
+            ))
+        }
+    }
+}
+
+/// A NIC that is to be made.
+struct New<'a> {
+    /// What stands before the names of the request's fields.
+    field: &'a str,
+    number: u32,
+    vm: Uuid,
+    seed: Uuid,
+}
+
+impl New<'_> {
+    /// What makes the default group, if that is needed and isn't there; and the NIC's own events.
+    fn events(
+        &self,
+        world: &World,
+        taken: &mut Taken,
+        request: &NicRequest,
+    ) -> Result<(Vec<Event>, [VmEvent; 2]), Refusal> {
+        let Self { field, number, vm, seed } = *self;
         let network = world.network(&request.network).map_err(|_| Refusal::ReferenceNotFound {
-            field: format!("{field}.network").into(),
+            field: format!("{field}network").into(),
             kind: Kind::Network.as_str().into(),
             name: request.network.0.clone(),
         })?;
         network::check_stays(network, "put a NIC on")?;
-        let mac = address::take_mac(world, &mut taken, &field, id, request.mac)?;
+        let mac = address::take_mac(world, taken, field, vm, request.mac)?;
         let by = format!("NIC {number} of this VM");
-        let addresses = address::take(world, network, &mut taken, (&field, &by), (mac, request.fixed_ip))?;
+        let addresses = address::take(world, network, taken, (field, &by), (mac, request.fixed_ip))?;
         let nic = NicSpec { number, network: network.id, mac, addresses };
-        events.push(event(VmEvent::VmNicAttached { nic, network_name: network.meta.name.clone() }));
-        let chosen =
-            membership::choose(world, &format!("{field}.security_groups"), request.security_groups.as_deref(), id)?;
-        // It is made once, before the first that is in it.
-        if made.is_empty() {
-            made = chosen.made;
-        }
+        let groups = format!("{field}security_groups");
+        let chosen = membership::choose(world, &groups, request.security_groups.as_deref(), seed)?;
         let (security_groups, group_names) = chosen.groups.into_iter().unzip();
-        events.push(event(VmEvent::VmNicSecurityGroupsChanged { number, security_groups, group_names }));
+        let attached = VmEvent::VmNicAttached { nic, network_name: network.meta.name.clone() };
+        let regrouped = VmEvent::VmNicSecurityGroupsChanged { number, security_groups, group_names };
+        Ok((chosen.made, [attached, regrouped]))
     }
-    made.extend(events);
-    let events = made;
-    Ok(events)
 }
 
-/// What the gateway pool's word on a VM's NICs leads to.
-pub(super) fn told(vm: &Vm, report: &VmReport) -> Vec<VmEvent> {
-    match report {
+/// What the pools' words on a VM's NICs lead to.
+pub(super) fn told(given: &Given, vm: &Vm, report: &VmReport) -> Vec<VmEvent> {
+    let nic_of = |number: &u32| vm.nics.iter().find(|nic| nic.spec.number == *number);
+    let of_pool = match report {
         VmReport::NicsReady { numbers } => {
             let news = vm.nics.iter().filter(|nic| !nic.ready && numbers.contains(&nic.spec.number));
-            news.map(|nic| VmEvent::VmNicBecameReady { number: nic.spec.number }).collect()
+            return news.map(|nic| VmEvent::VmNicBecameReady { number: nic.spec.number }).collect();
         }
         VmReport::NicDrifted { number, what } => {
-            let known = vm.nics.iter().any(|nic| nic.ready && nic.spec.number == *number);
-            known.then(|| VmEvent::VmNicDrifted { number: *number, what: what.clone() }).into_iter().collect()
+            let known = nic_of(number).filter(|nic| nic.ready);
+            known.map(|_| VmEvent::VmNicDrifted { number: *number, what: what.clone() })
         }
-        _ => vec![],
-    }
+        VmReport::NicPlugged { number } => {
+            let is_news = nic_of(number).is_some_and(|nic| vm.nic_state(nic) == NicState::Attaching);
+            is_news.then_some(VmEvent::VmNicPlugged { number: *number })
+        }
+        VmReport::NicUnplugged { number } => {
+            let leaves = nic_of(number).is_some_and(|nic| nic.stage == NicStage::Leaving);
+            leaves.then_some(VmEvent::VmNicDetached { number: *number })
+        }
+        VmReport::NicAttemptFailed { number, failed } => {
+            nic_of(number).filter(|nic| nic.stage != NicStage::AwaitsStart).map(|nic| {
+                let failure = failed.clone().after(nic.failure.as_ref(), given.time);
+                VmEvent::VmNicAttemptFailed { number: *number, failure }
+            })
+        }
+        _ => None,
+    };
+    of_pool.into_iter().collect()
 }

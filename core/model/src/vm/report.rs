@@ -42,7 +42,14 @@ pub(super) fn decide(world: &World, given: &Given, vm: &Vm, report: &VmReport) -
             vec![VmEvent::VmGuestAgentConnected { guest_agent }]
         }
         (VmReport::Released, _) => return deletion::released(world, vm),
-        (VmReport::NicsReady { .. } | VmReport::NicDrifted { .. }, _) => nic::told(vm, report),
+        (
+            VmReport::NicsReady { .. }
+            | VmReport::NicDrifted { .. }
+            | VmReport::NicPlugged { .. }
+            | VmReport::NicUnplugged { .. }
+            | VmReport::NicAttemptFailed { .. },
+            _,
+        ) => nic::told(given, vm, report),
         // Told already.
         (
             VmReport::Started(_)

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Power, Target, Vm};
+use super::{Nic, NicState, Power, Target, Vm};
 use crate::{Waiting, World, node::Node, volume::VolumeState, waiting::Failure};
 
 /// A VM's state as people see it. It follows from the facts and is never stored.
@@ -122,7 +122,7 @@ impl Vm {
         };
         let root = self.placement.as_ref().and_then(|placement| world.volumes.get(&placement.root_volume));
         let (owner, doing) = match state {
-            State::Running | State::Paused | State::Stopped => return None,
+            State::Running | State::Paused | State::Stopped => return self.nic_waiting(node.map(AsRef::as_ref)),
             State::Pending => ("scheduler".to_owned(), "no node takes it now"),
             State::Provisioning => (on_node("storage"), "its root disk is being made"),
             State::Starting | State::BackOff => (on_node("vm"), "its process is being started"),
@@ -154,6 +154,44 @@ impl Vm {
             fix: self.fix(state, lost.map(AsRef::as_ref), failure),
             next_attempt_at: failure.map(|failure| failure.next_attempt_at),
         })
+    }
+
+    /// What a NIC of a VM waits for that is else where it should be.
+    fn nic_waiting(&self, node: Option<&Node>) -> Option<Waiting> {
+        let nic = self.nic_under_way()?;
+        let (number, name) = (nic.spec.number, &self.meta.name);
+        let runs_on_without_change = self.power.instance().is_some_and(|instance| instance.nics.is_none());
+        let leaves = match self.nic_state(nic) {
+            NicState::Detaching => true,
+            NicState::Attached | NicState::Attaching | NicState::AwaitsStart => false,
+        };
+        let restart = || Some(format!("edgectl restart-vm {name}"));
+        if runs_on_without_change {
+            let follows = if leaves { "goes when it stops" } else { "comes with its next start" };
+            let reason = format!("it was started before NICs could come and go while it runs: NIC {number} {follows}");
+            return Some(Waiting { owner: "user".to_owned(), reason, fix: restart(), next_attempt_at: None });
+        }
+        if leaves && matches!(self.power, Power::Paused(_)) {
+            let reason = format!("NIC {number} goes when its guest, which has to let go of it, is not paused any more");
+            let fix = Some(format!("edgectl unpause-vm {name}"));
+            return Some(Waiting { owner: "user".to_owned(), reason, fix, next_attempt_at: None });
+        }
+        let owner = node.map_or_else(|| "worker.vm".to_owned(), |node| format!("worker.vm@{}", node.meta.name));
+        let doing = if leaves { "taken out of" } else { "put into" };
+        let lost = node.filter(|node| !node.readiness.ready);
+        let Nic { failure, .. } = nic;
+        let reason = match (lost, failure) {
+            (Some(node), _) => format!(
+                "node \"{}\" is not ready: {}",
+                node.meta.name,
+                node.readiness.reason.as_deref().unwrap_or("its workers are not heard")
+            ),
+            (None, Some(failure)) => format!("NIC {number}: {}", failure.reason),
+            (None, None) => format!("NIC {number} is being {doing} the VM"),
+        };
+        let fix = failure.as_ref().and_then(|failure| failure.fix.clone());
+        let next_attempt_at = failure.as_ref().map(|failure| failure.next_attempt_at);
+        Some(Waiting { owner, reason, fix, next_attempt_at })
     }
 
     /// What a person can do: also what no worker will ever do.

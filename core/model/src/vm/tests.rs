@@ -1,5 +1,6 @@
 //! VMs: every wish in every state, every report, and the way out.
 
+mod nics;
 mod stops;
 
 use super::{CreateVm, Power, RunStrategy, State, StoppedHow, Target, VmCommand, VmReport, decide::GRACE_SECONDS_MAX};

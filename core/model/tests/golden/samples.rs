@@ -133,6 +133,7 @@ fn instance() -> Instance {
         accelerator: "kvm".into(),
         hypervisor: "QEMU 10.0.2".into(),
         started_at: time(1),
+        nics: None,
     }
 }
 
@@ -187,6 +188,7 @@ fn vms() -> Vec<(&'static str, VmEvent)> {
         ("", VmEvent::VmUnpauseRequested {}),
         ("", VmEvent::VmDeleteRequested {}),
         ("", VmEvent::VmStarted { instance: instance() }),
+        ("with-nics", VmEvent::VmStarted { instance: Instance { nics: Some(vec![0, 2]), ..instance() } }),
         ("", VmEvent::VmPaused {}),
         ("", VmEvent::VmUnpaused {}),
         ("", stopped(StoppedHow::Crashed, again)),
@@ -207,6 +209,10 @@ fn vms() -> Vec<(&'static str, VmEvent)> {
                 group_names: vec![name("web")],
             },
         ),
+        ("", VmEvent::VmNicDetachRequested { number: 1 }),
+        ("", VmEvent::VmNicDetached { number: 1 }),
+        ("", VmEvent::VmNicPlugged { number: 1 }),
+        ("", VmEvent::VmNicAttemptFailed { number: 1, failure: failure() }),
         ("", VmEvent::VmNicBecameReady { number: 0 }),
         ("", VmEvent::VmNicDrifted { number: 0, what: vec!["its port is gone".into()] }),
         ("", VmEvent::VmReleased {}),

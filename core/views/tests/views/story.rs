@@ -150,6 +150,7 @@ impl Story {
             accelerator: "none".into(),
             hypervisor: "simulated".into(),
             started_at: self.now,
+            nics: None,
         };
         self.vm_is(vm, VmReport::Started(instance));
     }

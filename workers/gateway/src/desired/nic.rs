@@ -15,7 +15,8 @@ use crate::rows::{Desired, Key, Owner, Table, Wanted};
 
 /// The rows of a NIC, and what its network's rows have of it.
 pub(super) fn rows(vm: &Vm, nic: &Nic, on: &Network, rows: &mut Desired) {
-    let Nic { spec: nic, ready, security_groups } = nic;
+    // One that leaves keeps its rows until its node has let go of it and it is gone from the log.
+    let Nic { spec: nic, ready, security_groups, stage: _, failure: _ } = nic;
     let Some(switch) = rows.get_mut(&network::switch(on)) else { return };
     let key = Key::new(Table::LogicalSwitchPort, port_name(vm.id, nic.number));
     switch.references.entry("ports").or_default().insert(key.clone());

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use edgestack_model::orphan::ArtifactKind;
+use edgestack_pool::DriverError;
 
-use super::{Observed, StartSpec, VmDriver};
+use super::{Observed, StartNic, StartSpec, VmDriver};
 
 /// Runs every case against a driver; `spec` describes a VM that can be started
 /// there and whose guest may be deaf to the power button. What may lie in its
@@ -56,6 +57,47 @@ pub async fn run(driver: &dyn VmDriver, spec: &StartSpec) {
         let told = tokio::time::timeout(Duration::from_secs(10), wakes.recv()).await;
         assert!(matches!(told, Ok(Some(told)) if told == id), "its end woke the watcher");
     }
+}
+
+/// Runs the cases of NICs that come and go; `nic` is one that `spec` doesn't have. `lets_go` has the guest let go of what it
+/// is asked for from then on; before, it holds on to it.
+///
+/// # Panics
+/// When the driver breaks one of its promises; the message says which.
+pub async fn run_nics(driver: &dyn VmDriver, spec: &StartSpec, nic: &StartNic, lets_go: impl AsyncFnOnce()) {
+    let (id, number) = (spec.id, nic.number);
+    let mut with = spec.record.clone();
+    with.name = "plugged".parse().unwrap_or(with.name);
+    assert!(matches!(driver.plug_nic(id, nic, &with).await, Err(DriverError::Gone)), "nothing runs that could take it");
+    assert!(driver.unplug_nic(id, number, &spec.record).await.is_ok(), "what never was is gone");
+    let process = driver.start(spec).await.unwrap_or_else(|error| panic!("it does not start: {error}"));
+    let before: Vec<u32> = spec.nics.iter().map(|nic| nic.number).collect();
+    assert_eq!(process.nics.as_ref(), Some(&before), "it has the NICs of its start, and takes others");
+    for _ in 0..2 {
+        driver.plug_nic(id, nic, &with).await.unwrap_or_else(|error| panic!("the NIC is not plugged in: {error}"));
+        assert_eq!(nics(driver, id).await, [&before[..], &[number]].concat(), "it has the NIC, once");
+    }
+    assert_eq!(driver.record(id).await.ok().flatten(), Some(with.clone()), "what it has is written down");
+    let held = driver.unplug_nic(id, number, &spec.record).await;
+    assert!(matches!(held, Err(DriverError::Retry { .. })), "a guest that holds on to it is told as such: {held:?}");
+    assert!(nics(driver, id).await.contains(&number), "it is still there");
+    assert_eq!(driver.record(id).await.ok().flatten(), Some(with), "and written down");
+    lets_go().await;
+    for _ in 0..2 {
+        driver.unplug_nic(id, number, &spec.record).await.unwrap_or_else(|error| panic!("it is not let go: {error}"));
+        assert_eq!(nics(driver, id).await, before, "it is gone");
+    }
+    assert_eq!(driver.record(id).await.ok().flatten().as_ref(), Some(&spec.record), "and not written down any more");
+    // What the process ends with goes with it.
+    driver.plug_nic(id, nic, &spec.record).await.unwrap_or_else(|error| panic!("it is not plugged in again: {error}"));
+    assert!(driver.end(id).await.is_ok(), "it ends");
+    assert!(driver.unplug_nic(id, number, &spec.record).await.is_ok(), "nobody holds on to what has no process");
+    assert!(driver.release(id).await.is_ok(), "it goes");
+}
+
+/// The NICs that a VM which runs has.
+async fn nics(driver: &dyn VmDriver, id: edgestack_model::Id<edgestack_model::vm::Vm>) -> Vec<u32> {
+    seen_running(driver, id).await.and_then(|process| process.nics).unwrap_or_default()
 }
 
 /// What the driver tells of, by kind and id.

@@ -38,6 +38,8 @@ pub struct Process {
     pub accelerator: String,
     /// `QEMU 10.0.2`, `simulated`.
     pub hypervisor: String,
+    /// The NICs on networks that it has, by number; `None` of one whose NICs can't come and go while it runs.
+    pub nics: Option<Vec<u32>>,
 }
 
 /// A VM as the driver sees it now.
@@ -183,6 +185,13 @@ pub trait VmDriver: Send + Sync + 'static {
 
     /// Asks the guest to shut down, and returns at once: what becomes of it is observed.
     async fn press_power_button(&self, id: Id<Vm>) -> Result<(), DriverError>;
+
+    /// Puts a NIC into its process, and writes the record down; one that is there is fine.
+    async fn plug_nic(&self, id: Id<Vm>, nic: &StartNic, record: &VmRecord) -> Result<(), DriverError>;
+
+    /// Takes a NIC out of its process, if one runs, and away from the node, and writes the record down; one that is not
+    /// there is fine. `Retry` while the guest holds on to it: what was asked of it stays asked.
+    async fn unplug_nic(&self, id: Id<Vm>, number: u32, record: &VmRecord) -> Result<(), DriverError>;
 
     /// Ends its process now.
     async fn end(&self, id: Id<Vm>) -> Result<(), DriverError>;

@@ -18,22 +18,26 @@ use edgestack_model::{
     orphan::{Artifact, ArtifactKind, VmRecord, id_in},
     vm::Vm,
 };
+use edgestack_ovn::chassis::Chassis;
 use edgestack_pool::{DriverError, NodeFolders};
 use edgestack_qemu::{
     Accelerator, Backing, Disk, DiskFormat, HostForward, Instance, LaunchError, Layout, Limits, Machine, Nic,
     guest_agent::{AgentError, GuestAgent},
+    hotplug::{self, HotplugError},
     process::boot_id,
     qmp::{QmpError, RunState},
     seed::{Seed, SeedNic, write_seed},
 };
 use futures::{StreamExt as _, stream::BoxStream};
 
-use super::{GuestFacts, GuestLogin, NodeNetwork, Observed, Process, StartSpec, VmDriver, wire};
+use super::{GuestFacts, GuestLogin, NodeNetwork, Observed, Process, StartNic, StartSpec, VmDriver, wire};
 
 /// How long a QEMU may take from its start to running vCPUs. TCG on a loaded host takes seconds.
 const LAUNCH_DEADLINE: Duration = Duration::from_secs(60);
 /// How long a guest's agent may take for one question.
 const AGENT_DEADLINE: Duration = Duration::from_secs(5);
+/// How long a guest may take to let go of a NIC before it is asked again.
+const GUEST_LETS_GO: Duration = Duration::from_secs(5);
 /// What is kept of a console's log; the same again in the older part.
 const CONSOLE_BYTES_MAX: u64 = 4 << 20;
 /// The most that is sent of a console's log at once.
@@ -82,7 +86,7 @@ impl QemuDriver {
         Layout::new(&self.config.folders.vm(id))
     }
 
-    fn process(&self, instance: &Instance, host_boot: String) -> Process {
+    fn process(&self, instance: &Instance, host_boot: String, nics: Option<Vec<u32>>) -> Process {
         let record = instance.record.as_ref();
         let version = record.map_or("", |record| record.qemu_version.as_str());
         let accelerator = record.map(|record| &record.accelerator).or_else(|| self.config.accelerator.get());
@@ -92,12 +96,39 @@ impl QemuDriver {
             host_boot,
             accelerator: accelerator.map_or("unknown", Accelerator::as_str).to_owned(),
             hypervisor: format!("QEMU {version}").trim_end().to_owned(),
+            nics,
         }
     }
 
     async fn agent(&self, id: Id<Vm>, deadline: Duration) -> Result<GuestAgent, DriverError> {
         let layout = self.layout(id);
         GuestAgent::connect(&layout.agent_socket(), deadline).await.map_err(|error| agent_error(&error))
+    }
+
+    fn network_up(&self) -> Result<&Chassis, DriverError> {
+        let network = self.config.network.as_ref().ok_or_else(|| {
+            DriverError::retry_with_fix(
+                "its node has no virtual network",
+                "start edgestackd as root with --networks bundled",
+            )
+        })?;
+        network.get().ok_or_else(|| DriverError::retry("the virtual network of its node is not up yet"))
+    }
+
+    fn owner_of_devices(&self) -> &str {
+        self.config.run_as.as_deref().unwrap_or("root")
+    }
+
+    /// Writes down what is known of it, where it was ever started.
+    async fn write_record(&self, id: Id<Vm>, record: &VmRecord) -> Result<(), DriverError> {
+        let (path, record) = (self.config.folders.vm_record(id), record.clone());
+        tokio::task::spawn_blocking(move || match path.exists() {
+            true => edgestack_qemu::durable::write_json(&path, &record),
+            false => Ok(()),
+        })
+        .await
+        .map_err(|error| DriverError::retry(error.to_string()))?
+        .map_err(|error| retry(&error))
     }
 
     /// Takes its NICs out, if it was ever started with some: what its start wrote down tells.
@@ -116,15 +147,7 @@ impl QemuDriver {
             let forwards = vec![HostForward { host_port: spec.ssh_port, guest_port: 22 }];
             return Ok(vec![Nic::UserNat { mac: spec.mac.clone(), forwards }]);
         }
-        let network = self.config.network.as_ref().ok_or_else(|| {
-            DriverError::retry_with_fix(
-                "its node has no virtual network",
-                "start edgestackd as root with --networks bundled",
-            )
-        })?;
-        let up = network.get().ok_or_else(|| DriverError::retry("the virtual network of its node is not up yet"))?;
-        let owner = self.config.run_as.as_deref().unwrap_or("root");
-        wire::plug(up, owner, spec.id, &spec.nics).await
+        wire::plug(self.network_up()?, self.owner_of_devices(), spec.id, &spec.nics).await
     }
 
     fn machine(&self, spec: &StartSpec, accelerator: &Accelerator, nics: Vec<Nic>) -> Machine {
@@ -166,14 +189,14 @@ impl VmDriver for QemuDriver {
         let Some(instance) = self.find(id)? else {
             return Ok(Observed::Absent { host_boot, last_words: last_words(&self.layout(id)) });
         };
-        let state = match ask_state(&instance).await {
-            Ok(state) => state,
+        let (state, nics) = match ask_state(&instance).await {
+            Ok(seen) => seen,
             Err(_) if !instance.is_running() => {
                 return Ok(Observed::Absent { host_boot, last_words: instance.last_words() });
             }
             Err(error) => return Err(qmp_error(&error)),
         };
-        let process = self.process(&instance, host_boot);
+        let process = self.process(&instance, host_boot, nics);
         Ok(match state {
             RunState::Running | RunState::Other => Observed::Running(process),
             RunState::Prelaunch | RunState::Paused | RunState::IoError => Observed::Paused(process),
@@ -227,7 +250,8 @@ impl VmDriver for QemuDriver {
             .await
             .map_err(|error| launch_error(error, spec.ssh_port))?;
         let host_boot = boot_id().map_err(|error| DriverError::retry(error.to_string()))?;
-        Ok(self.process(&instance, host_boot))
+        let (_, nics) = ask_state(&instance).await.map_err(|error| qmp_error(&error))?;
+        Ok(self.process(&instance, host_boot, nics))
     }
 
     async fn pause(&self, id: Id<Vm>) -> Result<(), DriverError> {
@@ -237,7 +261,7 @@ impl VmDriver for QemuDriver {
 
     async fn resume(&self, id: Id<Vm>) -> Result<(), DriverError> {
         let instance = self.running(id)?;
-        let before = ask_state(&instance).await.map_err(|error| qmp_error(&error))?;
+        let (before, _) = ask_state(&instance).await.map_err(|error| qmp_error(&error))?;
         let monitor = instance.control().await.map_err(|error| qmp_error(&error))?;
         monitor.cont().await.map_err(|error| qmp_error(&error))?;
         if before != RunState::IoError {
@@ -256,6 +280,32 @@ impl VmDriver for QemuDriver {
     async fn press_power_button(&self, id: Id<Vm>) -> Result<(), DriverError> {
         let monitor = self.running(id)?.control().await.map_err(|error| qmp_error(&error))?;
         monitor.system_powerdown().await.map_err(|error| qmp_error(&error))
+    }
+
+    async fn plug_nic(&self, id: Id<Vm>, nic: &StartNic, record: &VmRecord) -> Result<(), DriverError> {
+        let instance = self.running(id)?;
+        let network = self.network_up()?;
+        // Before there is a device: what is written down tells whether there may be some.
+        self.write_record(id, record).await?;
+        let plugged = wire::plug(network, self.owner_of_devices(), id, std::slice::from_ref(nic)).await?;
+        let monitor = instance.control().await.map_err(|error| qmp_error(&error))?;
+        for nic in &plugged {
+            hotplug::plug(&monitor, nic).await.map_err(hotplug_error)?;
+        }
+        Ok(())
+    }
+
+    async fn unplug_nic(&self, id: Id<Vm>, number: u32, record: &VmRecord) -> Result<(), DriverError> {
+        if let Some(instance) = self.find(id)? {
+            let monitor = instance.control().await.map_err(|error| qmp_error(&error))?;
+            hotplug::unplug(&monitor, number, GUEST_LETS_GO).await.map_err(hotplug_error)?;
+        }
+        if let Some(network) = &self.config.network {
+            let up =
+                network.get().ok_or_else(|| DriverError::retry("the virtual network of its node is not up yet"))?;
+            wire::unplug_one(up, id, number).await?;
+        }
+        self.write_record(id, record).await
     }
 
     async fn end(&self, id: Id<Vm>) -> Result<(), DriverError> {
@@ -415,8 +465,10 @@ impl VmDriver for QemuDriver {
     }
 }
 
-async fn ask_state(instance: &Instance) -> Result<RunState, QmpError> {
-    instance.control().await?.query_status().await
+/// Where it is in its life, and which NICs it has.
+async fn ask_state(instance: &Instance) -> Result<(RunState, Option<Vec<u32>>), QmpError> {
+    let monitor = instance.control().await?;
+    Ok((monitor.query_status().await?, hotplug::nics(&monitor).await?))
 }
 
 fn last_words(layout: &Layout) -> Option<String> {
@@ -446,6 +498,19 @@ fn qmp_error(error: &QmpError) -> DriverError {
     match error {
         QmpError::Gone(_) => DriverError::Gone,
         QmpError::Refused { .. } | QmpError::Protocol(_) | QmpError::TimedOut { .. } => retry(error),
+    }
+}
+
+fn hotplug_error(error: HotplugError) -> DriverError {
+    match &error {
+        HotplugError::Qmp(error) => qmp_error(error),
+        HotplugError::Held { .. } => DriverError::retry_with_fix(
+            error_chain(&error),
+            "it is asked again; the guest has to be up for it, and a restart of the VM takes the NIC out",
+        ),
+        HotplugError::NoPort { .. } | HotplugError::UserNat => {
+            DriverError::retry_with_fix(error_chain(&error), "restart the VM: the NIC comes with its next start")
+        }
     }
 }
 

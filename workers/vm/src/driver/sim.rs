@@ -2,7 +2,7 @@
 //! simulation, for benchmarks, and for trying EdgeStack where no QEMU is.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU32, Ordering},
@@ -20,7 +20,7 @@ use edgestack_model::{
 use edgestack_pool::DriverError;
 use futures::{StreamExt as _, stream::BoxStream};
 
-use super::{GuestFacts, GuestLogin, Observed, Process, StartSpec, VmDriver};
+use super::{GuestFacts, GuestLogin, Observed, Process, StartNic, StartSpec, VmDriver};
 
 type Wake = Arc<dyn Fn(Id<Vm>) + Send + Sync>;
 
@@ -30,6 +30,8 @@ pub struct SimDriver {
     machines: Arc<Mutex<BTreeMap<Id<Vm>, Machine>>>,
     next_pid: Arc<AtomicU32>,
     host_boot: Arc<Mutex<String>>,
+    /// Whose guests let go of no NIC.
+    holding: Arc<Mutex<BTreeSet<Id<Vm>>>>,
 }
 
 /// A VM that runs from the first.
@@ -92,6 +94,7 @@ impl SimDriver {
             machines: Arc::new(Mutex::new(machines)),
             next_pid: Arc::new(AtomicU32::new(last_pid)),
             host_boot: Arc::new(Mutex::new(host_boot.to_owned())),
+            holding: Arc::default(),
         }
     }
 
@@ -133,6 +136,23 @@ impl SimDriver {
     /// The guest powers itself off.
     pub fn power_off_from_inside(&self, id: Id<Vm>) {
         self.change(id, State::Over);
+    }
+
+    /// The guest lets go of no NIC from now on, as one without an operating system; or it does so again.
+    pub fn hold_on(&self, id: Id<Vm>, holds_on: bool) {
+        let mut holding = self.holding.lock().unwrap_or_else(PoisonError::into_inner);
+        if holds_on {
+            holding.insert(id);
+        } else {
+            holding.remove(&id);
+        }
+    }
+
+    /// A NIC is taken out of what runs behind everybody's back.
+    pub fn lose_nic(&self, id: Id<Vm>, number: u32) {
+        if let Some(nics) = self.lock().get_mut(&id).and_then(|machine| machine.process.nics.as_mut()) {
+            nics.retain(|other| *other != number);
+        }
     }
 
     fn change(&self, id: Id<Vm>, state: State) {
@@ -201,6 +221,7 @@ impl VmDriver for SimDriver {
             host_boot: self.host_boot(),
             accelerator: "none".to_owned(),
             hypervisor: "simulated".to_owned(),
+            nics: Some(spec.nics.iter().map(|nic| nic.number).collect()),
         };
         let machine = Machine {
             state: State::Running,
@@ -225,6 +246,36 @@ impl VmDriver for SimDriver {
     async fn press_power_button(&self, id: Id<Vm>) -> Result<(), DriverError> {
         self.set(id, State::Running, State::Over)?;
         self.change(id, State::Over);
+        Ok(())
+    }
+
+    async fn plug_nic(&self, id: Id<Vm>, nic: &StartNic, record: &VmRecord) -> Result<(), DriverError> {
+        let mut machines = self.lock();
+        let machine = machines.get_mut(&id).filter(|machine| matches!(machine.state, State::Running | State::Paused));
+        let machine = machine.ok_or(DriverError::Gone)?;
+        let Some(nics) = &mut machine.process.nics else {
+            return Err(DriverError::retry("NICs can't come and go while it runs"));
+        };
+        if !nics.contains(&nic.number) {
+            nics.push(nic.number);
+        }
+        machine.record = record.clone();
+        Ok(())
+    }
+
+    async fn unplug_nic(&self, id: Id<Vm>, number: u32, record: &VmRecord) -> Result<(), DriverError> {
+        let held = self.holding.lock().unwrap_or_else(PoisonError::into_inner).contains(&id);
+        let mut machines = self.lock();
+        let Some(machine) = machines.get_mut(&id) else { return Ok(()) };
+        let runs = matches!(machine.state, State::Running | State::Paused);
+        let holds_on = held || machine.state == State::Paused;
+        if let Some(nics) = machine.process.nics.as_mut().filter(|nics| runs && nics.contains(&number)) {
+            if holds_on {
+                return Err(DriverError::retry(format!("the guest has not let go of NIC {number}")));
+            }
+            nics.retain(|other| *other != number);
+        }
+        machine.record = record.clone();
         Ok(())
     }
 

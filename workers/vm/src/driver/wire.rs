@@ -16,10 +16,11 @@ const TUN: &str = "/dev/net/tun";
 /// This node's way into the virtual network: empty until that is up.
 pub type NodeNetwork = Arc<OnceLock<Chassis>>;
 
-/// The name of a NIC's device on its node: at most 15 bytes, from the random end of the VM's id.
+/// The name of a NIC's device on its node: at most 15 bytes, from the random end of the VM's id, of which a number of more
+/// than one digit leaves less.
 pub(super) fn device_name(vm: Id<Vm>, number: u32) -> String {
-    let id = vm.uuid().simple().to_string();
-    format!("es{}n{number}", id.get(21..).unwrap_or_default())
+    let (id, number) = (vm.uuid().simple().to_string(), number.to_string());
+    format!("es{}n{number}", id.get(20 + number.len()..).unwrap_or_default())
 }
 
 /// Plugs the NICs in, for QEMU to open.
@@ -42,9 +43,15 @@ pub(super) async fn plug(
         };
         chassis.plug(&plug).await.map_err(|error| DriverError::retry(error_chain(&error)))?;
         let offload = chassis.datapath.takes_vnet_header();
-        plugged.push(Nic::Tap { mac: nic.mac.clone(), device, mtu: nic.mtu, offload });
+        plugged.push(Nic::Tap { number: nic.number, mac: nic.mac.clone(), device, mtu: nic.mtu, offload });
     }
     Ok(plugged)
+}
+
+/// Takes one of a VM's NICs out.
+pub(super) async fn unplug_one(chassis: &Chassis, vm: Id<Vm>, number: u32) -> Result<(), DriverError> {
+    let unplugged = chassis.unplug(&device_name(vm, number)).await;
+    unplugged.map_err(|error| DriverError::retry(error_chain(&error)))
 }
 
 /// Takes all of a VM's NICs out.
@@ -132,5 +139,7 @@ mod tests {
         let name = device_name(Id::new(uuid::Uuid::from_u128(0x0199_a0b1_0000_7000_8000_0123_4567_89ab)), 7);
         assert_eq!(name, "es123456789abn7");
         assert_eq!(name.len(), 15);
+        let later = device_name(Id::new(uuid::Uuid::from_u128(0x0199_a0b1_0000_7000_8000_0123_4567_89ab)), 123);
+        assert_eq!((later.as_str(), later.len()), ("es3456789abn123", 15));
     }
 }

@@ -4,12 +4,12 @@ use chrono::{DateTime, TimeDelta, Utc};
 use edgestack_model::{
     Generation, Id, Labels, Meta, Sequence,
     flavor::Shape,
-    vm::{Instance, Placement, Power, RunStrategy, StoppedHow, Target, Vm, VmReport, VmSpec},
+    vm::{Instance, Nic, NicSpec, NicStage, Placement, Power, RunStrategy, StoppedHow, Target, Vm, VmReport, VmSpec},
     waiting::Failure,
 };
 use uuid::Uuid;
 
-use super::{Circumstances, Step, plan};
+use super::{Circumstances, Step, next_attempt, plan};
 use crate::driver::{Observed, Process};
 
 fn at(second: i64) -> DateTime<Utc> {
@@ -28,6 +28,7 @@ fn process(pid: u32) -> Process {
         host_boot: "boot-1".into(),
         accelerator: "kvm".into(),
         hypervisor: "QEMU 10".into(),
+        nics: Some(vec![]),
     }
 }
 
@@ -40,6 +41,7 @@ fn instance(pid: u32, boot_epoch: u64) -> Instance {
         accelerator: "kvm".into(),
         hypervisor: "QEMU 10".into(),
         started_at: at(50),
+        nics: Some(vec![]),
     }
 }
 
@@ -101,6 +103,7 @@ fn a_vm(target: Target, power: Power) -> Vm {
         released: false,
         guest_agent: None,
         nics: vec![],
+        next_nic: 0,
     }
 }
 
@@ -307,7 +310,9 @@ fn every_plan_ends_at_the_wish_when_each_step_succeeds() {
                         observed = over(true);
                     }
                     Step::EndForced | Step::EndOver => observed = absent(),
-                    Step::WaitUntil(_) | Step::AwaitDisk | Step::Release => panic!("{steps:?}"),
+                    Step::WaitUntil(_) | Step::AwaitDisk | Step::PlugNic(_) | Step::UnplugNic(_) | Step::Release => {
+                        panic!("{steps:?}")
+                    }
                 }
             }
             let reached = match target {
@@ -336,4 +341,80 @@ fn told(vm: &mut Vm, report: VmReport) {
         (VmReport::Stopped { .. }, Power::Running(_) | Power::Paused(_)) => Power::Off,
         (report, power) => panic!("{report:?} of what is {power:?}"),
     };
+}
+
+/// A NIC of the VM, last tried in vain with the next attempt at this second.
+fn a_nic(number: u32, stage: NicStage, failing_until: Option<i64>) -> Nic {
+    let network = Id::new(Uuid::from_u128(6));
+    let spec = NicSpec { number, network, mac: "fa:16:3e:00:00:01".parse().unwrap(), addresses: vec![] };
+    let failure = failing_until.map(|second| Failure {
+        step: "x".into(),
+        attempt: 1,
+        reason: "x".into(),
+        fix: None,
+        at: at(0),
+        next_attempt_at: at(second),
+    });
+    Nic { spec, ready: true, security_groups: None, stage, failure }
+}
+
+fn with_nics(vm: Vm, nics: impl IntoIterator<Item = Nic>, known: Option<Vec<u32>>) -> Vm {
+    let power = match vm.power {
+        Power::Running(instance) => Power::Running(Instance { nics: known, ..instance }),
+        Power::Paused(instance) => Power::Paused(Instance { nics: known, ..instance }),
+        Power::Off => Power::Off,
+    };
+    Vm { nics: nics.into_iter().collect(), next_nic: 9, power, ..vm }
+}
+
+fn process_with(nics: Option<Vec<u32>>) -> Process {
+    Process { nics, ..process(1) }
+}
+
+#[test]
+fn nics_are_told_then_put_in_then_taken_out() {
+    use NicStage::{Leaving, Staying};
+    let runs = |known: &[u32], nics: &[(u32, NicStage, Option<i64>)]| {
+        let nics = nics.iter().map(|(number, stage, failing)| a_nic(*number, *stage, *failing));
+        with_nics(a_vm(Target::Running, running()), nics, Some(known.to_vec()))
+    };
+    let sees = |there: &[u32]| Observed::Running(process_with(Some(there.to_vec())));
+    let both = [(0, Staying, None), (1, Staying, None)];
+    check(&runs(&[0, 1], &both), &sees(&[0, 1]), around(), Step::Rest);
+    check(&runs(&[0], &both), &sees(&[0]), around(), Step::PlugNic(1));
+    check(&runs(&[0], &both), &sees(&[0, 1]), around(), Step::Report(VmReport::NicPlugged { number: 1 }));
+    let lost = plan(&runs(&[0, 1], &both), &sees(&[0]), around());
+    assert!(matches!(lost, Step::Report(VmReport::NicAttemptFailed { number: 1, .. })), "{lost:?}");
+    // Not before its time, and others meanwhile.
+    check(&runs(&[], &[(0, Staying, Some(101)), (1, Staying, None)]), &sees(&[]), around(), Step::PlugNic(1));
+    let failing = runs(&[], &[(0, Staying, Some(101))]);
+    check(&failing, &sees(&[]), around(), Step::Rest);
+    assert_eq!(next_attempt(&failing, at(100)), Some(at(101)));
+    // Whether the process still has it or not: nothing of it may be left on the node.
+    for there in [&[0, 1][..], &[0]] {
+        check(&runs(&[0, 1], &[(0, Staying, None), (1, Leaving, None)]), &sees(there), around(), Step::UnplugNic(1));
+    }
+    check(&runs(&[0], &[(0, Staying, None)]), &sees(&[0, 7]), around(), Step::UnplugNic(7));
+}
+
+#[test]
+fn a_nic_waits_for_a_guest_that_can_let_go_of_it_and_not_for_a_process_that_ends() {
+    let leaving = || [a_nic(1, NicStage::Leaving, None)];
+    let is = |target, power| with_nics(a_vm(target, power), leaving(), Some(vec![1]));
+    let there = || process_with(Some(vec![1]));
+    check(&is(Target::Paused, paused()), &Observed::Paused(there()), around(), Step::Rest);
+    let paused_without = Observed::Paused(process_with(Some(vec![])));
+    check(&is(Target::Paused, paused()), &paused_without, around(), Step::UnplugNic(1));
+    check(&is(CUT_OFF, running()), &Observed::Running(there()), around(), Step::EndForced);
+    check(
+        &outdated(is(Target::Running, running())),
+        &Observed::Running(there()),
+        around(),
+        Step::PressPowerButton(at(105)),
+    );
+    // Before a start, even of a VM that can't be started now.
+    check(&failing_until(is(Target::Running, Power::Off), at(101)), &absent(), around(), Step::UnplugNic(1));
+    // What was started before NICs could come and go.
+    let old = with_nics(a_vm(Target::Running, running()), leaving(), None);
+    check(&old, &Observed::Running(process_with(None)), around(), Step::Rest);
 }
