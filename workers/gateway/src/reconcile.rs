@@ -15,8 +15,8 @@ use edgestack_engine::{Change as Changed, Clock, Replica};
 use edgestack_model::{
     Command, Id, Meta, World,
     realization::{RealizationReport, RealizationState},
-    security_group::{DEFAULT, SecurityGroup, SecurityGroupCommand},
-    vm::{Nic, NicSpec, Vm, VmCommand, VmReport},
+    security_group::{DEFAULT, SecurityGroupCommand},
+    vm::{Nic, NicStage, Vm, VmCommand, VmReport},
     waiting::Failure,
     world::Resource,
 };
@@ -316,11 +316,12 @@ fn of_vm(vm: &Vm, report: VmReport) -> Command {
     Command::Vm(VmCommand::Report { vm: vm.id, generation: vm.meta.generation, report })
 }
 
-/// What rows follow from of a VM's NICs: not whether they are in its process.
-fn nics(resource: Option<&Resource>) -> Vec<(&NicSpec, bool, Option<&Vec<Id<SecurityGroup>>>)> {
+/// A VM's NICs, but for whether they are in its process: rows don't follow from that.
+fn nics(resource: Option<&Resource>) -> Vec<Nic> {
     match resource {
         Some(Resource::Vm(vm)) => {
-            vm.nics.iter().map(|nic| (&nic.spec, nic.ready, nic.security_groups.as_ref())).collect()
+            let of_rows = |nic: &Nic| Nic { stage: NicStage::Staying, failure: None, ..nic.clone() };
+            vm.nics.iter().map(of_rows).collect()
         }
         Some(_) | None => vec![],
     }
