@@ -76,7 +76,7 @@ async fn show_vm_manifest(
         Some(node) => around.find(Kind::Node, node.uuid())?,
     };
     let mut networks = Vec::new();
-    for nic in &vm.nics {
+    for nic in vm.nics_staying() {
         if let Some(Resource::Network(network)) = around.find(Kind::Network, nic.spec.network.uuid())? {
             networks.push((nic.spec.clone(), network.meta.name.to_string()));
         }

@@ -96,7 +96,7 @@ pub(super) fn vm(looking: &mut Looking<'_>) {
     let missing = [(Kind::Image, gone.spec.image.uuid()), (Kind::Flavor, gone.spec.flavor.uuid())]
         .into_iter()
         .chain(gone.spec.node.map(|node| (Kind::Node, node.uuid())))
-        .chain(gone.nics.iter().map(|nic| (Kind::Network, nic.spec.network.uuid())))
+        .chain(gone.nics_staying().map(|nic| (Kind::Network, nic.spec.network.uuid())))
         .find(|(kind, id)| looking.now.resource(*kind, *id).is_none());
     if let Some((kind, _)) = missing {
         return looking.cannot(format!("one like it can't be made: its {kind} is gone"));
@@ -152,7 +152,7 @@ fn vm_body(looking: &mut Looking<'_>, gone: &Vm) -> Value {
         }
     }
     let mut networks: Vec<Value> = vec![];
-    for nic in &gone.nics {
+    for nic in gone.nics_staying() {
         let mut wish = on_network(looking.now, &nic.spec);
         if let Some(groups) = security_groups::named_again(looking, nic) {
             wish["security_groups"] = json!(groups);

@@ -72,7 +72,7 @@ pub(crate) fn changed(
             name: vm.meta.name.clone(),
             state: "on no network".into(),
             action: "change the security groups of".into(),
-            fix: "groups are of NICs on networks, which a VM is created with".into(),
+            fix: "groups are of NICs on networks; attach one: edgectl attach-nic".into(),
         });
     }
     if let Some(number) = only.filter(|number| !vm.nics.iter().any(|nic| nic.spec.number == *number)) {

@@ -167,7 +167,11 @@ fn change(vm: &mut Vm, at: &At<'_>, event: &VmEvent) -> Result<(), Impossible> {
             Some(placement) => placement.ssh_port = *ssh_port,
             None => return Err(at.impossible("its port moved before it had a place")),
         },
-        VmEvent::VmGuestAgentConnected { guest_agent } => vm.guest_agent = Some(guest_agent.clone()),
+        VmEvent::VmGuestAgentConnected { guest_agent } => {
+            vm.guest_agent = Some(guest_agent.clone());
+            // It is up: what it held on to while it booted, it is asked for again at once.
+            vm.nics.iter_mut().for_each(|nic| nic.failure = None);
+        }
         VmEvent::VmNicAttached { nic, .. } => {
             let takes_none = vm.power.instance().is_some_and(|instance| instance.nics.is_none());
             let stage = if takes_none { NicStage::AwaitsStart } else { NicStage::Staying };

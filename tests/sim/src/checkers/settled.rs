@@ -7,10 +7,10 @@ use edgestack_model::{
     Id, World,
     image::ImageState,
     orphan::{Artifact, Standing, standing},
-    vm::{Power, State, Vm},
+    vm::{Instance, Power, State, Vm},
     volume::VolumeState,
 };
-use edgestack_worker_vm::driver::{Observed, VmDriver as _};
+use edgestack_worker_vm::driver::{Observed, Process, VmDriver as _};
 
 use super::{
     northbound,
@@ -90,8 +90,10 @@ async fn check_vm(outside: &Outside, world: &World, vm: &Vm) -> Result<(), Strin
         let as_wished = match (state, &vm.power, &observed) {
             (_, _, Observed::Absent { .. }) if !is_home => true,
             (State::Running, Power::Running(known), Observed::Running(process))
-            | (State::Paused, Power::Paused(known), Observed::Paused(process)) => known.pid == process.pid && is_home,
-            (State::Stopped, Power::Off, Observed::Absent { .. }) => true,
+            | (State::Paused, Power::Paused(known), Observed::Paused(process)) => {
+                known.pid == process.pid && is_home && has_its_nics(vm, known, process)
+            }
+            (State::Stopped, Power::Off, Observed::Absent { .. }) => vm.nic_under_way().is_none(),
             _ => false,
         };
         if !as_wished {
@@ -104,6 +106,19 @@ async fn check_vm(outside: &Outside, world: &World, vm: &Vm) -> Result<(), Strin
         return Err(format!("vm {name} has no place, though there is room: {:?}", vm.waiting(world)));
     }
     Ok(())
+}
+
+/// Whether it runs with the NICs that it is to have. A paused guest keeps one that leaves until it goes on.
+fn has_its_nics(vm: &Vm, known: &Instance, process: &Process) -> bool {
+    let set = |nics: &Option<Vec<u32>>| nics.iter().flatten().copied().collect::<BTreeSet<u32>>();
+    let staying: BTreeSet<u32> = vm.nics_staying().map(|nic| nic.spec.number).collect();
+    let all: BTreeSet<u32> = vm.nics.iter().map(|nic| nic.spec.number).collect();
+    let there = set(&process.nics);
+    let as_wished = match vm.power {
+        Power::Paused(_) => there.is_superset(&staying) && there == all,
+        Power::Running(_) | Power::Off => there == staying && there == all,
+    };
+    as_wished && set(&known.nics) == there
 }
 
 /// Whether a node that it may have has room for it; where none has, it waits, which is told, and is no fault.

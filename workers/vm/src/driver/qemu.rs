@@ -18,12 +18,11 @@ use edgestack_model::{
     orphan::{Artifact, ArtifactKind, VmRecord, id_in},
     vm::Vm,
 };
-use edgestack_ovn::chassis::Chassis;
 use edgestack_pool::{DriverError, NodeFolders};
 use edgestack_qemu::{
     Accelerator, Backing, Disk, DiskFormat, HostForward, Instance, LaunchError, Layout, Limits, Machine, Nic,
     guest_agent::{AgentError, GuestAgent},
-    hotplug::{self, HotplugError},
+    hotplug,
     process::boot_id,
     qmp::{QmpError, RunState},
     seed::{Seed, SeedNic, write_seed},
@@ -32,12 +31,12 @@ use futures::{StreamExt as _, stream::BoxStream};
 
 use super::{GuestFacts, GuestLogin, NodeNetwork, Observed, Process, StartNic, StartSpec, VmDriver, wire};
 
+mod nics;
+
 /// How long a QEMU may take from its start to running vCPUs. TCG on a loaded host takes seconds.
 const LAUNCH_DEADLINE: Duration = Duration::from_secs(60);
 /// How long a guest's agent may take for one question.
 const AGENT_DEADLINE: Duration = Duration::from_secs(5);
-/// How long a guest may take to let go of a NIC before it is asked again.
-const GUEST_LETS_GO: Duration = Duration::from_secs(5);
 /// What is kept of a console's log; the same again in the older part.
 const CONSOLE_BYTES_MAX: u64 = 4 << 20;
 /// The most that is sent of a console's log at once.
@@ -103,51 +102,6 @@ impl QemuDriver {
     async fn agent(&self, id: Id<Vm>, deadline: Duration) -> Result<GuestAgent, DriverError> {
         let layout = self.layout(id);
         GuestAgent::connect(&layout.agent_socket(), deadline).await.map_err(|error| agent_error(&error))
-    }
-
-    fn network_up(&self) -> Result<&Chassis, DriverError> {
-        let network = self.config.network.as_ref().ok_or_else(|| {
-            DriverError::retry_with_fix(
-                "its node has no virtual network",
-                "start edgestackd as root with --networks bundled",
-            )
-        })?;
-        network.get().ok_or_else(|| DriverError::retry("the virtual network of its node is not up yet"))
-    }
-
-    fn owner_of_devices(&self) -> &str {
-        self.config.run_as.as_deref().unwrap_or("root")
-    }
-
-    /// Writes down what is known of it, where it was ever started.
-    async fn write_record(&self, id: Id<Vm>, record: &VmRecord) -> Result<(), DriverError> {
-        let (path, record) = (self.config.folders.vm_record(id), record.clone());
-        tokio::task::spawn_blocking(move || match path.exists() {
-            true => edgestack_qemu::durable::write_json(&path, &record),
-            false => Ok(()),
-        })
-        .await
-        .map_err(|error| DriverError::retry(error.to_string()))?
-        .map_err(|error| retry(&error))
-    }
-
-    /// Takes its NICs out, if it was ever started with some: what its start wrote down tells.
-    async fn unplug(&self, id: Id<Vm>) -> Result<(), DriverError> {
-        let Some(network) = &self.config.network else { return Ok(()) };
-        if self.record(id).await?.is_none_or(|record| record.nics.is_empty()) {
-            return Ok(());
-        }
-        let up = network.get().ok_or_else(|| DriverError::retry("the virtual network of its node is not up yet"))?;
-        wire::unplug(up, id).await
-    }
-
-    /// Its NICs, those on networks plugged in.
-    async fn nics(&self, spec: &StartSpec) -> Result<Vec<Nic>, DriverError> {
-        if spec.nics.is_empty() {
-            let forwards = vec![HostForward { host_port: spec.ssh_port, guest_port: 22 }];
-            return Ok(vec![Nic::UserNat { mac: spec.mac.clone(), forwards }]);
-        }
-        wire::plug(self.network_up()?, self.owner_of_devices(), spec.id, &spec.nics).await
     }
 
     fn machine(&self, spec: &StartSpec, accelerator: &Accelerator, nics: Vec<Nic>) -> Machine {
@@ -283,29 +237,11 @@ impl VmDriver for QemuDriver {
     }
 
     async fn plug_nic(&self, id: Id<Vm>, nic: &StartNic, record: &VmRecord) -> Result<(), DriverError> {
-        let instance = self.running(id)?;
-        let network = self.network_up()?;
-        // Before there is a device: what is written down tells whether there may be some.
-        self.write_record(id, record).await?;
-        let plugged = wire::plug(network, self.owner_of_devices(), id, std::slice::from_ref(nic)).await?;
-        let monitor = instance.control().await.map_err(|error| qmp_error(&error))?;
-        for nic in &plugged {
-            hotplug::plug(&monitor, nic).await.map_err(hotplug_error)?;
-        }
-        Ok(())
+        self.plug_into(&self.running(id)?, id, nic, record).await
     }
 
     async fn unplug_nic(&self, id: Id<Vm>, number: u32, record: &VmRecord) -> Result<(), DriverError> {
-        if let Some(instance) = self.find(id)? {
-            let monitor = instance.control().await.map_err(|error| qmp_error(&error))?;
-            hotplug::unplug(&monitor, number, GUEST_LETS_GO).await.map_err(hotplug_error)?;
-        }
-        if let Some(network) = &self.config.network {
-            let up =
-                network.get().ok_or_else(|| DriverError::retry("the virtual network of its node is not up yet"))?;
-            wire::unplug_one(up, id, number).await?;
-        }
-        self.write_record(id, record).await
+        self.unplug_from(self.find(id)?.as_ref(), id, number, record).await
     }
 
     async fn end(&self, id: Id<Vm>) -> Result<(), DriverError> {
@@ -498,19 +434,6 @@ fn qmp_error(error: &QmpError) -> DriverError {
     match error {
         QmpError::Gone(_) => DriverError::Gone,
         QmpError::Refused { .. } | QmpError::Protocol(_) | QmpError::TimedOut { .. } => retry(error),
-    }
-}
-
-fn hotplug_error(error: HotplugError) -> DriverError {
-    match &error {
-        HotplugError::Qmp(error) => qmp_error(error),
-        HotplugError::Held { .. } => DriverError::retry_with_fix(
-            error_chain(&error),
-            "it is asked again; the guest has to be up for it, and a restart of the VM takes the NIC out",
-        ),
-        HotplugError::NoPort { .. } | HotplugError::UserNat => {
-            DriverError::retry_with_fix(error_chain(&error), "restart the VM: the NIC comes with its next start")
-        }
     }
 }
 

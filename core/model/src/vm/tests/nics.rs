@@ -89,6 +89,10 @@ fn addresses_stay_held_until_the_node_has_let_go_and_numbers_are_never_given_aga
     site.has(site.told("web", failed_nic(1)));
     let failure = site.vm("web").nics[1].failure.clone().unwrap();
     assert_eq!((failure.attempt, nics(&site)[1].1), (2, NicState::Detaching));
+    // A guest that has booted meanwhile is asked at once.
+    let up = VmReport::GuestAgentConnected { hostname: "web".into(), operating_system: "Debian".into() };
+    site.has(site.told("web", up));
+    assert_eq!(site.vm("web").nics[1].failure, None);
     site.has(site.told("web", VmReport::NicUnplugged { number: 1 }));
     assert_eq!(nics(&site).len(), 1);
     site.has(attach("web", wished("10.1.0.2")));
