@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use chrono::{DateTime, TimeDelta, Utc};
 use edgestack_engine::Clock as _;
 use edgestack_model::{
-    World,
+    Waiting, World,
     flavor::Shape,
     node::Node,
     realization::RealizationState,
@@ -32,7 +32,7 @@ pub fn check(outside: &Outside, world: &World) -> Result<(), String> {
             Some(waiting) if waiting.owner.is_empty() || waiting.reason.is_empty() => {
                 return Err(format!("vm {name} is {} and does not say why", state.as_str()));
             }
-            Some(waiting) => check_next(vm, waiting.next_attempt_at, now)?,
+            Some(waiting) => check_next(vm, state, &waiting, now)?,
         }
         if let Some(placement) = &vm.placement {
             if !macs.insert(&placement.mac) {
@@ -103,11 +103,16 @@ pub fn wanted(shape: &Shape) -> [i128; 3] {
 }
 
 /// A failure sets a time, at most five minutes ahead.
-fn check_next(vm: &Vm, next: Option<DateTime<Utc>>, now: DateTime<Utc>) -> Result<(), String> {
-    match next {
-        None if vm.failure.is_some() && !vm.released => {
-            Err(format!("vm {} failed and has no next attempt", vm.meta.name))
+fn check_next(vm: &Vm, state: State, waiting: &Waiting, now: DateTime<Utc>) -> Result<(), String> {
+    let has_failed = match state {
+        // It waits for one of its NICs, if that is not its user's turn.
+        State::Running | State::Paused | State::Stopped => {
+            waiting.owner != "user" && vm.nic_under_way().is_some_and(|nic| nic.failure.is_some())
         }
+        _ => vm.failure.is_some() && !vm.released,
+    };
+    match waiting.next_attempt_at {
+        None if has_failed => Err(format!("vm {} failed and has no next attempt", vm.meta.name)),
         Some(at) if at > now + TimeDelta::minutes(5) => Err(format!("vm {} waits until {at}", vm.meta.name)),
         Some(_) | None => Ok(()),
     }

@@ -20,7 +20,7 @@ use edgestack_model::{
 };
 use edgestack_pool::{DriverError, NodeFolders};
 use edgestack_qemu::{
-    Accelerator, Backing, Disk, DiskFormat, HostForward, Instance, LaunchError, Layout, Limits, Machine, Nic,
+    Accelerator, Backing, Disk, DiskFormat, Instance, LaunchError, Layout, Limits, Machine, Nic,
     guest_agent::{AgentError, GuestAgent},
     hotplug,
     process::boot_id,
