@@ -4,6 +4,7 @@
 mod again;
 mod compensate;
 mod floating_ips;
+mod load_balancers;
 mod power;
 mod routers;
 mod run;
