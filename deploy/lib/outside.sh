@@ -135,7 +135,7 @@ refuse_uplink() {
     if [[ ! $device =~ ^[A-Za-z0-9_.@-]{1,15}$ ]] || [ ! -e "/sys/class/net/$device" ]; then
         die "--uplink $device: there is no such interface; see: ip link"
     fi
-    [[ ! $device =~ ^(lo|br-.*|es-.*|ovs-.*|et-.*)$ ]] || die "--uplink $device: that one leads nowhere outside"
+    [[ ! $device =~ ^(lo|br-.*|ovs-.*|es-.*|es[0-9a-f]+n[0-9]+)$ ]] || die "--uplink $device: that one leads nowhere outside"
     if [ -e "/sys/class/net/$device/wireless" ] || [ -e "/sys/class/net/$device/phy80211" ]; then
         die "--uplink $device: a wireless interface carries one MAC address only, so it can't be on a bridge"
     fi
@@ -180,7 +180,7 @@ make_outside() {
     gateway=$(outside_setting gateway)
     if edgectl show-network outside -o json >"$(outside_folder)/network" 2>/dev/null; then
         [ "$(json_field cidr <"$(outside_folder)/network") $(json_field gateway_ip <"$(outside_folder)/network")" = "$cidr $gateway" ] ||
-            die "the site's network outside has $(json_field cidr <"$(outside_folder)/network") and the gateway $(json_field gateway_ip <"$(outside_folder)/network"), not $cidr and $gateway; remove it (edgectl remove-network outside) or choose these: --outside-cidr, --outside-gateway"
+            die "the site's network outside has $(json_field cidr <"$(outside_folder)/network") and the gateway $(json_field gateway_ip <"$(outside_folder)/network"), not $cidr and $gateway; remove it (edgectl remove-network outside), choose these (--outside-cidr, --outside-gateway), or have none of it (--no-outside)"
     else
         edgectl create-network outside --type flat --physical-network external --cidr "$cidr" \
             --gateway-ip "$gateway" --ip-pool "$(outside_setting pool)" --no-dhcp
