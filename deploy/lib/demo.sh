@@ -59,6 +59,10 @@ demo_keypair() {
 # demo_network: a network of hello's own, the router that leads outside, and what may come in. What is there stays as it is.
 demo_network() {
     local server servers=()
+    if edgectl show-vm hello; then
+        note "as it is"
+        return 0
+    fi
     # Where VMs reach no further than this machine, a name server would not answer.
     if [ "$(outside_setting kind)" = uplink ] || [ "$(outside_setting masquerade)" = yes ]; then
         while read -r server; do servers+=(--dns-server "$server"); done < <(name_servers)
@@ -100,8 +104,8 @@ for address in json.load(sys.stdin).get("floating_ips") or []:
 
 # demo_address: a floating IP that leads to hello.
 demo_address() {
-    if ! demo_is_on_blue; then
-        note "none: hello is not on the network blue"
+    if ! demo_is_on_blue || ! edgectl show-router edge; then
+        note "none: hello is not on the network blue behind the router edge; for another one: edgectl remove-vm hello, and this again"
         return 0
     fi
     if [ -z "$(demo_floating_ip)" ]; then
@@ -164,7 +168,10 @@ show_demo() {
         key=" -i $(demo_key_file)"
     fi
     if has_outside; then ip=$(demo_floating_ip); fi
-    if [ -n "$ip" ] && [ "$(outside_setting kind)" = host ]; then show_demo_outside "$ip" "$key"; fi
+    # With an uplink it may be others who reach it, not this machine.
+    if [ -n "$ip" ] && [ "$(outside_setting kind)" = host ] && [ "$(json_field state <<<"$address")" = running ]; then
+        show_demo_outside "$ip" "$key"
+    fi
     printf '\nTry next:\n'
     if [ -n "$ip" ]; then
         printf '  ssh%s debian@%s\n' "$key" "$ip"

@@ -142,18 +142,18 @@ start_process() {
 }
 
 start_unit() {
-    local unit wanted_by before='/@BEFORE@/d'
+    local unit wanted_by outside='/@OUTSIDE@/d'
     unit=$(unit_file)
     if [ -f "$unit" ] && ! unit_is_ours; then
         die "$unit belongs to another state dir ($(sed -n 's/.*--state-dir \([^ ]*\) .*/\1/p' "$unit")); stop that site first: deploy/down --state-dir DIR --purge"
     fi
     wanted_by=default.target
     if is_root; then wanted_by=multi-user.target; fi
-    # Nothing of the outside world outlives a restart of the machine. A site without it runs all the same.
-    if has_outside; then before="s|@BEFORE@|/bin/bash $(outside_folder)/world up $STATE_DIR|"; fi
+    # Nothing of the outside world outlives a restart of the machine. The site neither waits for it nor needs it.
+    if has_outside; then outside="s|@OUTSIDE@|/bin/bash $(outside_folder)/world up $STATE_DIR|"; fi
     mkdir -p "$(dirname "$unit")"
     sed -e "s|@BIN@|$(bin_dir)|" -e "s|@ARGUMENTS@|$(daemon_arguments | paste --serial --delimiters=' ')|" -e "s|@LISTEN@|$LISTEN|" \
-        -e "$before" \
+        -e "$outside" \
         -e "s|@NATS_SERVER@|$EDGESTACK_NATS_SERVER|" -e "s|@NETWORKS@|$EDGESTACK_NETWORKS|" -e "s|@WANTED_BY@|$wanted_by|" \
         "$DEPLOY/systemd/edgestackd.service" >"$unit.new"
     mv -f "$unit.new" "$unit"
