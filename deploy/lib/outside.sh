@@ -28,7 +28,7 @@ outside_world_of_site() {
 
 # choose_outside: before the daemon starts, as its arguments follow from it.
 choose_outside() {
-    local kind=host uplink cidr gateway pool masquerade plan chosen
+    local kind=host uplink cidr gateway pool somebody masquerade plan chosen
     if [ "$OUTSIDE" = no ]; then
         outside_world_of_site down
         rm -rf --one-file-system "$(outside_folder)"
@@ -36,15 +36,20 @@ choose_outside() {
         return 0
     fi
     uplink=${UPLINK:-$(outside_setting uplink)}
-    cidr=${OUTSIDE_CIDR:-$(outside_setting cidr)}
+    cidr=$OUTSIDE_CIDR
     gateway=$OUTSIDE_GATEWAY
     pool=$OUTSIDE_POOL
-    # What belongs to another prefix says nothing about this one.
-    if [ "$cidr" = "$(outside_setting cidr)" ]; then
-        gateway=${gateway:-$(outside_setting gateway)}
-        pool=${pool:-$(outside_setting pool)}
+    # shellcheck disable=SC2153 # Of the command line.
+    masquerade=$MASQUERADE
+    # What was chosen for something else says nothing about this.
+    if [ "$uplink" = "$(outside_setting uplink)" ]; then
+        cidr=${cidr:-$(outside_setting cidr)}
+        if [ "$cidr" = "$(outside_setting cidr)" ]; then
+            gateway=${gateway:-$(outside_setting gateway)}
+            pool=${pool:-$(outside_setting pool)}
+        fi
+        masquerade=${masquerade:-$(outside_setting masquerade)}
     fi
-    masquerade=${MASQUERADE:-$(outside_setting masquerade)}
     if [ -n "$uplink" ]; then
         kind=uplink
         [ "$masquerade" != yes ] || die "--masquerade is for the made-up world; with --uplink the network's own gateway leads on"
@@ -55,6 +60,8 @@ choose_outside() {
     fi
     plan=$(plan_outside "$kind" "$cidr" "$gateway" "$pool") || exit 1
     read -r cidr gateway pool somebody <<<"$plan"
+    # Said before anything is changed, if the site can be asked.
+    has_network_outside "$cidr" "$gateway" || true
     if [ "$masquerade" = yes ]; then ensure_packages nftables; fi
     chosen=$(printf '%s\n' "kind=$kind" "uplink=$uplink" "cidr=$cidr" "gateway=$gateway" "pool=$pool" \
         "somebody=$somebody" "masquerade=${masquerade:-no}")
@@ -121,7 +128,7 @@ if not first <= low <= high <= last:
 if low <= gateway <= high:
     refuse(f"--outside-pool {pool} has the gateway {gateway} in it")
 somebody = last
-while low <= somebody <= high or somebody == gateway:
+while kind == "host" and (low <= somebody <= high or somebody == gateway):
     somebody -= 1
     if somebody < first:
         refuse(f"--outside-pool {pool} leaves no address for somebody outside; make it smaller")
@@ -159,38 +166,57 @@ who_needs() {
     done < <({ ip -4 route show default; ip -6 route show default; } | sed --quiet 's/.* dev \([^ ]*\).*/\1/p')
     addresses=$(ip -oneline address show dev "$device" | awk '{ sub("/.*", "", $4); print $4 }')
     while read -r address; do
-        if grep --quiet --line-regexp --fixed-strings "$address" <<<"$addresses"; then
+        if [ -n "$address" ] && grep --quiet --line-regexp --fixed-strings "$address" <<<"$addresses"; then
             printf 'somebody is logged in through its address %s' "$address"
             return 0
         fi
-    done < <(ss --no-header --tcp --numeric state established '( sport = :ssh )' | awk '{ sub(":[0-9]*$", "", $3); gsub("[][]", "", $3); sub("^::ffff:", "", $3); sub("%.*", "", $3); print $3 }'
-        printf '%s\n' "${SSH_CONNECTION:-}" | awk '{ print $3 }')
+    done < <(login_addresses)
     return 1
+}
+
+# login_addresses: of this machine, through which somebody is logged in by SSH: as its port tells, and as our own login does, which
+# sudo hides from us but not from whom it was started by.
+login_addresses() {
+    local pid=$$
+    ss --no-header --tcp --numeric state established '( sport = :ssh )' |
+        awk '{ sub(":[0-9]*$", "", $3); gsub("[][]", "", $3); sub("^::ffff:", "", $3); sub("%.*", "", $3); print $3 }'
+    while [ -n "$pid" ] && [ "$pid" -gt 1 ]; do
+        process_environment "$pid" SSH_CONNECTION | awk '{ print $3 }'
+        pid=$(ps --no-headers -o ppid --pid "$pid" | tr -d ' ')
+    done
 }
 
 # make_outside: after the daemon has started, whose switch the world is plugged into; and the site's network for it.
 make_outside() {
-    local deadline=$((SECONDS + 60)) cidr gateway
+    local deadline=$((SECONDS + 60))
     until ovs-vsctl --db="unix:$STATE_DIR/ovn/switch.sock" --timeout=5 br-exists br-ex 2>/dev/null; do
         [ "$SECONDS" -lt "$deadline" ] || die "the switch has no bridge br-ex after 60 s; see $(daemon_log_hint)"
         sleep 0.2
     done
     outside_world_of_site up
-    cidr=$(outside_setting cidr)
-    gateway=$(outside_setting gateway)
-    if edgectl show-network outside -o json >"$(outside_folder)/network" 2>/dev/null; then
-        [ "$(json_field cidr <"$(outside_folder)/network") $(json_field gateway_ip <"$(outside_folder)/network")" = "$cidr $gateway" ] ||
-            die "the site's network outside has $(json_field cidr <"$(outside_folder)/network") and the gateway $(json_field gateway_ip <"$(outside_folder)/network"), not $cidr and $gateway; remove it (edgectl remove-network outside), choose these (--outside-cidr, --outside-gateway), or have none of it (--no-outside)"
+    if has_network_outside "$(outside_setting cidr)" "$(outside_setting gateway)"; then
+        printf 'the network outside is there\n'
     else
-        edgectl create-network outside --type flat --physical-network external --cidr "$cidr" \
-            --gateway-ip "$gateway" --ip-pool "$(outside_setting pool)" --no-dhcp
+        edgectl create-network outside --type flat --physical-network external --cidr "$(outside_setting cidr)" \
+            --gateway-ip "$(outside_setting gateway)" --ip-pool "$(outside_setting pool)" --no-dhcp
     fi
-    rm -f "$(outside_folder)/network"
     if [ "$(outside_setting kind)" = host ]; then
-        note "this machine is $gateway there, somebody else $(outside_setting somebody) (ip netns exec edgestack-outside …)"
+        note "this machine is $(outside_setting gateway) there, somebody else $(outside_setting somebody) (ip netns exec edgestack-outside …)"
     else
-        note "$(outside_setting uplink) leads to $cidr"
+        note "$(outside_setting uplink) leads to $(outside_setting cidr)"
     fi
+}
+
+# has_network_outside CIDR GATEWAY: fails where the site has none yet, or does not answer; ends where it has another one.
+has_network_outside() {
+    local network
+    [ -f "$STATE_DIR/client.json" ] || return 1
+    # This site's, whatever the caller's config points at.
+    network=$(EDGESTACK_URL=$(json_field url <"$STATE_DIR/client.json") EDGESTACK_TOKEN=$(json_field token <"$STATE_DIR/client.json") \
+        timeout 20 edgectl show-network outside -o json 2>/dev/null) || return 1
+    network="$(json_field cidr <<<"$network") with the gateway $(json_field gateway_ip <<<"$network")"
+    [ "$network" = "$1 with the gateway $2" ] ||
+        die "the site's network outside is $network, not $1 with the gateway $2; remove it and what is on it (edgectl remove-network outside), choose these addresses (--outside-cidr, --outside-gateway), or have none of it (--no-outside)"
 }
 
 # take_outside_away: not the choice.
