@@ -2,7 +2,7 @@
 # Runs the machine of machine_image.sh: QEMU with the image's disk, thrown away afterwards, and a payload.
 
 MACHINE_MEMORY_MIB=3072
-# It takes some eight minutes without KVM; a host with other things to do takes longer.
+# It takes some minutes without KVM; a host with other things to do takes longer.
 MACHINE_DEADLINE_S=2400
 
 # machine_cannot_be_made: true where it can't, and why.
