@@ -10,7 +10,7 @@ MACHINE_PAYLOAD=/opt/edgestack
 machine_packages() {
     printf '%s\n' linux-image-cloud-amd64 initramfs-tools zstd \
         systemd systemd-sysv udev dbus dbus-user-session libpam-systemd kmod netbase iproute2 passwd \
-        qemu-system-x86 qemu-utils "${PACKAGES_SITE[@]}" "${PACKAGES_NETWORKS[@]}"
+        qemu-system-x86 qemu-utils "${PACKAGES_SITE[@]}" "${PACKAGES_NETWORKS[@]}" nftables
 }
 
 # machine_key: changes with everything that decides the image's content.

@@ -7,7 +7,7 @@
     PACKAGES_BUILD=(gcc g++ make pkg-config libc6-dev)
     PACKAGES_SITE=(ca-certificates curl openssh-client python3-venv procps)
     PACKAGES_IMAGE=(mmdebstrap debian-archive-keyring e2fsprogs fdisk dosfstools mtools zstd)
-    PACKAGES_NETWORKS=(openvswitch-switch ovn-central ovn-host iproute2)
+    PACKAGES_NETWORKS=(openvswitch-switch ovn-central ovn-host iproute2 ethtool iputils-ping)
     PACKAGES_TEST=(shellcheck python3-yaml qemu-guest-agent iproute2 iputils-ping ethtool)
 }
 

@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # The daemon as a service: a systemd unit where systemd runs, a process with a pid file elsewhere.
-# Callers set STATE_DIR and LISTEN, and those that start it EDGESTACK_NETWORKS.
+# Callers set STATE_DIR and LISTEN, and those that start it EDGESTACK_NETWORKS, and source outside.sh.
 
 SERVICE_UNIT=edgestackd.service
 
@@ -54,13 +54,19 @@ unit_is_ours() {
     [ -f "$(unit_file)" ] && grep --quiet --fixed-strings -- "--state-dir $STATE_DIR " "$(unit_file)"
 }
 
+# daemon_arguments: one a line.
+daemon_arguments() {
+    printf '%s\n' --state-dir "$STATE_DIR" --listen "$LISTEN"
+    if has_outside; then printf '%s\n' --physical-network "$PHYSICAL_NETWORK"; fi
+}
+
 # daemon_is_current PID: it runs the installed binary with the wanted arguments and NATS server.
 daemon_is_current() {
     local binary
     binary="$(bin_dir)/edgestackd"
     # The file itself, not its name: a replaced binary keeps its name.
     [ "$(stat --dereference --format=%d:%i "/proc/$1/exe" 2>/dev/null)" = "$(stat --dereference --format=%d:%i "$binary")" ] &&
-        [ "$(process_arguments "$1" | tail -n +2)" = "$(printf '%s\n' --state-dir "$STATE_DIR" --listen "$LISTEN")" ] &&
+        [ "$(process_arguments "$1" | tail -n +2)" = "$(daemon_arguments)" ] &&
         [ "$(process_environment "$1" EDGESTACK_NATS_SERVER)" = "$EDGESTACK_NATS_SERVER" ] &&
         [ "$(process_environment "$1" EDGESTACK_NETWORKS)" = "$EDGESTACK_NETWORKS" ]
 }
@@ -107,7 +113,8 @@ start_service() {
 }
 
 start_process() {
-    local pid start_time
+    local pid start_time arguments
+    mapfile -t arguments < <(daemon_arguments)
     rm -f "$(pid_file)"
     # A session of its own: the daemon outlives the shell and its terminal.
     # The umask is the one of a systemd unit, whatever the caller's: QEMU's user must get to its folders.
@@ -120,7 +127,7 @@ start_process() {
         mv -f "$1.new" "$1"
         shift
         exec "$@"
-    ' edgestackd "$(pid_file)" "$(bin_dir)/edgestackd" --state-dir "$STATE_DIR" --listen "$LISTEN" \
+    ' edgestackd "$(pid_file)" "$(bin_dir)/edgestackd" "${arguments[@]}" \
         </dev/null >>"$(daemon_log)" 2>&1 8>&-
     # The pid file appears just before the daemon takes the place of the shell.
     for _ in $(seq 100); do
@@ -135,15 +142,18 @@ start_process() {
 }
 
 start_unit() {
-    local unit wanted_by
+    local unit wanted_by outside='/@OUTSIDE@/d'
     unit=$(unit_file)
     if [ -f "$unit" ] && ! unit_is_ours; then
         die "$unit belongs to another state dir ($(sed -n 's/.*--state-dir \([^ ]*\) .*/\1/p' "$unit")); stop that site first: deploy/down --state-dir DIR --purge"
     fi
     wanted_by=default.target
     if is_root; then wanted_by=multi-user.target; fi
+    # Nothing of the outside world outlives a restart of the machine. The site neither waits for it nor needs it.
+    if has_outside; then outside="s|@OUTSIDE@|/bin/bash $(outside_folder)/world up $STATE_DIR|"; fi
     mkdir -p "$(dirname "$unit")"
-    sed -e "s|@BIN@|$(bin_dir)|" -e "s|@STATE_DIR@|$STATE_DIR|" -e "s|@LISTEN@|$LISTEN|" \
+    sed -e "s|@BIN@|$(bin_dir)|" -e "s|@ARGUMENTS@|$(daemon_arguments | paste --serial --delimiters=' ')|" -e "s|@LISTEN@|$LISTEN|" \
+        -e "$outside" \
         -e "s|@NATS_SERVER@|$EDGESTACK_NATS_SERVER|" -e "s|@NETWORKS@|$EDGESTACK_NETWORKS|" -e "s|@WANTED_BY@|$wanted_by|" \
         "$DEPLOY/systemd/edgestackd.service" >"$unit.new"
     mv -f "$unit.new" "$unit"

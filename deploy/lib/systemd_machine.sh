@@ -2,8 +2,8 @@
 # Runs the machine of machine_image.sh: QEMU with the image's disk, thrown away afterwards, and a payload.
 
 MACHINE_MEMORY_MIB=3072
-# It takes some four minutes without KVM; a host with other things to do takes longer.
-MACHINE_DEADLINE_S=1500
+# It takes some minutes without KVM; a host with other things to do takes longer.
+MACHINE_DEADLINE_S=2400
 
 # machine_cannot_be_made: true where it can't, and why.
 machine_cannot_be_made() {

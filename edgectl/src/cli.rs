@@ -19,6 +19,7 @@ use crate::{
     image::ImageCommand,
     keypair::KeypairCommand,
     lease::LeaseCommand,
+    load_balancer::LoadBalancerCommand,
     network::NetworkCommand,
     node::NodeCommand,
     output::Format,
@@ -92,6 +93,9 @@ pub enum Command {
     /// On floating IPs.
     #[command(flatten)]
     FloatingIp(FloatingIpCommand),
+    /// On load balancers.
+    #[command(flatten)]
+    LoadBalancer(LoadBalancerCommand),
     /// On webhooks.
     #[command(flatten)]
     Webhook(WebhookCommand),
@@ -487,7 +491,8 @@ mod tests {
             create-sgr list-sgrs show-sgr update-sgr remove-sgr show-sgr-events \
             create-router list-routers show-router update-router remove-router show-router-events create-peer-router \
             remove-peer-router \
-            create-fip list-fips show-fip update-fip remove-fip show-fip-events associate-fip disassociate-fip"
+            create-fip list-fips show-fip update-fip remove-fip show-fip-events associate-fip disassociate-fip \
+            create-lb list-lbs show-lb update-lb remove-lb show-lb-events create-lbr remove-lbr"
             .split_whitespace()
             .collect();
         expected.sort_unstable();
@@ -528,6 +533,18 @@ mod tests {
             ("edgectl create-peer-router a --ip 192.0.2.254", 2),
             ("edgectl create-fip --fixed-ip 10.0.0.2", 2),
             ("edgectl associate-fip a", 2),
+            ("edgectl associate-fip a b --lb c", 2),
+            ("edgectl associate-fip a --lb b --fixed-ip 10.0.0.2", 2),
+            ("edgectl create-fip --vm a --lb b", 2),
+            ("edgectl create-lb a", 2),
+            ("edgectl create-lb a --network b --rule tcp", 2),
+            ("edgectl create-lb a --network b --check-interval 5", 2),
+            ("edgectl update-lb a", 2),
+            ("edgectl update-lb a --member b --add c", 2),
+            ("edgectl update-lb a --health-check --no-health-check", 2),
+            ("edgectl create-lbr a", 2),
+            ("edgectl create-lbr a --protocol tcp --port 9-8", 2),
+            ("edgectl remove-lbr a", 2),
             ("edgectl update-sg a", 2),
             ("edgectl edit-vm-sg a", 2),
             ("edgectl edit-vm-sg a --nic 0", 2),

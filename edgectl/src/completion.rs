@@ -98,7 +98,8 @@ fn kind_named_by(argument: &str, own: Option<Kind>) -> Option<Kind> {
         "node" => Some(Kind::Node),
         "network" | "external_network" | "attach" | "detach" => Some(Kind::Network),
         "router" => Some(Kind::Router),
-        "vm" => Some(Kind::Vm),
+        "vm" | "member" => Some(Kind::Vm),
+        "lb" => Some(Kind::LoadBalancer),
         "group" | "security_group" | "remote_group" | "add_group" | "remove_group" | "set_groups" => {
             Some(Kind::SecurityGroup)
         }
@@ -189,6 +190,12 @@ mod tests {
             ("associate-fip", "vm"),
             ("list-fips", "name"),
             ("remove-fip", "names"),
+            ("associate-fip", "lb"),
+            ("create-lb", "network"),
+            ("create-lb", "member"),
+            ("show-lb", "name"),
+            ("remove-lb", "names"),
+            ("create-lbr", "lb"),
             ("edit-vm-sg", "name"),
             ("edit-vm-sg", "add_group"),
             ("edit-vm-sg", "remove_group"),

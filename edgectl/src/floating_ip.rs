@@ -23,7 +23,7 @@ use crate::{
 /// Commands on floating IPs.
 #[derive(Debug, Subcommand)]
 pub enum FloatingIpCommand {
-    /// Takes a floating IP: an address outside that leads to one VM at a time. It is held until it is removed.
+    /// Takes a floating IP: an address outside that leads to one VM or load balancer at a time. It is held until it is removed.
     #[command(
         name = "create-fip",
         after_help = "Example:\n  edgectl create-fip --router edge\n  edgectl create-fip --ip 192.0.2.10 --vm web --name web"
@@ -44,10 +44,11 @@ pub enum FloatingIpCommand {
     /// Shows a floating IP's history.
     #[command(name = "show-fip-events", after_help = "Example:\n  edgectl show-fip-events 192.0.2.10")]
     ShowFipEvents(EventsArgs),
-    /// Has a floating IP lead to a VM, in place of where it led before.
+    /// Has a floating IP lead to a VM or a load balancer, in place of where it led before.
     #[command(
         name = "associate-fip",
-        after_help = "Example:\n  edgectl associate-fip 192.0.2.10 web\n  edgectl associate-fip 192.0.2.10 web --fixed-ip 10.0.0.2"
+        after_help = "Example:\n  edgectl associate-fip 192.0.2.10 web\n  edgectl associate-fip 192.0.2.10 web --fixed-ip 10.0.0.2\n  \
+                      edgectl associate-fip 192.0.2.10 --lb shop"
     )]
     AssociateFip(AssociateFipArgs),
     /// Has a floating IP lead nowhere. It stays held.
@@ -70,6 +71,9 @@ pub struct CreateFipArgs {
     /// Which of the VM's addresses; the only one that the router leads to if absent.
     #[arg(long, value_name = "ADDRESS", requires = "vm")]
     fixed_ip: Option<String>,
+    /// The load balancer that it leads to from the first, in place of a VM.
+    #[arg(long, value_name = "LB", conflicts_with = "vm")]
+    lb: Option<String>,
     /// Its name; its address if absent.
     #[arg(long = "name", value_name = "NAME")]
     new_name: Option<String>,
@@ -87,8 +91,11 @@ pub struct AssociateFipArgs {
     #[command(flatten)]
     of: NameArgs,
     /// The VM, by name or id.
-    #[arg(value_name = "VM", value_parser = name_or_id)]
-    vm: String,
+    #[arg(value_name = "VM", value_parser = name_or_id, required_unless_present = "lb")]
+    vm: Option<String>,
+    /// The load balancer in place of a VM, by name or id.
+    #[arg(long, value_name = "LB", conflicts_with_all = ["vm", "fixed_ip"])]
+    lb: Option<String>,
     /// Which of the VM's addresses; the only one that the router leads to if absent.
     #[arg(long, value_name = "ADDRESS")]
     fixed_ip: Option<String>,
@@ -122,7 +129,7 @@ pub async fn run(command: FloatingIpCommand, client: &Client) -> Result<(), Fail
         FloatingIpCommand::RemoveFip(args) => resource::remove::<FloatingIp>(client, &args).await,
         FloatingIpCommand::ShowFipEvents(args) => history::events(client, Kind::FloatingIp, &args).await,
         FloatingIpCommand::AssociateFip(args) => {
-            let action = FloatingIpAction::Associate { vm: args.vm, fixed_ip: args.fixed_ip };
+            let action = FloatingIpAction::Associate { vm: args.vm, load_balancer: args.lb, fixed_ip: args.fixed_ip };
             act(client, (&args.of.name, action), &args.change, &args.wait, "associated").await
         }
         FloatingIpCommand::DisassociateFip(args) => {
@@ -141,6 +148,7 @@ async fn create(client: &Client, args: CreateFipArgs) -> Result<(), Failure> {
         floating_ip: args.ip,
         vm: args.vm,
         fixed_ip: args.fixed_ip,
+        load_balancer: args.lb,
     })?;
     let reply = client.change(Method::POST, &[Kind::FloatingIp.plural()], &body, &args.change).await?;
     resource::finish::<FloatingIp>(client, &reply, &args.change, args.wait.patience(), "created", verdict).await
@@ -172,7 +180,7 @@ impl Shown for FloatingIp {
     const WHEN_EMPTY: &'static str = "no floating IPs yet; take one: edgectl create-fip --router ROUTER";
 
     fn headers(wide: bool) -> Vec<&'static str> {
-        let mut headers = vec!["NAME", "STATE", "FLOATING IP", "VM", "FIXED IP"];
+        let mut headers = vec!["NAME", "STATE", "FLOATING IP", "VM", "FIXED IP", "LB"];
         if wide {
             headers.extend(["ROUTER", "NETWORK", "LABELS", "ID"]);
         }
@@ -191,6 +199,7 @@ impl Shown for FloatingIp {
             self.floating_ip.as_str().into(),
             self.vm.as_deref().unwrap_or_default().into(),
             self.fixed_ip.as_deref().unwrap_or_default().into(),
+            self.load_balancer.as_deref().unwrap_or_default().into(),
         ];
         if view.wide {
             row.extend([
@@ -214,7 +223,11 @@ impl Shown for FloatingIp {
         sheet.pair("network", self.external_network.as_str());
         sheet.pair("router", self.router.as_str());
         sheet.section("Leads to");
-        sheet.pair("vm", self.vm.as_deref().unwrap_or("none: it leads nowhere, and stays held"));
+        match (&self.vm, &self.load_balancer) {
+            (Some(vm), _) => sheet.pair("vm", vm.as_str()),
+            (None, Some(balancer)) => sheet.pair("load balancer", balancer.as_str()),
+            (None, None) => sheet.pair("vm", "none: it leads nowhere, and stays held"),
+        }
         sheet.pair_if("fixed IP", self.fixed_ip.as_deref());
         sheet.pair_if("NIC", self.nic.map(|nic| nic.to_string()));
         sheet
@@ -238,7 +251,7 @@ mod tests {
             "router": "edge", "router_id": "0197a5a0-0000-7000-8000-000000000002",
             "external_network": "outside", "external_network_id": "0197a5a0-0000-7000-8000-000000000003",
             "floating_ip": "192.0.2.10", "vm": "web", "vm_id": "0197a5a0-0000-7000-8000-000000000004",
-            "fixed_ip": "10.0.0.2", "nic": 0,
+            "fixed_ip": "10.0.0.2", "nic": 0, "load_balancer": null, "load_balancer_id": null,
         });
         serde_json::from_value(ip).unwrap()
     }
@@ -249,6 +262,10 @@ mod tests {
         let text = an_ip().sheet(&view).render(false);
         let told = "Leads to\n  vm           web\n  fixed IP     10.0.0.2\n  NIC          0\n";
         assert!(text.ends_with(told), "{text}");
+        let balanced =
+            FloatingIp { vm: None, fixed_ip: None, nic: None, load_balancer: Some("shop".to_owned()), ..an_ip() };
+        let text = balanced.sheet(&view).render(false);
+        assert!(text.ends_with("load balancer  shop\n"), "{text}");
         let nowhere = FloatingIp { vm: None, vm_id: None, fixed_ip: None, nic: None, ..an_ip() };
         assert!(nowhere.sheet(&view).render(false).ends_with("none: it leads nowhere, and stays held\n"));
         for wide in [false, true] {

@@ -25,6 +25,7 @@ mod json;
 mod keypair;
 mod lease;
 mod live;
+mod load_balancer;
 mod network;
 mod node;
 mod output;
@@ -135,6 +136,7 @@ async fn on_site(command: Command, client: &Client) -> Result<(), Failure> {
         Command::SecurityGroupRule(command) => security_group_rule::run(command, client).await,
         Command::Router(command) => router::run(command, client).await,
         Command::FloatingIp(command) => floating_ip::run(command, client).await,
+        Command::LoadBalancer(command) => load_balancer::run(command, client).await,
         Command::Webhook(command) => webhook::run(command, client).await,
         Command::Lease(command) => lease::run(command, client).await,
         Command::Api(args) => api::run(args, client).await,

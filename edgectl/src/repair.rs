@@ -22,11 +22,12 @@ use crate::{
 };
 
 /// What can be stuck, in the order in which it is looked at.
-const ALL: [Kind; 9] = [
+const ALL: [Kind; 10] = [
     Kind::Node,
     Kind::Image,
     Kind::Network,
     Kind::Router,
+    Kind::LoadBalancer,
     Kind::FloatingIp,
     Kind::SecurityGroup,
     Kind::SecurityGroupRule,
@@ -70,7 +71,7 @@ pub struct ReconcileArgs {
     /// Its kind and its name or id, as vm/hello.
     #[arg(value_name = "KIND/NAME", value_parser = diff::object, required_unless_present = "all", conflicts_with = "all")]
     object: Option<String>,
-    /// All VMs, volumes, images, networks, routers, floating IPs, security groups with their rules, and nodes.
+    /// All VMs, volumes, images, networks, routers, load balancers, floating IPs, security groups with their rules, and nodes.
     #[arg(long)]
     all: bool,
     #[command(flatten)]
@@ -218,6 +219,7 @@ fn kind_and_name(object: &str) -> Result<(Kind, &str), Failure> {
             | Kind::SecurityGroupRule
             | Kind::Router
             | Kind::FloatingIp
+            | Kind::LoadBalancer
             | Kind::Node),
         ) => Ok((kind, name)),
         Ok(kind @ (Kind::Flavor | Kind::Keypair | Kind::Webhook)) => Err(Failure::Usage(format!(
@@ -228,7 +230,7 @@ fn kind_and_name(object: &str) -> Result<(Kind, &str), Failure> {
             "a lease is never stuck: another process takes it over when its holder is silent (edgectl show-lease {name})"
         ))),
         Err(_) => Err(Failure::Usage(format!(
-            "there is no kind {kind:?}; name a vm, volume, image, network, security_group (sg), security_group_rule (sgr), router, floating_ip (fip) or node"
+            "there is no kind {kind:?}; name a vm, volume, image, network, security_group (sg), security_group_rule (sgr), router, floating_ip (fip), load_balancer (lb) or node"
         ))),
     }
 }

@@ -355,14 +355,21 @@ async fn a_group_is_removed_with_what_uses_it_only_when_that_is_said() {
 #[tokio::test]
 async fn kinds_are_repaired_by_the_words_of_their_commands_too() {
     let server = Canned::start(|_, _| Answer { status: 204, ..json(204, "") }).await;
-    for object in
-        ["sg/web", "security_group/web", "sgr/ssh", "security_group_rule/ssh", "router/edge", "fip/a", "floating_ip/a"]
-    {
+    for object in [
+        "sg/web",
+        "security_group/web",
+        "sgr/ssh",
+        "security_group_rule/ssh",
+        "router/edge",
+        "fip/a",
+        "floating_ip/a",
+        "lb/l",
+    ] {
         server.run(&["force-remove", object, "--reason", "gone"]).await.expect(0);
     }
     let (group, rule) = ("POST /security_groups/web/action", "POST /security_group_rules/ssh/action");
     let (router, ip) = ("POST /routers/edge/action", "POST /floating_ips/a/action");
-    assert_eq!(server.lines(), [group, group, rule, rule, router, ip, ip]);
+    assert_eq!(server.lines(), [group, group, rule, rule, router, ip, ip, "POST /lbs/l/action"]);
 }
 
 fn meta(name: &str, state: &str, revision: u64) -> serde_json::Value {
@@ -390,6 +397,7 @@ fn a_floating_ip(vm: Option<&str>, state: &str, revision: u64) -> serde_json::Va
     let what = value!({
         "router": "edge", "router_id": id, "external_network": "outside", "external_network_id": id,
         "floating_ip": "192.0.2.10", "vm": vm, "vm_id": null, "fixed_ip": null, "nic": null,
+        "load_balancer": null, "load_balancer_id": null,
     });
     ip.as_object_mut().unwrap().extend(what.as_object().unwrap().clone());
     ip
@@ -455,6 +463,56 @@ async fn an_association_waits_until_the_floating_ip_is_active_again() {
     let bodies: Vec<_> = server.asked().iter().map(canned::Asked::json).collect();
     assert_eq!((&bodies[0]["floating_ip"], &bodies[0]["vm"]), (&value!("192.0.2.10"), &value!("web")));
     assert_eq!(bodies[1], value!({"action": "disassociate"}));
+}
+
+fn a_balancer(state: &str, revision: u64) -> serde_json::Value {
+    let mut balancer = meta("shop", state, revision);
+    let what = value!({
+        "network": "blue", "network_id": "0197a5a0-0000-7000-8000-000000000002", "vip": "10.0.0.50",
+        "members": ["10.0.0.2"], "member_vms": [], "rules": [], "session_affinity": "none", "health_check": null,
+        "floating_ips": [], "limits": ["no VM has 10.0.0.2: not checked"],
+    });
+    balancer.as_object_mut().unwrap().extend(what.as_object().unwrap().clone());
+    balancer
+}
+
+#[tokio::test]
+async fn a_load_balancers_commands_send_what_they_say() {
+    let server = Canned::start(|_, _| json(200, a_balancer("active", 10).to_string())).await;
+    let create = ["create-lb", "shop", "--network", "blue", "--vip", "10.0.0.50", "--member", "web-1,10.0.0.9"];
+    let more = ["--rule", "tcp-80=8080", "--rule", "icmp", "--health-check", "--check-interval", "9"];
+    let ran = server.run(&[&create[..], &more].concat()).await.expect(0);
+    assert_eq!(ran.out, "load_balancer \"shop\" is active\n");
+    assert!(ran.err.contains("no VM has 10.0.0.2: not checked"), "{}", ran.err);
+    server.run(&["update-lb", "shop", "--add", "web-3", "--remove", "web-1", "--no-health-check"]).await.expect(0);
+    let whole = ["update-lb", "shop", "--member", "web-1", "--clear-rules", "--session-affinity", "client-ip"];
+    server.run(&whole).await.expect(0);
+    server.run(&["create-lbr", "shop", "--protocol", "udp", "--port", "5000-5010"]).await.expect(0);
+    server.run(&["remove-lbr", "shop", "tcp-80", "icmp"]).await.expect(0);
+    server.run(&["associate-fip", "192.0.2.10", "--lb", "shop", "--dry-run"]).await;
+    let asked = server.asked();
+    let lines: Vec<String> = asked.iter().map(canned::Asked::line).collect();
+    let patch = "PATCH /lbs/shop";
+    let (add, gone) = ("POST /lbs/shop/rules", ["DELETE /lbs/shop/rules/tcp-80", "DELETE /lbs/shop/rules/icmp"]);
+    let to_balancer = "POST /floating_ips/192.0.2.10/action?dry_run=true";
+    assert_eq!(lines, ["POST /lbs", patch, patch, add, gone[0], gone[1], to_balancer]);
+    let made = asked[0].json();
+    assert_eq!(made["members"], value!(["web-1", "10.0.0.9"]));
+    assert_eq!(made["health_check"]["interval_seconds"], 9);
+    let rules = value!([
+        {"protocol": "tcp", "port_range_min": 80, "port_range_max": 80, "member_port": 8080}, {"protocol": "icmp"},
+    ]);
+    assert_eq!(made["rules"], rules);
+    let bodies: Vec<_> = asked[1..4].iter().chain([&asked[6]]).map(canned::Asked::json).collect();
+    assert_eq!(
+        bodies,
+        [
+            value!({"add": ["web-3"], "remove": ["web-1"], "health_check": null}),
+            value!({"members": ["web-1"], "rules": null, "session_affinity": "client_ip"}),
+            value!({"protocol": "udp", "port_range_min": 5000, "port_range_max": 5010}),
+            value!({"action": "associate", "load_balancer": "shop"}),
+        ]
+    );
 }
 
 #[tokio::test]

@@ -3,9 +3,9 @@
 use edgestack_model::world::Resource;
 use edgestack_views::ViewError;
 use edgestack_wire::{
-    flavor::Flavor, floating_ip::FloatingIp, image::Image, keypair::Keypair, lease::Lease, network::Network,
-    node::Node, router::Router, security_group::SecurityGroup, security_group_rule::SecurityGroupRule, vm::Vm,
-    volume::Volume, webhook::Webhook,
+    flavor::Flavor, floating_ip::FloatingIp, image::Image, keypair::Keypair, lease::Lease, load_balancer::LoadBalancer,
+    network::Network, node::Node, router::Router, security_group::SecurityGroup,
+    security_group_rule::SecurityGroupRule, vm::Vm, volume::Volume, webhook::Webhook,
 };
 use serde_json::Value;
 
@@ -28,6 +28,7 @@ pub(crate) fn show(resource: &Resource, around: &mut Surroundings<'_>) -> Result
         Resource::SecurityGroupRule(_) => json(SecurityGroupRule::show(resource, around)),
         Resource::Router(_) => json(Router::show(resource, around)),
         Resource::FloatingIp(_) => json(FloatingIp::show(resource, around)),
+        Resource::LoadBalancer(_) => json(LoadBalancer::show(resource, around)),
         Resource::Webhook(_) => json(Webhook::show(resource, around)),
         Resource::Lease(_) => json(Lease::show(resource, around)),
     }

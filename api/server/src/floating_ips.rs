@@ -54,6 +54,10 @@ impl Shown for FloatingIp {
                 Some(to) => name(Kind::Vm, to.vm.uuid())?,
                 None => None,
             },
+            load_balancer: match ip.load_balancer {
+                Some(to) => name(Kind::LoadBalancer, to.uuid())?,
+                None => None,
+            },
         };
         Ok(Some(Self::of(ip, waiting, names)))
     }
@@ -88,7 +92,7 @@ async fn list_floating_ips(State(site): State<Arc<Site>>, headers: HeaderMap, pa
 #[utoipa::path(
     post, path = "/floating_ips", tag = "floating_ips", operation_id = "create_floating_ip",
     summary = "Take a floating IP",
-    description = "It is held until it is removed, whether it leads to a VM or not.",
+    description = "It is held until it is removed, whether it leads anywhere or not.",
     request_body = CreateFloatingIp,
     responses((status = 202, description = "It is on its way; Location and ETag tell where and as what", body = FloatingIp))
 )]
@@ -146,7 +150,7 @@ async fn remove_floating_ip(State(site): State<Arc<Site>>, change: Change) -> An
 
 #[utoipa::path(
     post, path = "/floating_ips/{name}/action", tag = "floating_ips", operation_id = "act_on_floating_ip",
-    summary = "Have a floating IP lead to a VM or nowhere, or repair it",
+    summary = "Have a floating IP lead to a VM, to a load balancer or nowhere, or repair it",
     params(("name" = String, Path, description = "Name or id")),
     request_body = FloatingIpAction,
     responses(

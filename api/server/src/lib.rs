@@ -33,6 +33,7 @@ mod images;
 mod keypairs;
 mod leases;
 mod list;
+mod load_balancers;
 mod manifest;
 mod moment;
 mod networks;

@@ -145,6 +145,7 @@ async fn act_on_node(State(site): State<Arc<Site>>, change: Change) -> Answer {
         | Kind::SecurityGroupRule
         | Kind::Router
         | Kind::FloatingIp
+        | Kind::LoadBalancer
         | Kind::Webhook
         | Kind::Lease => answer::<Node>(&site, outcome, success),
     }

@@ -133,7 +133,8 @@ fn tags() -> Value {
         {"name": "security_groups", "description": "What NICs of VMs let through: nothing but what a rule of one of their groups says"},
         {"name": "security_group_rules", "description": "Traffic that a security group lets through"},
         {"name": "routers", "description": "What joins networks, and leads to one outside"},
-        {"name": "floating_ips", "description": "Addresses outside that lead to VMs"},
+        {"name": "floating_ips", "description": "Addresses outside that lead to VMs and load balancers"},
+        {"name": "lbs", "description": "Load balancers: addresses on networks, behind which members answer"},
         {"name": "webhooks", "description": "Addresses outside to which events are delivered"},
         {"name": "leases", "description": "Which process does the work that only one of the site may do"},
         {"name": "log", "description": "The log itself: what changed, and whether it is whole"},
@@ -512,8 +513,8 @@ fn has_states(path: &str) -> bool {
 fn state_pattern(path: &str) -> String {
     use crate::shown::Shown;
     use edgestack_wire::{
-        floating_ip::FloatingIp, image::Image, lease::Lease, network::Network, node::Node, router::Router,
-        security_group::SecurityGroup, security_group_rule::SecurityGroupRule, vm::Vm, volume::Volume,
+        floating_ip::FloatingIp, image::Image, lease::Lease, load_balancer::LoadBalancer, network::Network, node::Node,
+        router::Router, security_group::SecurityGroup, security_group_rule::SecurityGroupRule, vm::Vm, volume::Volume,
         webhook::Webhook,
     };
     let words = match path.rsplit('/').next() {
@@ -526,6 +527,7 @@ fn state_pattern(path: &str) -> String {
         Some("security_group_rules") => SecurityGroupRule::states(),
         Some("routers") => Router::states(),
         Some("floating_ips") => FloatingIp::states(),
+        Some("lbs") => LoadBalancer::states(),
         Some("webhooks") => Webhook::states(),
         Some("leases") => Lease::states(),
         _ => &[],

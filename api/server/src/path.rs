@@ -22,6 +22,18 @@ impl<S: Send + Sync> FromRequestParts<S> for Named {
     }
 }
 
+/// What of a resource the route is about: the parameter after its name.
+pub(crate) struct Part(pub String);
+
+impl<S: Send + Sync> FromRequestParts<S> for Part {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Failure> {
+        let part = segments(parts, state).await?.into_iter().nth(1);
+        part.map(Self).ok_or_else(|| Failure::internal("a route without a part"))
+    }
+}
+
 /// The `{kind}/{name}` of a route that is for all kinds.
 pub(crate) struct KindAndName(pub Kind, pub Reference);
 

@@ -8,8 +8,8 @@ use utoipa_axum::router::OpenApiRouter;
 
 use crate::{
     AppState, archive, backup, codes, diff, docs, events, explain, flavors, floating_ips, health, history_search,
-    images, keypairs, leases, networks, nodes, observe, openapi, problem::Failure, replay, routers, schemas,
-    security_group_rules, security_groups, state::Site, undo, vms, volumes, webhooks, what_if,
+    images, keypairs, leases, load_balancers, networks, nodes, observe, openapi, problem::Failure, replay, routers,
+    schemas, security_group_rules, security_groups, state::Site, undo, vms, volumes, webhooks, what_if,
 };
 
 /// The prefixes, both in the field. Links that the API hands out use the first.
@@ -66,6 +66,7 @@ fn resources() -> OpenApiRouter<Arc<Site>> {
         .merge(security_group_rules::routes())
         .merge(routers::routes())
         .merge(floating_ips::routes())
+        .merge(load_balancers::routes())
         .merge(webhooks::routes())
         .merge(leases::routes())
 }

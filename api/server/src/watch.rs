@@ -212,6 +212,7 @@ fn resources(world: &edgestack_model::World, kind: edgestack_model::Kind) -> Box
         }
         Kind::Router => Box::new(world.routers.values().cloned().map(Resource::Router)),
         Kind::FloatingIp => Box::new(world.floating_ips.values().cloned().map(Resource::FloatingIp)),
+        Kind::LoadBalancer => Box::new(world.load_balancers.values().cloned().map(Resource::LoadBalancer)),
         Kind::Webhook => Box::new(world.webhooks.values().cloned().map(Resource::Webhook)),
         Kind::Lease => Box::new(world.leases.values().cloned().map(Resource::Lease)),
     }

@@ -9,6 +9,7 @@ pub const fn of(kind: Kind) -> &'static str {
         Kind::SecurityGroup => "sg",
         Kind::SecurityGroupRule => "sgr",
         Kind::FloatingIp => "fip",
+        Kind::LoadBalancer => "lb",
         Kind::Vm => "vm",
         Kind::Image => "image",
         Kind::Flavor => "flavor",

@@ -16,7 +16,7 @@ use crate::{
     meta::{Meta, Waiting},
 };
 
-/// A floating IP: an address outside that leads to one VM at a time.
+/// A floating IP: an address outside that leads to one VM or load balancer at a time.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct FloatingIp {
     /// Identity and bookkeeping.
@@ -38,7 +38,7 @@ pub struct FloatingIp {
     /// The address.
     #[schema(example = "192.0.2.10")]
     pub floating_ip: String,
-    /// The name of the VM that it leads to; null: it leads nowhere.
+    /// The name of the VM that it leads to; null: to none.
     pub vm: Option<String>,
     /// The VM that it leads to.
     pub vm_id: Option<Uuid>,
@@ -47,6 +47,10 @@ pub struct FloatingIp {
     pub fixed_ip: Option<String>,
     /// By which of the VM's NICs, from 0.
     pub nic: Option<u32>,
+    /// The name of the load balancer that it leads to; null: to none.
+    pub load_balancer: Option<String>,
+    /// The load balancer that it leads to.
+    pub load_balancer_id: Option<Uuid>,
 }
 
 /// A floating IP to be taken.
@@ -81,6 +85,10 @@ pub struct CreateFloatingIp {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(example = "10.0.0.2")]
     pub fixed_ip: Option<String>,
+    /// The load balancer that it leads to from the first, by name or id, where to no VM.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(min_length = 1, max_length = 255)]
+    pub load_balancer: Option<String>,
 }
 
 /// Something to do with a floating IP.
@@ -88,11 +96,16 @@ pub struct CreateFloatingIp {
 #[serde(tag = "action", rename_all = "snake_case", deny_unknown_fields)]
 #[schema(example = json!({"action": "associate", "vm": "web"}))]
 pub enum FloatingIpAction {
-    /// Has it lead to a VM, in place of where it led before.
+    /// Has it lead to a VM or to a load balancer, in place of where it led before.
     Associate {
         /// The VM, by name or id.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
         #[schema(min_length = 1, max_length = 255)]
-        vm: String,
+        vm: Option<String>,
+        /// The load balancer, by name or id; in place of a VM.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[schema(min_length = 1, max_length = 255)]
+        load_balancer: Option<String>,
         /// Which of the VM's addresses; the only one that the router leads to if absent.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         #[schema(example = "10.0.0.2")]
@@ -113,9 +126,13 @@ impl FloatingIpAction {
     /// [`Invalid`] names the field.
     pub fn into_command(self, floating_ip: Reference) -> Result<FloatingIpCommand, Invalid> {
         Ok(match self {
-            Self::Associate { vm, fixed_ip } => {
-                FloatingIpCommand::Associate { floating_ip, to: association(vm, fixed_ip)? }
-            }
+            Self::Associate { vm, load_balancer, fixed_ip } => match target(vm, load_balancer, fixed_ip)? {
+                (Some(to), _) => FloatingIpCommand::Associate { floating_ip, to },
+                (None, Some(load_balancer)) => FloatingIpCommand::AssociateLoadBalancer { floating_ip, load_balancer },
+                (None, None) => {
+                    return Err(Invalid::new("vm", "name the vm or the load_balancer that it is to lead to"));
+                }
+            },
             Self::Disassociate {} => FloatingIpCommand::Disassociate { floating_ip },
             Self::Reconcile {} => FloatingIpCommand::Reconcile { floating_ip },
             Self::ForceRemove {} => FloatingIpCommand::ForceRemove { floating_ip },
@@ -126,11 +143,7 @@ impl FloatingIpAction {
 impl TryFrom<CreateFloatingIp> for FloatingIpCommand {
     type Error = Invalid;
     fn try_from(create: CreateFloatingIp) -> Result<Self, Invalid> {
-        let to = match (create.vm, create.fixed_ip) {
-            (Some(vm), fixed_ip) => Some(association(vm, fixed_ip)?),
-            (None, None) => None,
-            (None, Some(_)) => return Err(Invalid::new("fixed_ip", "it is an address of a VM; name the vm, too")),
-        };
+        let (to, load_balancer) = target(create.vm, create.load_balancer, create.fixed_ip)?;
         Ok(Self::Create(Box::new(model::CreateFloatingIp {
             name: create.name.as_deref().map(invalid::name).transpose()?,
             description: create.description,
@@ -138,7 +151,23 @@ impl TryFrom<CreateFloatingIp> for FloatingIpCommand {
             router: create.router.map(|router| invalid::reference("router", router)).transpose()?,
             address: create.floating_ip.map(|ip| invalid::parse("floating_ip", &ip)).transpose()?,
             to,
+            load_balancer,
         })))
+    }
+}
+
+/// Where one is to lead: to a VM, to a load balancer, or nowhere.
+fn target(
+    vm: Option<String>,
+    load_balancer: Option<String>,
+    fixed_ip: Option<String>,
+) -> Result<(Option<AssociationRequest>, Option<Reference>), Invalid> {
+    match (vm, load_balancer, fixed_ip) {
+        (Some(_), Some(_), _) => Err(Invalid::new("load_balancer", "give it or vm, not both")),
+        (None, _, Some(_)) => Err(Invalid::new("fixed_ip", "it is an address of a VM; name the vm, too")),
+        (Some(vm), None, fixed_ip) => Ok((Some(association(vm, fixed_ip)?), None)),
+        (None, Some(balancer), None) => Ok((None, Some(invalid::reference("load_balancer", balancer)?))),
+        (None, None, None) => Ok((None, None)),
     }
 }
 
@@ -158,6 +187,8 @@ pub struct Names {
     pub network: Option<Name>,
     /// That of the VM that it leads to.
     pub vm: Option<Name>,
+    /// That of the load balancer that it leads to.
+    pub load_balancer: Option<Name>,
 }
 
 impl FloatingIp {
@@ -180,6 +211,8 @@ impl FloatingIp {
             vm_id: to.map(|to| to.vm.uuid()),
             fixed_ip: to.map(|to| to.fixed_ip.to_string()),
             nic: to.map(|to| to.nic),
+            load_balancer: ip.load_balancer.map(|id| word(names.load_balancer, id.uuid())),
+            load_balancer_id: ip.load_balancer.map(|id| id.uuid()),
         }
     }
 }
@@ -220,11 +253,17 @@ mod tests {
             (json!({"vm": ""}), "vm"),
             (json!({"vm": "a", "fixed_ip": "x"}), "fixed_ip"),
             (json!({"fixed_ip": "10.0.0.2"}), "fixed_ip"),
+            (json!({"load_balancer": "l", "fixed_ip": "10.0.0.2"}), "fixed_ip"),
+            (json!({"load_balancer": "l", "vm": "a"}), "load_balancer"),
+            (json!({"load_balancer": ""}), "load_balancer"),
         ] {
             assert_eq!(created(body.clone()).unwrap_err().field, field, "{body}");
         }
         assert_eq!(acted(json!({"vm": ""})).unwrap_err().field, "vm");
         assert_eq!(acted(json!({"vm": "a", "fixed_ip": "x"})).unwrap_err().field, "fixed_ip");
         assert!(matches!(acted(json!({"vm": "a"})), Ok(FloatingIpCommand::Associate { .. })));
+        assert_eq!(acted(json!({})).unwrap_err().field, "vm");
+        let to_balancer = acted(json!({"load_balancer": "l"}));
+        assert!(matches!(to_balancer, Ok(FloatingIpCommand::AssociateLoadBalancer { .. })));
     }
 }

@@ -18,6 +18,7 @@ pub mod invalid;
 pub mod keypair;
 pub mod lease;
 pub mod list;
+pub mod load_balancer;
 pub mod log;
 pub mod meta;
 pub mod network;

@@ -69,6 +69,7 @@ fn calls_for_a_look(change: &crate::Change) -> bool {
         | Kind::SecurityGroupRule
         | Kind::Router
         | Kind::FloatingIp
+        | Kind::LoadBalancer
         | Kind::Webhook
         | Kind::Lease => false,
     }

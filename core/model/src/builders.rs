@@ -15,6 +15,7 @@ use crate::{
     idempotency::IdempotencyClaim,
     image::{DiskFormat, Image, ImageCommand, ImageContent, ImageReport, ImageSource, ImageSpec, Visibility},
     keypair::{KeypairCommand, PublicKey},
+    load_balancer::{LoadBalancer, LoadBalancerCommand},
     meta::MetaChange,
     network::{Network, NetworkCommand},
     node::{Capacity, Hypervisor, Node, NodeCommand, NodeFacts, NodeReport, PortRange},
@@ -247,6 +248,16 @@ impl Site {
 
     pub fn floating_ip(&self, name: &str) -> &FloatingIp {
         self.world.floating_ip(&name.into()).unwrap()
+    }
+
+    pub fn balancer(&self, name: &str) -> &LoadBalancer {
+        self.world.load_balancer(&name.into()).unwrap()
+    }
+
+    /// What the gateway pool says of a load balancer, at its present generation.
+    pub fn told_of_balancer(&self, name: &str, report: RealizationReport) -> LoadBalancerCommand {
+        let balancer = self.balancer(name);
+        LoadBalancerCommand::Report { load_balancer: balancer.id, generation: balancer.meta.generation, report }
     }
 
     /// What the gateway pool says of a router, at its present generation.

@@ -4,9 +4,9 @@ use serde::{Deserialize, Serialize};
 
 pub use crate::{
     flavor::FlavorCommand, floating_ip::FloatingIpCommand, image::ImageCommand, keypair::KeypairCommand,
-    lease::LeaseCommand, network::NetworkCommand, node::NodeCommand, router::RouterCommand,
-    security_group::SecurityGroupCommand, security_group_rule::SecurityGroupRuleCommand, vm::VmCommand,
-    volume::VolumeCommand, webhook::WebhookCommand,
+    lease::LeaseCommand, load_balancer::LoadBalancerCommand, network::NetworkCommand, node::NodeCommand,
+    router::RouterCommand, security_group::SecurityGroupCommand, security_group_rule::SecurityGroupRuleCommand,
+    vm::VmCommand, volume::VolumeCommand, webhook::WebhookCommand,
 };
 
 /// A command; the kind's own module documents each.
@@ -35,6 +35,8 @@ pub enum Command {
     Router(RouterCommand),
     /// On a floating IP.
     FloatingIp(FloatingIpCommand),
+    /// On load balancers.
+    LoadBalancer(LoadBalancerCommand),
     /// On a webhook.
     Webhook(WebhookCommand),
     /// On a lease.
@@ -74,6 +76,7 @@ impl Command {
             Self::SecurityGroupRule(command) => command.name(),
             Self::Router(command) => command.name(),
             Self::FloatingIp(command) => command.name(),
+            Self::LoadBalancer(command) => command.name(),
             Self::Webhook(command) => command.name(),
             Self::Lease(command) => command.name(),
         }

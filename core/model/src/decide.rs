@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::{
-    Command, Event, Given, Kind, Meta, Refusal, Sequence, World, flavor, floating_ip, image, keypair, lease, network,
-    node, router, security_group, security_group_rule, vm, volume, webhook,
+    Command, Event, Given, Kind, Meta, Refusal, Sequence, World, flavor, floating_ip, image, keypair, lease,
+    load_balancer, network, node, router, security_group, security_group_rule, vm, volume, webhook,
 };
 
 /// What a command leads to.
@@ -76,6 +76,7 @@ pub fn decide(world: &World, given: &Given, command: &Command) -> Result<Decisio
         Command::SecurityGroupRule(command) => security_group_rule::decide(world, given, command),
         Command::Router(command) => router::decide(world, given, command),
         Command::FloatingIp(command) => floating_ip::decide(world, given, command),
+        Command::LoadBalancer(command) => load_balancer::decide(world, given, command),
         Command::Webhook(command) => webhook::decide(world, given, command),
         Command::Lease(command) => lease::decide(world, given, command),
     }

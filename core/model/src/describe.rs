@@ -8,6 +8,7 @@ use crate::{
     image::{ImageEvent, ImageSource},
     keypair::KeypairEvent,
     lease::LeaseEvent,
+    load_balancer::LoadBalancerEvent,
     meta::MetaChange,
     network::NetworkEvent,
     node::NodeEvent,
@@ -39,6 +40,7 @@ impl Event {
             Fact::SecurityGroupRule(event) => security_group_rule(event),
             Fact::Router(event) => router(event),
             Fact::FloatingIp(event) => floating_ip(event),
+            Fact::LoadBalancer(event) => load_balancer(event),
             Fact::Webhook(event) => webhook(event),
             Fact::Lease(event) => lease(event),
         }
@@ -350,6 +352,12 @@ fn floating_ip(event: &FloatingIpEvent) -> String {
         FloatingIpEvent::FloatingIpDisassociated { vm_name } => {
             format!("leads nowhere; it led to vm {vm_name}")
         }
+        FloatingIpEvent::FloatingIpAssociatedWithLoadBalancer { load_balancer_name, .. } => {
+            format!("leads to load balancer {load_balancer_name}")
+        }
+        FloatingIpEvent::FloatingIpDisassociatedFromLoadBalancer { load_balancer_name } => {
+            format!("leads nowhere; it led to load balancer {load_balancer_name}")
+        }
         FloatingIpEvent::FloatingIpBecameReady {} => ACTIVE.to_owned(),
         FloatingIpEvent::FloatingIpDrifted { what } => drifted(what),
         FloatingIpEvent::FloatingIpAttemptFailed { failure } => failed(failure),
@@ -357,6 +365,23 @@ fn floating_ip(event: &FloatingIpEvent) -> String {
         FloatingIpEvent::FloatingIpDeleted {} => "gone, and its address free".to_owned(),
         FloatingIpEvent::FloatingIpReconcileRequested {} => LOOK_AGAIN.to_owned(),
         FloatingIpEvent::FloatingIpForceRemoved {} => FORGOTTEN.to_owned(),
+    }
+}
+
+fn load_balancer(event: &LoadBalancerEvent) -> String {
+    match event {
+        LoadBalancerEvent::LoadBalancerCreated { words, .. } => format!("created: {}", words.join(", ")),
+        LoadBalancerEvent::LoadBalancerUpdated { change, words, .. } => {
+            let parts: Vec<String> = changed(change).into_iter().chain(words.iter().cloned()).collect();
+            format!("changed: {}", parts.join(", "))
+        }
+        LoadBalancerEvent::LoadBalancerBecameReady {} => ACTIVE.to_owned(),
+        LoadBalancerEvent::LoadBalancerDrifted { what } => drifted(what),
+        LoadBalancerEvent::LoadBalancerAttemptFailed { failure } => failed(failure),
+        LoadBalancerEvent::LoadBalancerDeleteRequested {} => "removal asked for".to_owned(),
+        LoadBalancerEvent::LoadBalancerDeleted {} => "gone, and its address free".to_owned(),
+        LoadBalancerEvent::LoadBalancerReconcileRequested {} => LOOK_AGAIN.to_owned(),
+        LoadBalancerEvent::LoadBalancerForceRemoved {} => FORGOTTEN.to_owned(),
     }
 }
 

@@ -16,8 +16,9 @@ use uuid::Uuid;
 use crate::{Generation, Kind, Name, upcast};
 pub use crate::{
     flavor::FlavorEvent, floating_ip::FloatingIpEvent, image::ImageEvent, keypair::KeypairEvent, lease::LeaseEvent,
-    network::NetworkEvent, node::NodeEvent, router::RouterEvent, security_group::SecurityGroupEvent,
-    security_group_rule::SecurityGroupRuleEvent, vm::VmEvent, volume::VolumeEvent, webhook::WebhookEvent,
+    load_balancer::LoadBalancerEvent, network::NetworkEvent, node::NodeEvent, router::RouterEvent,
+    security_group::SecurityGroupEvent, security_group_rule::SecurityGroupRuleEvent, vm::VmEvent, volume::VolumeEvent,
+    webhook::WebhookEvent,
 };
 
 /// One fact about one resource.
@@ -58,6 +59,8 @@ pub enum Fact {
     Router(RouterEvent),
     /// To a floating IP.
     FloatingIp(FloatingIpEvent),
+    /// Of a load balancer.
+    LoadBalancer(LoadBalancerEvent),
     /// To a webhook.
     Webhook(WebhookEvent),
     /// To a lease.
@@ -79,6 +82,7 @@ impl Fact {
             Self::SecurityGroupRule(_) => Kind::SecurityGroupRule,
             Self::Router(_) => Kind::Router,
             Self::FloatingIp(_) => Kind::FloatingIp,
+            Self::LoadBalancer(_) => Kind::LoadBalancer,
             Self::Webhook(_) => Kind::Webhook,
             Self::Lease(_) => Kind::Lease,
         }
@@ -98,6 +102,7 @@ impl Fact {
             Self::SecurityGroupRule(event) => event.into(),
             Self::Router(event) => event.into(),
             Self::FloatingIp(event) => event.into(),
+            Self::LoadBalancer(event) => event.into(),
             Self::Webhook(event) => event.into(),
             Self::Lease(event) => event.into(),
         }
@@ -184,6 +189,7 @@ impl Event {
             Fact::SecurityGroupRule(event) => serde_json::to_value(event)?,
             Fact::Router(event) => serde_json::to_value(event)?,
             Fact::FloatingIp(event) => serde_json::to_value(event)?,
+            Fact::LoadBalancer(event) => serde_json::to_value(event)?,
             Fact::Webhook(event) => serde_json::to_value(event)?,
             Fact::Lease(event) => serde_json::to_value(event)?,
         };
@@ -265,6 +271,7 @@ where
         Kind::SecurityGroupRule => SecurityGroupRuleEvent::deserialize(tagged).map(Fact::SecurityGroupRule),
         Kind::Router => RouterEvent::deserialize(tagged).map(Fact::Router),
         Kind::FloatingIp => FloatingIpEvent::deserialize(tagged).map(Fact::FloatingIp),
+        Kind::LoadBalancer => LoadBalancerEvent::deserialize(tagged).map(Fact::LoadBalancer),
         Kind::Webhook => WebhookEvent::deserialize(tagged).map(Fact::Webhook),
         Kind::Lease => LeaseEvent::deserialize(tagged).map(Fact::Lease),
     }

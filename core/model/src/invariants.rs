@@ -1,14 +1,15 @@
 //! What holds in every world that commands lead to, so that a log can be checked against it.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{collections::HashSet, net::IpAddr, sync::Arc};
 
 use crate::{
     Generation, World,
     floating_ip::{Association, FloatingIp},
+    load_balancer::{self, LoadBalancer},
     realization::RealizationState,
     router::Router,
     security_group_rule::{Remote, SecurityGroupRule},
-    vm::{NICS_MAX, Nic, NicStage, Vm},
+    vm::{NICS_MAX, Nic, NicStage, Target, Vm},
     world::Resource,
 };
 
@@ -57,6 +58,12 @@ impl World {
             Resource::Router(router) if self.lacks_a_network(router) => wrong("is on a network that is not there"),
             Resource::FloatingIp(ip) if self.lacks_a_router(ip) => wrong("is of a router that is not there"),
             Resource::FloatingIp(ip) if self.leads_nowhere(ip) => wrong("leads to a VM that is not there"),
+            Resource::LoadBalancer(balancer) if !self.networks.contains_key(&balancer.spec.network) => {
+                wrong("is on a network that is not there")
+            }
+            Resource::LoadBalancer(balancer) if self.has_a_member_that_goes(balancer) => {
+                wrong("has a member that is being removed")
+            }
             Resource::Volume(volume) if !self.vms.contains_key(&volume.spec.vm) => wrong("is the disk of no VM"),
             Resource::Vm(_)
             | Resource::Volume(_)
@@ -65,6 +72,7 @@ impl World {
             | Resource::SecurityGroupRule(_)
             | Resource::Router(_)
             | Resource::FloatingIp(_)
+            | Resource::LoadBalancer(_)
             | Resource::Image(_)
             | Resource::Flavor(_)
             | Resource::Keypair(_)
@@ -99,12 +107,24 @@ impl World {
     }
 
     fn leads_nowhere(&self, ip: &FloatingIp) -> bool {
-        ip.association.as_ref().is_some_and(|to| to.network(self).is_none() || self.leads_to_a_leaving_nic(to))
+        let leads = ip.association.is_some() || ip.load_balancer.is_some();
+        let both = ip.association.is_some() && ip.load_balancer.is_some();
+        let leaves = ip.association.as_ref().is_some_and(|to| self.leads_to_a_leaving_nic(to));
+        both || leaves || (leads && ip.leads_into(self).is_none())
     }
 
     fn leads_to_a_leaving_nic(&self, to: &Association) -> bool {
         let mut nics = self.vms.get(&to.vm).into_iter().flat_map(|vm| &vm.nics);
         nics.any(|nic| nic.spec.number == to.nic && nic.stage == NicStage::Leaving)
+    }
+
+    fn has_a_member_that_goes(&self, balancer: &LoadBalancer) -> bool {
+        let goes = |address: &IpAddr| {
+            let nic = load_balancer::member_nic(self, balancer.spec.network, *address);
+            nic.is_some_and(|(vm, nic)| vm.target == Target::Deleted || nic.stage == NicStage::Leaving)
+        };
+        let stays = balancer.realization.state != RealizationState::Deleting;
+        stays && balancer.spec.members.iter().any(goes)
     }
 
     /// An address of a network, and a MAC address, has one holder; a network has one router.
@@ -129,6 +149,13 @@ impl World {
         for ip in self.floating_ips.values() {
             if !addresses.insert((ip.spec.network, ip.spec.address)) {
                 return Some(format!("floating_ip \"{}\" is another's address", ip.meta.name));
+            }
+        }
+        for balancer in self.load_balancers.values() {
+            let spec = &balancer.spec;
+            let mut all = [spec.vip].into_iter().chain(spec.health_check.map(|check| check.source));
+            if all.any(|address| !addresses.insert((spec.network, address))) {
+                return Some(format!("load_balancer \"{}\" has an address that is another's", balancer.meta.name));
             }
         }
         for vm in self.vms.values() {

@@ -34,13 +34,15 @@ pub enum Kind {
     SecurityGroupRule,
     /// What joins networks, and leads to one outside.
     Router,
-    /// An address outside that leads to a VM.
+    /// An address outside that leads to a VM or a load balancer.
     FloatingIp,
+    /// An address on a network, behind which members answer.
+    LoadBalancer,
 }
 
 impl Kind {
     /// All kinds, in the order in which a site is rebuilt.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Node,
         Self::Flavor,
         Self::Keypair,
@@ -51,6 +53,7 @@ impl Kind {
         Self::SecurityGroupRule,
         Self::Volume,
         Self::Vm,
+        Self::LoadBalancer,
         Self::FloatingIp,
         Self::Webhook,
         Self::Lease,
@@ -72,6 +75,7 @@ impl Kind {
             Self::SecurityGroupRule => "security_group_rule",
             Self::Router => "router",
             Self::FloatingIp => "floating_ip",
+            Self::LoadBalancer => "load_balancer",
         }
     }
 
@@ -91,6 +95,7 @@ impl Kind {
             Self::SecurityGroupRule => "security_group_rules",
             Self::Router => "routers",
             Self::FloatingIp => "floating_ips",
+            Self::LoadBalancer => "lbs",
         }
     }
 }

@@ -33,6 +33,7 @@ pub mod keypair;
 pub mod kind;
 pub mod labels;
 pub mod lease;
+pub mod load_balancer;
 pub mod meta;
 pub mod name;
 pub mod network;

@@ -159,6 +159,12 @@ fn the_newest_of_the_old_logs_is_what_is_written_now() {
 fn is_of_later(kind: Kind) -> bool {
     matches!(
         kind,
-        Kind::Lease | Kind::Network | Kind::SecurityGroup | Kind::SecurityGroupRule | Kind::Router | Kind::FloatingIp
+        Kind::Lease
+            | Kind::Network
+            | Kind::SecurityGroup
+            | Kind::SecurityGroupRule
+            | Kind::Router
+            | Kind::FloatingIp
+            | Kind::LoadBalancer
     )
 }

@@ -13,6 +13,7 @@ use crate::{
     idempotency::IdempotencyKeys,
     image::ImageCommand,
     keypair::KeypairCommand,
+    load_balancer::LoadBalancerCommand,
     network::NetworkCommand,
     orphan::VmRecord,
     placement,
@@ -178,6 +179,10 @@ proptest! {
         }
         for ip in site.world.floating_ips.values().map(|one| one.meta.name.to_string()).collect::<Vec<_>>() {
             site.has(site.told_of_floating_ip(&ip, RealizationReport::Removed));
+        }
+        for balancer in site.world.load_balancers.values().map(|one| one.meta.name.to_string()).collect::<Vec<_>>() {
+            site.has(LoadBalancerCommand::Delete { load_balancer: balancer.as_str().into() });
+            site.has(site.told_of_balancer(&balancer, RealizationReport::Removed));
         }
         for network in site.world.networks.values().map(|one| one.meta.name.to_string()).collect::<Vec<_>>() {
             site.has(NetworkCommand::Delete { network: network.as_str().into() });

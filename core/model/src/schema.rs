@@ -13,8 +13,9 @@ use crate::{
     Kind,
     commit::{ENVELOPE_VERSION, Envelope},
     event::{
-        EventRecord, FlavorEvent, FloatingIpEvent, ImageEvent, KeypairEvent, LeaseEvent, NetworkEvent, NodeEvent,
-        RouterEvent, SecurityGroupEvent, SecurityGroupRuleEvent, VmEvent, VolumeEvent, WebhookEvent,
+        EventRecord, FlavorEvent, FloatingIpEvent, ImageEvent, KeypairEvent, LeaseEvent, LoadBalancerEvent,
+        NetworkEvent, NodeEvent, RouterEvent, SecurityGroupEvent, SecurityGroupRuleEvent, VmEvent, VolumeEvent,
+        WebhookEvent,
     },
     upcast::{NodeEventV1, newest},
 };
@@ -77,6 +78,7 @@ impl Schemas {
                 Kind::SecurityGroupRule => events_of::<SecurityGroupRuleEvent>(&mut generator, kind, newest),
                 Kind::Router => events_of::<RouterEvent>(&mut generator, kind, newest),
                 Kind::FloatingIp => events_of::<FloatingIpEvent>(&mut generator, kind, newest),
+                Kind::LoadBalancer => events_of::<LoadBalancerEvent>(&mut generator, kind, newest),
                 Kind::Webhook => events_of::<WebhookEvent>(&mut generator, kind, newest),
                 Kind::Lease => events_of::<LeaseEvent>(&mut generator, kind, newest),
             });

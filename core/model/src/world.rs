@@ -15,6 +15,7 @@ use crate::{
     image::{self, Image},
     keypair::{self, Keypair},
     lease::{self, Lease},
+    load_balancer::{self, LoadBalancer},
     network::{self, Network},
     node::{self, Node},
     router::{self, Router},
@@ -53,6 +54,8 @@ pub struct World {
     pub routers: BTreeMap<Id<Router>, Arc<Router>>,
     /// Floating IPs.
     pub floating_ips: BTreeMap<Id<FloatingIp>, Arc<FloatingIp>>,
+    /// Load balancers.
+    pub load_balancers: BTreeMap<Id<LoadBalancer>, Arc<LoadBalancer>>,
     /// Webhooks.
     pub webhooks: BTreeMap<Id<Webhook>, Arc<Webhook>>,
     /// Leases.
@@ -161,6 +164,7 @@ impl World {
                 Fact::SecurityGroupRule(event) => security_group_rule::evolve(self, &at, event)?,
                 Fact::Router(event) => router::evolve(self, &at, event)?,
                 Fact::FloatingIp(event) => floating_ip::evolve(self, &at, event)?,
+                Fact::LoadBalancer(event) => load_balancer::evolve(self, &at, event)?,
                 Fact::Webhook(event) => webhook::evolve(self, &at, event)?,
                 Fact::Lease(event) => lease::evolve(self, &at, event)?,
             }
@@ -212,6 +216,7 @@ impl World {
             | Fact::SecurityGroup(_)
             | Fact::Router(_)
             | Fact::FloatingIp(_)
+            | Fact::LoadBalancer(_)
             | Fact::Webhook(_)
             | Fact::Lease(_) => {}
         }
@@ -255,6 +260,7 @@ impl World {
             Kind::SecurityGroupRule => self.security_group_rules.get(&Id::new(id)).map(|r| &r.meta),
             Kind::Router => self.routers.get(&Id::new(id)).map(|r| &r.meta),
             Kind::FloatingIp => self.floating_ips.get(&Id::new(id)).map(|r| &r.meta),
+            Kind::LoadBalancer => self.load_balancers.get(&Id::new(id)).map(|r| &r.meta),
             Kind::Webhook => self.webhooks.get(&Id::new(id)).map(|r| &r.meta),
             Kind::Lease => self.leases.get(&Id::new(id)).map(|r| &r.meta),
         }
@@ -371,6 +377,15 @@ impl World {
         id.and_then(|id| self.floating_ips.get(&Id::new(id))).ok_or_else(|| not_found(Kind::FloatingIp, reference))
     }
 
+    /// The load balancer behind a reference.
+    ///
+    /// # Errors
+    /// [`Refusal::NotFound`].
+    pub fn load_balancer(&self, reference: &Reference) -> Result<&Arc<LoadBalancer>, Refusal> {
+        let id = self.resolve(Kind::LoadBalancer, reference);
+        id.and_then(|id| self.load_balancers.get(&Id::new(id))).ok_or_else(|| not_found(Kind::LoadBalancer, reference))
+    }
+
     /// The webhook behind a reference.
     ///
     /// # Errors
@@ -413,6 +428,7 @@ impl World {
                 Resource::SecurityGroupRule(r) => drop(world.security_group_rules.insert(r.id, r)),
                 Resource::Router(r) => drop(world.routers.insert(r.id, r)),
                 Resource::FloatingIp(r) => drop(world.floating_ips.insert(r.id, r)),
+                Resource::LoadBalancer(r) => drop(world.load_balancers.insert(r.id, r)),
                 Resource::Webhook(r) => drop(world.webhooks.insert(r.id, r)),
                 Resource::Lease(r) => drop(world.leases.insert(r.id, r)),
             }
@@ -433,6 +449,7 @@ impl World {
         let vms = self.vms.values().cloned().map(Resource::Vm);
         let routers = self.routers.values().cloned().map(Resource::Router);
         let floating_ips = self.floating_ips.values().cloned().map(Resource::FloatingIp);
+        let load_balancers = self.load_balancers.values().cloned().map(Resource::LoadBalancer);
         let webhooks = self.webhooks.values().cloned().map(Resource::Webhook);
         let leases = self.leases.values().cloned().map(Resource::Lease);
         nodes
@@ -445,6 +462,7 @@ impl World {
             .chain(rules)
             .chain(volumes)
             .chain(vms)
+            .chain(load_balancers)
             .chain(floating_ips)
             .chain(webhooks)
             .chain(leases)
@@ -477,6 +495,7 @@ impl World {
             }
             Kind::Router => self.routers.get(&Id::new(id)).cloned().map(Resource::Router),
             Kind::FloatingIp => self.floating_ips.get(&Id::new(id)).cloned().map(Resource::FloatingIp),
+            Kind::LoadBalancer => self.load_balancers.get(&Id::new(id)).cloned().map(Resource::LoadBalancer),
             Kind::Webhook => self.webhooks.get(&Id::new(id)).cloned().map(Resource::Webhook),
             Kind::Lease => self.leases.get(&Id::new(id)).cloned().map(Resource::Lease),
         }
@@ -509,6 +528,8 @@ pub enum Resource {
     Router(Arc<Router>),
     /// A floating IP.
     FloatingIp(Arc<FloatingIp>),
+    /// A load balancer.
+    LoadBalancer(Arc<LoadBalancer>),
     /// A webhook.
     Webhook(Arc<Webhook>),
     /// A lease.
@@ -530,6 +551,7 @@ impl Resource {
             Self::SecurityGroupRule(_) => Kind::SecurityGroupRule,
             Self::Router(_) => Kind::Router,
             Self::FloatingIp(_) => Kind::FloatingIp,
+            Self::LoadBalancer(_) => Kind::LoadBalancer,
             Self::Webhook(_) => Kind::Webhook,
             Self::Lease(_) => Kind::Lease,
         }
@@ -549,6 +571,7 @@ impl Resource {
             Self::SecurityGroupRule(r) => r.id.uuid(),
             Self::Router(r) => r.id.uuid(),
             Self::FloatingIp(r) => r.id.uuid(),
+            Self::LoadBalancer(r) => r.id.uuid(),
             Self::Webhook(r) => r.id.uuid(),
             Self::Lease(r) => r.id.uuid(),
         }
@@ -568,6 +591,7 @@ impl Resource {
             Self::SecurityGroupRule(r) => &r.meta,
             Self::Router(r) => &r.meta,
             Self::FloatingIp(r) => &r.meta,
+            Self::LoadBalancer(r) => &r.meta,
             Self::Webhook(r) => &r.meta,
             Self::Lease(r) => &r.meta,
         }

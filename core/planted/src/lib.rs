@@ -106,6 +106,8 @@ pub enum Bug {
     RouterInUseRemoved,
     /// A floating IP goes on leading to a VM that is removed.
     FloatingIpLeftBehind,
+    /// A VM that is removed stays a member of load balancers.
+    MemberLeftBehind,
     /// A security group is removed while NICs are in it.
     GroupInUseRemoved,
     /// A security group is told as gone, and its rules are not.
@@ -144,7 +146,7 @@ pub enum Bug {
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 67] = [
+    pub const ALL: [Self; 68] = [
         Self::StaleReportAccepted,
         Self::NameGivenTwice,
         Self::KeyOfAnotherRequestAccepted,
@@ -195,6 +197,7 @@ impl Bug {
         Self::GatewayGivenTwice,
         Self::RouterInUseRemoved,
         Self::FloatingIpLeftBehind,
+        Self::MemberLeftBehind,
         Self::GroupInUseRemoved,
         Self::RulesOutliveGroup,
         Self::RegroupedUnawaited,

@@ -8,6 +8,7 @@ mod namespace;
 mod realized;
 mod recovery;
 mod throughput;
+mod together;
 
 use std::time::{Duration, Instant};
 
@@ -24,7 +25,10 @@ use namespace::Namespace;
 
 /// How long anything that is waited for may take.
 const DEADLINE: Duration = Duration::from_secs(120);
-const ARGUMENTS: [&str; 4] = ["--driver", "simulated", "--networks", "bundled"];
+const ARGUMENTS: [&str; 6] = ["--driver", "simulated", "--networks", "bundled", "--physical-network", "external=br-ex"];
+/// The network outside.
+const OUTSIDE: &str =
+    r#"{"name":"outside","type":"FLAT","external":{"physical_network":"external"},"cidr":"192.0.0.0/16","dhcp":false}"#;
 /// Where iperf3 listens.
 const IPERF_PORT: u16 = 5201;
 /// NICs on each network of the small site.
@@ -68,6 +72,7 @@ async fn all(options: &Options) -> Result<(), Failure> {
         memory::measure(&site, &format!("2 networks and {} NICs", 2 * NICS), "≤ 200 MiB for OVN, OVS and the pool")
             .await?;
         realized::measure(&site).await?;
+        together::measure(&site).await?;
         throughput::measure(&site).await?;
         // Ended here: two switches in one namespace collide.
     }
@@ -91,6 +96,12 @@ async fn create_vm(site: &Site, name: &str, network: &str) -> Result<Duration, F
     client.change("POST", &format!("{PREFIX}/vms"), &vm_on(name, network)).await?;
     await_that(&mut client, &format!("vms/{name}"), has_ready_nics).await?;
     Ok(begun.elapsed())
+}
+
+/// Makes the network outside, and waits until the nodes work by it.
+async fn create_outside(client: &mut Client) -> Result<(), Failure> {
+    client.change("POST", &format!("{PREFIX}/networks"), OUTSIDE).await?;
+    await_that(client, "networks/outside", |network| network["state"] == "active").await.map(drop)
 }
 
 /// A group's rules: TCP to twenty ports, iperf3's the last of them, from whoever is in the group.

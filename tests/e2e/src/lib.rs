@@ -8,6 +8,7 @@
 //! * [`Three`]: a site whose log is on three nodes, in network namespaces if need be.
 //! * [`Guest`]: a Debian guest over SSH.
 //! * [`in_own_network`]: a test in a network namespace of its own, for sites with virtual networks; [`Plugged`] a guest there.
+//! * [`virtual_network`]: what its tests begin with.
 //! * [`nats`]: the log as a plain NATS client reads it.
 //!
 //! The programs come from `EDGESTACK_BIN_DIR`, or from the target folder that this test was built in.
@@ -29,6 +30,7 @@ pub mod run_edgectl;
 mod site;
 mod spare;
 mod three;
+pub mod virtual_network;
 mod vms;
 
 pub use api::{Api, PREFIXES, Reply};

@@ -218,6 +218,40 @@ impl Plugged {
         });
     }
 
+    /// Tells its name to whoever comes to a TCP port of it.
+    pub fn tell_name_by_tcp(&self, port: u16) {
+        let listener = self.socket(|| TcpListener::bind(("::", port))).expect("a free port");
+        let name = self.name.clone();
+        // It ends with the test's process.
+        std::thread::spawn(move || {
+            for mut stream in listener.incoming().flatten() {
+                // Who is gone again needs no name.
+                let _ = std::io::Write::write_all(&mut stream, name.as_bytes());
+            }
+        });
+    }
+
+    /// The name that is told by whoever answers there within so long.
+    ///
+    /// # Errors
+    /// Nobody does.
+    pub fn ask_name(&self, ip: &str, port: u16, within: Duration) -> std::io::Result<String> {
+        let mut name = String::new();
+        std::io::Read::read_to_string(&mut self.connect(ip, port, within)?, &mut name)?;
+        Ok(name)
+    }
+
+    /// The name that it tells.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Cuts its wire, or mends it.
+    pub fn wire(&self, whole: bool) {
+        run(&["ip", "link", "set", &self.device, if whole { "up" } else { "down" }]);
+    }
+
     /// A TCP connection to there within so long.
     ///
     /// # Errors

@@ -2,49 +2,13 @@
 //! namespaces in the place of simulated VMs.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test's own functions are tests, too")]
 
-use std::{net::TcpListener, time::Duration};
+use std::net::TcpListener;
 
-use edgestack_e2e::{PATIENCE, Plugged, Site, eventually, in_own_network, processes};
+use edgestack_e2e::{
+    PATIENCE, Plugged, Site, eventually, in_own_network, processes,
+    virtual_network::{OUTSIDE, SILENCE, a_guest, a_router, a_site, await_active, drifts},
+};
 use serde_json::{Value, json};
-
-/// How long to wait for an answer that must not come.
-const SILENCE: Duration = Duration::from_millis(700);
-/// A host outside.
-const OUTSIDE: &str = "192.0.2.200";
-
-/// A site with networks `blue` and `red`, the one outside `out`, a group `open` that lets all through, and image and flavor
-/// `tiny`.
-async fn a_site(test: &str) -> Option<Site> {
-    let site = Site::start_networked(test).await?;
-    site.add_tiny().await;
-    let out = json!({
-        "name": "out", "type": "FLAT", "external": {"physical_network": "external"}, "cidr": "192.0.2.0/24", "dhcp": false,
-    });
-    for network in [json!({"name": "blue", "cidr": "10.0.0.0/24"}), json!({"name": "red", "cidr": "10.1.0.0/24"}), out]
-    {
-        site.api().post("networks", &network).await.accepted();
-        site.await_network(network["name"].as_str().unwrap(), "active").await;
-    }
-    let open = json!({"name": "open", "rules": [{"direction": "egress"}, {"direction": "ingress"}]});
-    site.api().post("security_groups", &open).await.accepted();
-    await_active(&site, "security_groups/open").await;
-    Some(site)
-}
-
-async fn await_active(site: &Site, path: &str) -> Value {
-    eventually(&format!("{path} is active"), PATIENCE, async || {
-        let reply = site.api().look(path).await.map_err(|error| error.to_string())?;
-        if reply.json()["state"] == "active" { Ok(reply.json()) } else { Err(reply.text) }
-    })
-    .await
-}
-
-/// A router that there is when this returns.
-async fn a_router(site: &Site, mut wish: Value) -> Value {
-    wish["name"] = "r".into();
-    site.api().post("routers", &wish).await.accepted();
-    await_active(site, "routers/r").await
-}
 
 async fn update_router(site: &Site, change: Value) {
     site.api().patch("routers/r", &change).await.accepted();
@@ -56,31 +20,12 @@ async fn act_on_ip(site: &Site, ip: &str, action: Value) {
     await_active(site, &format!("floating_ips/{ip}")).await;
 }
 
-/// A VM on a network, and a guest in its place that knows its way out.
-async fn a_guest(site: &Site, name: &str, network: &str) -> (Value, Plugged) {
-    site.create(name, &json!({"networks": [{"network": network, "security_groups": ["open"]}]})).await;
-    let vm = site.await_nics(name).await;
-    let guest = Plugged::as_nic(site, &vm, 0);
-    guest.add_route("default", if network == "blue" { "10.0.0.1" } else { "10.1.0.1" });
-    (vm, guest)
-}
-
 /// As whom a guest comes to a host outside.
 async fn comes_as(guest: &Plugged, outside: &Plugged) -> String {
     let listener = outside.socket(|| TcpListener::bind((OUTSIDE, 0))).unwrap();
     let port = listener.local_addr().unwrap().port();
     guest.await_connection(OUTSIDE, port).await;
     listener.accept().unwrap().1.ip().to_string()
-}
-
-async fn drifts(site: &Site, path: &str, event_type: &str) {
-    eventually(&format!("{event_type} is told"), PATIENCE, async || {
-        let events = site.api().get(&format!("{path}/events?limit=1000")).await;
-        let told = events["items"].as_array().unwrap().iter().any(|one| one["type"] == event_type);
-        if told { Ok(()) } else { Err(events.to_string()) }
-    })
-    .await;
-    await_active(site, path).await;
 }
 
 #[test]

@@ -5,6 +5,7 @@ use edgestack_model::{
     Command, Generation, Meta, World,
     event::{Event, Fact},
     floating_ip::{FloatingIpCommand, FloatingIpEvent},
+    load_balancer::{LoadBalancerCommand, LoadBalancerEvent},
     network::{NetworkCommand, NetworkEvent},
     realization::{Realization, RealizationReport, RealizationState},
     router::{RouterCommand, RouterEvent},
@@ -49,6 +50,7 @@ impl From<Owner> for Whose {
             Owner::SecurityGroupRule(id) => Self::object(id.uuid()),
             Owner::Router(id) => Self::object(id.uuid()),
             Owner::FloatingIp(id) => Self::object(id.uuid()),
+            Owner::LoadBalancer(id) => Self::object(id.uuid()),
             Owner::Nic(vm, number) => Self::nic(vm.uuid(), number),
         }
     }
@@ -79,6 +81,7 @@ pub fn objects(world: &World) -> impl Iterator<Item = Object> {
             Resource::SecurityGroupRule(rule) => rule.realization.clone(),
             Resource::Router(router) => router.realization.clone(),
             Resource::FloatingIp(ip) => ip.realization.clone(),
+            Resource::LoadBalancer(balancer) => balancer.realization.clone(),
             Resource::Vm(_)
             | Resource::Image(_)
             | Resource::Flavor(_)
@@ -144,6 +147,9 @@ pub fn told(command: &Command) -> Option<Told<'_>> {
         Command::FloatingIp(FloatingIpCommand::Report { floating_ip, generation, report }) => {
             (floating_ip.uuid(), generation, report)
         }
+        Command::LoadBalancer(LoadBalancerCommand::Report { load_balancer, generation, report }) => {
+            (load_balancer.uuid(), generation, report)
+        }
         Command::Vm(VmCommand::Report { vm, generation, report: VmReport::NicsReady { numbers } }) => {
             let what = Said::NicsReady(numbers);
             return Some(Told { id: vm.uuid(), generation: *generation, what });
@@ -153,6 +159,7 @@ pub fn told(command: &Command) -> Option<Told<'_>> {
         | Command::SecurityGroupRule(_)
         | Command::Router(_)
         | Command::FloatingIp(_)
+        | Command::LoadBalancer(_)
         | Command::Vm(_)
         | Command::Image(_)
         | Command::Flavor(_)
@@ -172,13 +179,15 @@ pub fn drift(event: &Event) -> Option<(Whose, &[String])> {
         | Fact::SecurityGroup(SecurityGroupEvent::SecurityGroupDrifted { what })
         | Fact::SecurityGroupRule(SecurityGroupRuleEvent::SecurityGroupRuleDrifted { what })
         | Fact::Router(RouterEvent::RouterDrifted { what })
-        | Fact::FloatingIp(FloatingIpEvent::FloatingIpDrifted { what }) => (None, what),
+        | Fact::FloatingIp(FloatingIpEvent::FloatingIpDrifted { what })
+        | Fact::LoadBalancer(LoadBalancerEvent::LoadBalancerDrifted { what }) => (None, what),
         Fact::Vm(VmEvent::VmNicDrifted { number, what }) => (Some(*number), what),
         Fact::Network(_)
         | Fact::SecurityGroup(_)
         | Fact::SecurityGroupRule(_)
         | Fact::Router(_)
         | Fact::FloatingIp(_)
+        | Fact::LoadBalancer(_)
         | Fact::Vm(_)
         | Fact::Image(_)
         | Fact::Flavor(_)

@@ -110,6 +110,16 @@ fn a_change(table: Table, random: &Random) -> (&'static str, Option<Value>) {
             ("priority", Some(Value::integer(0))),
             ("name", Some(Value::text("taken"))),
         ],
+        Table::LoadBalancer => [
+            ("vips", Some(Value::map([("192.0.2.66:80", "192.0.2.67:80")]))),
+            ("protocol", Some(Value::text("sctp"))),
+            ("health_check", None),
+        ],
+        Table::LoadBalancerHealthCheck => [
+            ("vip", Some(Value::text("192.0.2.66:80"))),
+            ("options", Some(Value::empty_map())),
+            ("options", Some(Value::map([("interval", "1")]))),
+        ],
         Table::PortGroup => [("name", Some(Value::text("taken"))), ("ports", None), ("acls", None)],
         Table::Acl => [
             ("action", Some(Value::text("drop"))),

@@ -1,5 +1,6 @@
 //! What clients wish for, at random on a small name space.
 
+pub mod load_balancer;
 pub mod network;
 pub mod router;
 pub mod security_group;
@@ -22,7 +23,7 @@ pub fn a_command(random: &Random, world: &World) -> Command {
     let node = || random.one_of(&["edge-1", "edge-2", "edge-3"]).to_owned().into();
     let image = || format!("image-{}", random.below(2));
     let flavor = || format!("flavor-{}", random.below(2));
-    match random.below(150) {
+    match random.below(160) {
         0..5 => an_image(&image()),
         5..9 => a_flavor(&flavor(), random),
         9..11 => Command::Image(ImageCommand::Delete { image: image().into() }),
@@ -45,8 +46,9 @@ pub fn a_command(random: &Random, world: &World) -> Command {
         100..112 => network::a_wish(random),
         112..124 => security_group::a_wish(random, world),
         124..136 => router::a_wish(random, world),
-        136..142 => security_group::an_edit(random, world, vm()),
-        142..146 => {
+        136..146 => load_balancer::a_wish(random, world),
+        146..152 => security_group::an_edit(random, world, vm()),
+        152..156 => {
             Command::Vm(VmCommand::AttachNic { vm: one_that_has_some(random, world, vm()), nic: some_nic(random) })
         }
         _ => a_detachment(random, world, vm()),

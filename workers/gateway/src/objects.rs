@@ -4,6 +4,7 @@ use edgestack_engine::Change as Changed;
 use edgestack_model::{
     Command, Generation, Id, Kind, Meta, World,
     floating_ip::{Association, FloatingIpCommand, FloatingIpSpec},
+    load_balancer::{LoadBalancer, LoadBalancerCommand, LoadBalancerSpec},
     network::{NetworkCommand, NetworkSpec},
     realization::{Realization, RealizationReport, RealizationState},
     router::{RouterCommand, RouterSpec},
@@ -86,7 +87,16 @@ pub(crate) fn objects(world: &World) -> impl Iterator<Item = Object> {
             Command::FloatingIp(FloatingIpCommand::Report { floating_ip: Id::new(id), generation, report })
         },
     });
-    networks.chain(groups).chain(rules).chain(routers).chain(ips)
+    let balancers = world.load_balancers.values().map(|balancer| Object {
+        owner: Owner::LoadBalancer(balancer.id),
+        meta: balancer.meta.clone(),
+        realization: balancer.realization.clone(),
+        id: balancer.id.uuid(),
+        report: |id, generation, report| {
+            Command::LoadBalancer(LoadBalancerCommand::Report { load_balancer: Id::new(id), generation, report })
+        },
+    });
+    networks.chain(groups).chain(rules).chain(routers).chain(ips).chain(balancers)
 }
 
 /// What of an object the pool works by.
@@ -96,7 +106,8 @@ enum Wish<'r> {
     SecurityGroup,
     SecurityGroupRule(&'r RuleSpec),
     Router(&'r RouterSpec),
-    FloatingIp(&'r FloatingIpSpec, Option<&'r Association>),
+    FloatingIp(&'r FloatingIpSpec, Option<&'r Association>, Option<Id<LoadBalancer>>),
+    LoadBalancer(&'r LoadBalancerSpec),
 }
 
 fn wish(resource: &Resource) -> Option<(Wish<'_>, &Realization)> {
@@ -105,7 +116,10 @@ fn wish(resource: &Resource) -> Option<(Wish<'_>, &Realization)> {
         Resource::SecurityGroup(group) => Some((Wish::SecurityGroup, &group.realization)),
         Resource::SecurityGroupRule(rule) => Some((Wish::SecurityGroupRule(&rule.spec), &rule.realization)),
         Resource::Router(router) => Some((Wish::Router(&router.spec), &router.realization)),
-        Resource::FloatingIp(ip) => Some((Wish::FloatingIp(&ip.spec, ip.association.as_ref()), &ip.realization)),
+        Resource::FloatingIp(ip) => {
+            Some((Wish::FloatingIp(&ip.spec, ip.association.as_ref(), ip.load_balancer), &ip.realization))
+        }
+        Resource::LoadBalancer(balancer) => Some((Wish::LoadBalancer(&balancer.spec), &balancer.realization)),
         Resource::Vm(_)
         | Resource::Image(_)
         | Resource::Flavor(_)

@@ -303,7 +303,8 @@ fn drifted(
         | Owner::SecurityGroup(_)
         | Owner::SecurityGroupRule(_)
         | Owner::Router(_)
-        | Owner::FloatingIp(_) => Some(ready.ready_objects.get(&owner)?.told(RealizationReport::Drifted { what })),
+        | Owner::FloatingIp(_)
+        | Owner::LoadBalancer(_) => Some(ready.ready_objects.get(&owner)?.told(RealizationReport::Drifted { what })),
         Owner::Nic(id, number) => {
             let vm = ready.ready_nics.get(&(id, number))?;
             Some((vm.meta.clone(), of_vm(vm, VmReport::NicDrifted { number, what })))

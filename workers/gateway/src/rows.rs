@@ -8,8 +8,8 @@ use std::{
 };
 
 use edgestack_model::{
-    Id, floating_ip::FloatingIp, network::Network, router::Router, security_group::SecurityGroup,
-    security_group_rule::SecurityGroupRule, vm::Vm,
+    Id, floating_ip::FloatingIp, load_balancer::LoadBalancer, network::Network, router::Router,
+    security_group::SecurityGroup, security_group_rule::SecurityGroupRule, vm::Vm,
 };
 use edgestack_ovn::ovsdb::Row;
 use uuid::Uuid;
@@ -42,11 +42,15 @@ pub enum Table {
     StaticMacBinding,
     /// By which node a router's traffic goes outside. It lives only while a router's port refers to it.
     GatewayChassis,
+    /// What a load balancer answers of a protocol, and who answers.
+    LoadBalancer,
+    /// How often those are asked whether they live. It lives only while a load balancer refers to it.
+    LoadBalancerHealthCheck,
 }
 
 impl Table {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 14] = [
         Self::LogicalSwitch,
         Self::LogicalSwitchPort,
         Self::DhcpOptions,
@@ -59,6 +63,8 @@ impl Table {
         Self::StaticRoute,
         Self::StaticMacBinding,
         Self::GatewayChassis,
+        Self::LoadBalancer,
+        Self::LoadBalancerHealthCheck,
     ];
 
     /// As the database calls it.
@@ -76,18 +82,26 @@ impl Table {
             Self::StaticRoute => "Logical_Router_Static_Route",
             Self::StaticMacBinding => "Static_MAC_Binding",
             Self::GatewayChassis => "Gateway_Chassis",
+            Self::LoadBalancer => "Load_Balancer",
+            Self::LoadBalancerHealthCheck => "Load_Balancer_Health_Check",
         }
     }
 
     /// The columns that refer to rows of other tables, each with that table.
     pub const fn references(self) -> &'static [(&'static str, Self)] {
         match self {
-            Self::LogicalSwitch => &[("ports", Self::LogicalSwitchPort), ("dns_records", Self::Dns)],
+            Self::LogicalSwitch => {
+                &[("ports", Self::LogicalSwitchPort), ("dns_records", Self::Dns), ("load_balancer", Self::LoadBalancer)]
+            }
             Self::LogicalSwitchPort => &[("dhcpv4_options", Self::DhcpOptions), ("dhcpv6_options", Self::DhcpOptions)],
             Self::PortGroup => &[("ports", Self::LogicalSwitchPort), ("acls", Self::Acl)],
-            Self::LogicalRouter => {
-                &[("ports", Self::LogicalRouterPort), ("nat", Self::Nat), ("static_routes", Self::StaticRoute)]
-            }
+            Self::LogicalRouter => &[
+                ("ports", Self::LogicalRouterPort),
+                ("nat", Self::Nat),
+                ("static_routes", Self::StaticRoute),
+                ("load_balancer", Self::LoadBalancer),
+            ],
+            Self::LoadBalancer => &[("health_check", Self::LoadBalancerHealthCheck)],
             Self::LogicalRouterPort => &[("gateway_chassis", Self::GatewayChassis)],
             Self::DhcpOptions
             | Self::Dns
@@ -95,7 +109,8 @@ impl Table {
             | Self::Nat
             | Self::StaticRoute
             | Self::StaticMacBinding
-            | Self::GatewayChassis => &[],
+            | Self::GatewayChassis
+            | Self::LoadBalancerHealthCheck => &[],
         }
     }
 
@@ -108,12 +123,14 @@ impl Table {
             Self::Nat => &[(Self::LogicalRouter, "nat")],
             Self::StaticRoute => &[(Self::LogicalRouter, "static_routes")],
             Self::GatewayChassis => &[(Self::LogicalRouterPort, "gateway_chassis")],
+            Self::LoadBalancerHealthCheck => &[(Self::LoadBalancer, "health_check")],
             Self::LogicalSwitch
             | Self::DhcpOptions
             | Self::Dns
             | Self::PortGroup
             | Self::LogicalRouter
-            | Self::StaticMacBinding => &[],
+            | Self::StaticMacBinding
+            | Self::LoadBalancer => &[],
         }
     }
 
@@ -125,7 +142,7 @@ impl Table {
     /// All columns that we read.
     pub const fn all_columns(self) -> &'static [&'static str] {
         match self {
-            Self::LogicalSwitch => &["name", "other_config", "external_ids", "ports", "dns_records"],
+            Self::LogicalSwitch => &["name", "other_config", "external_ids", "ports", "dns_records", "load_balancer"],
             Self::LogicalSwitchPort => &[
                 "name",
                 "type",
@@ -142,7 +159,9 @@ impl Table {
             Self::Dns => &["records", "external_ids"],
             Self::PortGroup => &["name", "external_ids", "ports", "acls"],
             Self::Acl => &["direction", "priority", "match", "action", "external_ids"],
-            Self::LogicalRouter => &["name", "enabled", "options", "external_ids", "ports", "nat", "static_routes"],
+            Self::LogicalRouter => {
+                &["name", "enabled", "options", "external_ids", "ports", "nat", "static_routes", "load_balancer"]
+            }
             Self::LogicalRouterPort => {
                 &["name", "mac", "networks", "ipv6_ra_configs", "enabled", "options", "external_ids", "gateway_chassis"]
             }
@@ -150,6 +169,17 @@ impl Table {
             Self::StaticRoute => &["ip_prefix", "nexthop", "output_port", "policy", "external_ids"],
             Self::StaticMacBinding => &["logical_port", "ip", "mac", "override_dynamic_mac"],
             Self::GatewayChassis => &["name", "chassis_name", "priority", "external_ids"],
+            Self::LoadBalancer => &[
+                "name",
+                "protocol",
+                "vips",
+                "selection_fields",
+                "options",
+                "ip_port_mappings",
+                "external_ids",
+                "health_check",
+            ],
+            Self::LoadBalancerHealthCheck => &["vip", "options", "external_ids"],
         }
     }
 
@@ -168,6 +198,8 @@ impl Table {
             Self::StaticRoute => "route",
             Self::StaticMacBinding => "MAC binding",
             Self::GatewayChassis => "gateway chassis",
+            Self::LoadBalancer => "load balancer entry",
+            Self::LoadBalancerHealthCheck => "health check",
         }
     }
 
@@ -185,7 +217,9 @@ impl Table {
             | Self::LogicalRouterPort
             | Self::Nat
             | Self::StaticRoute
-            | Self::GatewayChassis => true,
+            | Self::GatewayChassis
+            | Self::LoadBalancer
+            | Self::LoadBalancerHealthCheck => true,
         }
     }
 }
@@ -225,6 +259,8 @@ pub enum Owner {
     Router(Id<Router>),
     /// A floating IP's.
     FloatingIp(Id<FloatingIp>),
+    /// A load balancer's.
+    LoadBalancer(Id<LoadBalancer>),
     /// A NIC's, by VM and number.
     Nic(Id<Vm>, u32),
 }

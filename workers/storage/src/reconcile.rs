@@ -185,6 +185,7 @@ impl Reconciler for StoragePool {
             | Kind::SecurityGroupRule
             | Kind::Router
             | Kind::FloatingIp
+            | Kind::LoadBalancer
             | Kind::Webhook
             | Kind::Lease => vec![],
         }

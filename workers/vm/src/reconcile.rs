@@ -318,6 +318,7 @@ impl Reconciler for VmPool {
                 | Resource::SecurityGroupRule(_)
                 | Resource::Router(_)
                 | Resource::FloatingIp(_)
+                | Resource::LoadBalancer(_)
                 | Resource::Webhook(_)
                 | Resource::Lease(_),
             )

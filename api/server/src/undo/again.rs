@@ -13,7 +13,7 @@ use edgestack_wire::{flavor::Flavor, image::Image, keypair::Keypair, network::Ne
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use super::{compensate::Looking, floating_ips, security_groups};
+use super::{compensate::Looking, floating_ips, load_balancers, security_groups};
 
 /// A flavor of the same size.
 pub(super) fn flavor(looking: &mut Looking<'_>) {
@@ -104,6 +104,7 @@ pub(super) fn vm(looking: &mut Looking<'_>) {
     let body = vm_body(looking, &gone);
     looking.make("make one like it", body, gone.spec.user_data.clone());
     floating_ips::lead_to_new(looking, &gone, None);
+    load_balancers::join_again(looking, &gone, None);
     looking.cannot("the new one has another id, a fresh disk from its image, and another MAC address and SSH port");
     if gone.spec.user_data.is_some() {
         looking.cannot("its user data stays sealed: the new one gets it when undo runs, not by the line for a shell");

@@ -22,7 +22,7 @@ use edgestack_wire::{
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use super::{again, floating_ips, nics, power, routers, security_groups};
+use super::{again, floating_ips, load_balancers, nics, power, routers, security_groups};
 
 const ADOPTED: &str =
     "it was adopted, not made: nothing makes it an orphan again, and removing it would end it with its data";
@@ -96,6 +96,7 @@ pub(super) fn compensate(commit: &Commit, [before, after, now]: [&World; 3], fou
             Fact::SecurityGroupRule(fact) => security_groups::rule(&mut looking, fact),
             Fact::Router(fact) => routers::router(&mut looking, fact),
             Fact::FloatingIp(fact) => floating_ips::floating_ip(&mut looking, fact),
+            Fact::LoadBalancer(fact) => load_balancers::load_balancer(&mut looking, fact),
             Fact::Webhook(fact) => webhook(&mut looking, fact),
             // Nobody's wish.
             Fact::Lease(LeaseEvent::LeaseTaken { .. } | LeaseEvent::LeaseReleased { .. }) => {}
@@ -480,6 +481,7 @@ fn is_going(resource: &Resource) -> bool {
         Resource::SecurityGroupRule(rule) => rule.realization.state == RealizationState::Deleting,
         Resource::Router(router) => router.realization.state == RealizationState::Deleting,
         Resource::FloatingIp(ip) => ip.realization.state == RealizationState::Deleting,
+        Resource::LoadBalancer(balancer) => balancer.realization.state == RealizationState::Deleting,
         Resource::Flavor(_)
         | Resource::Keypair(_)
         | Resource::Node(_)

@@ -2,10 +2,11 @@
 
 use edgestack_model::{
     Event, Id, Kind, World,
-    event::{Fact, FloatingIpEvent, VmEvent},
+    event::{Fact, FloatingIpEvent, LoadBalancerEvent, VmEvent},
     floating_ip::{Association, FloatingIp},
+    load_balancer::LoadBalancer,
     realization::RealizationState,
-    vm::{Target, Vm},
+    vm::{self, Vm},
 };
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
@@ -16,12 +17,16 @@ pub(super) fn floating_ip(looking: &mut Looking<'_>, fact: &FloatingIpEvent) {
     match fact {
         FloatingIpEvent::FloatingIpCreated { .. } => looking.remove(None),
         FloatingIpEvent::FloatingIpUpdated { change } => looking.put_back(change, |_| {}),
-        FloatingIpEvent::FloatingIpAssociated { .. } if is_new(looking) => {}
-        // The VM, or the NIC, that is made again has it lead there again.
-        FloatingIpEvent::FloatingIpDisassociated { .. } if vm_goes_too(looking) => {}
-        FloatingIpEvent::FloatingIpAssociated { .. } | FloatingIpEvent::FloatingIpDisassociated { .. } => {
-            lead_as_before(looking);
-        }
+        FloatingIpEvent::FloatingIpAssociated { .. } | FloatingIpEvent::FloatingIpAssociatedWithLoadBalancer { .. }
+            if is_new(looking) => {}
+        // What is made again has it lead there again.
+        FloatingIpEvent::FloatingIpDisassociated { .. }
+        | FloatingIpEvent::FloatingIpDisassociatedFromLoadBalancer { .. }
+            if goes_too(looking) => {}
+        FloatingIpEvent::FloatingIpAssociated { .. }
+        | FloatingIpEvent::FloatingIpAssociatedWithLoadBalancer { .. }
+        | FloatingIpEvent::FloatingIpDisassociated { .. }
+        | FloatingIpEvent::FloatingIpDisassociatedFromLoadBalancer { .. } => lead_as_before(looking),
         FloatingIpEvent::FloatingIpDeleteRequested {} => ip_again(looking),
         FloatingIpEvent::FloatingIpForceRemoved {} => {
             looking.cannot("what was left of it is removed; make it again if it is wanted");
@@ -42,17 +47,38 @@ fn is_new(looking: &Looking<'_>) -> bool {
     looking.commit.events.iter().any(creates)
 }
 
-fn vm_goes_too(looking: &Looking<'_>) -> bool {
-    let Some(to) = association(looking.before, looking.id()) else { return false };
-    let goes = |event: &Event| {
-        event.resource_id == to.vm.uuid()
-            && match &event.fact {
-                Fact::Vm(VmEvent::VmDeleteRequested {} | VmEvent::VmForceRemoved { .. }) => true,
-                Fact::Vm(VmEvent::VmNicDetachRequested { number }) => *number == to.nic,
-                _ => false,
-            }
+/// Whether what it led to is removed by the same commit.
+fn goes_too(looking: &Looking<'_>) -> bool {
+    let Some(to) = target(looking.before, looking.id()) else { return false };
+    let goes = |event: &Event| match (&event.fact, &to) {
+        (Fact::Vm(VmEvent::VmDeleteRequested {} | VmEvent::VmForceRemoved { .. }), Target::Vm(to)) => {
+            event.resource_id == to.vm.uuid()
+        }
+        (Fact::Vm(VmEvent::VmNicDetachRequested { number }), Target::Vm(to)) => {
+            event.resource_id == to.vm.uuid() && *number == to.nic
+        }
+        (
+            Fact::LoadBalancer(
+                LoadBalancerEvent::LoadBalancerDeleteRequested {} | LoadBalancerEvent::LoadBalancerForceRemoved {},
+            ),
+            Target::LoadBalancer(to),
+        ) => event.resource_id == to.uuid(),
+        _ => false,
     };
     looking.commit.events.iter().any(goes)
+}
+
+/// Where a floating IP leads.
+#[derive(Clone, PartialEq)]
+enum Target {
+    Vm(Association),
+    LoadBalancer(Id<LoadBalancer>),
+}
+
+fn target(world: &World, id: Uuid) -> Option<Target> {
+    let ip = world.floating_ips.get(&Id::new(id))?;
+    let vm = ip.association.clone().map(Target::Vm);
+    vm.or(ip.load_balancer.map(Target::LoadBalancer))
 }
 
 fn association(world: &World, id: Uuid) -> Option<&Association> {
@@ -65,23 +91,36 @@ fn lead_as_before(looking: &mut Looking<'_>) {
         return;
     }
     let id = looking.id();
-    let [before, after, now] = [looking.before, looking.after, looking.now].map(|world| association(world, id));
+    let [before, after, now] = [looking.before, looking.after, looking.now].map(|world| target(world, id));
     if now == before {
         return looking.already("it leads where it led before");
     }
     if now != after {
         return looking.changed_since("it was led elsewhere since, and is left as it is");
     }
-    let Some(before) = before.cloned() else {
+    let Some(before) = before else {
         let line = format!("edgectl disassociate-fip {id}");
         let body = json!({"action": "disassociate"});
         return looking.change("have it lead nowhere", "POST", "/action", Some(body), Some(line));
     };
-    if !stays(looking.now, before.vm) {
-        let vm = name_of(looking.before, Kind::Vm, before.vm.uuid());
-        return looking.cannot(format!("vm \"{vm}\", which it led to, is gone"));
+    match before {
+        Target::Vm(to) if stays(looking.now, to.vm) => lead_to(looking, &to.vm.to_string(), Some(to.fixed_ip)),
+        Target::Vm(to) => {
+            let vm = name_of(looking.before, Kind::Vm, to.vm.uuid());
+            looking.cannot(format!("vm \"{vm}\", which it led to, is gone"));
+        }
+        Target::LoadBalancer(to) if balancer_stays(looking.now, to) => lead_to_balancer(looking, &to.to_string()),
+        Target::LoadBalancer(to) => {
+            let name = name_of(looking.before, Kind::LoadBalancer, to.uuid());
+            looking.cannot(format!("load balancer \"{name}\", which it led to, is gone"));
+        }
     }
-    lead_to(looking, &before.vm.to_string(), Some(before.fixed_ip));
+}
+
+fn lead_to_balancer(looking: &mut Looking<'_>, balancer: &str) {
+    let body = json!({"action": "associate", "load_balancer": balancer});
+    let line = format!("edgectl associate-fip {} --lb {balancer}", looking.id());
+    looking.change("have it lead there again", "POST", "/action", Some(body), Some(line));
 }
 
 fn lead_to(looking: &mut Looking<'_>, vm: &str, fixed_ip: Option<std::net::IpAddr>) {
@@ -92,6 +131,27 @@ fn lead_to(looking: &mut Looking<'_>, vm: &str, fixed_ip: Option<std::net::IpAdd
         line.push_str(&format!(" --fixed-ip {fixed_ip}"));
     }
     looking.change("have it lead there again", "POST", "/action", Some(body), Some(line));
+}
+
+/// Once a load balancer like one that is gone is made: floating IPs that its removal freed lead to the new one.
+pub(super) fn lead_to_new_balancer(looking: &mut Looking<'_>, gone: &LoadBalancer) {
+    let commit = looking.commit;
+    let freed = |event: &&Event| {
+        matches!(event.fact, Fact::FloatingIp(FloatingIpEvent::FloatingIpDisassociatedFromLoadBalancer { .. }))
+            && target(looking.before, event.resource_id) == Some(Target::LoadBalancer(gone.id))
+    };
+    for event in commit.events.iter().filter(freed).collect::<Vec<_>>() {
+        let (before, after, now) = (looking.before, looking.after, looking.now);
+        let mut of_ip = Looking { commit, event, before, after, now, found: looking.found };
+        if !of_ip.lives() {
+            continue;
+        }
+        if target(now, event.resource_id).is_some() {
+            of_ip.changed_since("it was led elsewhere since, and is left as it is");
+            continue;
+        }
+        lead_to_balancer(&mut of_ip, gone.meta.name.as_str());
+    }
 }
 
 /// Once a VM like one that is gone is made, or a NIC like one (`only`): floating IPs that its end freed lead to the new one.
@@ -108,7 +168,7 @@ pub(super) fn lead_to_new(looking: &mut Looking<'_>, gone: &Vm, only: Option<u32
         if !of_ip.lives() {
             continue;
         }
-        if association(now, event.resource_id).is_some() {
+        if target(now, event.resource_id).is_some() {
             of_ip.changed_since("it was led elsewhere since, and is left as it is");
             continue;
         }
@@ -162,6 +222,15 @@ fn ip_again(looking: &mut Looking<'_>) {
 
 /// Where it led, if that is there and no other floating IP leads there.
 fn leads_again(looking: &mut Looking<'_>, gone: &FloatingIp, fields: &mut Map<String, Value>) {
+    if let Some(to) = gone.load_balancer {
+        if balancer_stays(looking.now, to) {
+            fields.insert("load_balancer".to_owned(), json!(to));
+            return;
+        }
+        let name = name_of(looking.before, Kind::LoadBalancer, to.uuid());
+        return looking
+            .cannot(format!("load balancer \"{name}\", which it led to, is gone: the new one leads nowhere"));
+    }
     let Some(to) = &gone.association else { return };
     let vm = name_of(looking.before, Kind::Vm, to.vm.uuid());
     if !stays(looking.now, to.vm) {
@@ -178,7 +247,12 @@ fn leads_again(looking: &mut Looking<'_>, gone: &FloatingIp, fields: &mut Map<St
 }
 
 fn stays(world: &World, vm: Id<Vm>) -> bool {
-    world.vms.get(&vm).is_some_and(|vm| vm.target != Target::Deleted)
+    world.vms.get(&vm).is_some_and(|vm| vm.target != vm::Target::Deleted)
+}
+
+fn balancer_stays(world: &World, balancer: Id<LoadBalancer>) -> bool {
+    let balancer = world.load_balancers.get(&balancer);
+    balancer.is_some_and(|balancer| balancer.realization.state != RealizationState::Deleting)
 }
 
 fn name_of(world: &World, kind: Kind, id: Uuid) -> String {

@@ -4,6 +4,7 @@
 mod again;
 mod compensate;
 mod floating_ips;
+mod load_balancers;
 mod nics;
 mod power;
 mod routers;

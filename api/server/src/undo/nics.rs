@@ -7,7 +7,7 @@ use edgestack_model::{
 };
 use serde_json::json;
 
-use super::{again, compensate::Looking, floating_ips, security_groups};
+use super::{again, compensate::Looking, floating_ips, load_balancers, security_groups};
 
 /// A NIC that was attached goes.
 pub(super) fn attached(looking: &mut Looking<'_>, number: u32) {
@@ -64,6 +64,7 @@ pub(super) fn detached(looking: &mut Looking<'_>, number: u32) {
     wish["action"] = json!("attach_nic");
     looking.change(&format!("attach one like NIC {number}"), "POST", "/action", Some(wish), line);
     floating_ips::lead_to_new(looking, &vm, Some(number));
+    load_balancers::join_again(looking, &vm, Some(number));
     looking.cannot("the new NIC has another number, and is another device to the guest");
 }
 

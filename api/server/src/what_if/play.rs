@@ -289,6 +289,7 @@ fn is_news(applied: &Applied) -> bool {
         | Fact::SecurityGroupRule(_)
         | Fact::Router(_)
         | Fact::FloatingIp(_)
+        | Fact::LoadBalancer(_)
         | Fact::Webhook(_)
         | Fact::Lease(_) => true,
     })

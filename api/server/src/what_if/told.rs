@@ -169,6 +169,7 @@ fn waits(world: &World, resource: &Resource) -> bool {
         Resource::SecurityGroupRule(rule) => rule.realization.waiting(world).is_some(),
         Resource::Router(router) => router.realization.waiting(world).is_some(),
         Resource::FloatingIp(ip) => ip.realization.waiting(world).is_some(),
+        Resource::LoadBalancer(balancer) => balancer.realization.waiting(world).is_some(),
         Resource::Flavor(_)
         | Resource::Keypair(_)
         | Resource::Node(_)

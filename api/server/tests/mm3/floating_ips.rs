@@ -115,7 +115,7 @@ async fn wrong_values_are_told_by_their_field() {
         (json!({"vm": "nowhere"}), 409, "reference-not-found", "vm"),
         (json!({"vm": "red"}), 422, "invalid-value", "vm"),
         (json!({"vm": "a", "fixed_ip": "x"}), 422, "invalid-value", "fixed_ip"),
-        (json!({}), 422, "invalid-body", "vm"),
+        (json!({}), 422, "invalid-value", "vm"),
         (json!({"vm": "a", "nic": 0}), 422, "invalid-body", "nic"),
     ] {
         let mut body = action;

@@ -36,6 +36,7 @@ fn targets(document: &Value) -> Vec<Target> {
                 .replace("/networks/{name}", "/networks/blue")
                 .replace("/routers/{name}", "/routers/edge")
                 .replace("/floating_ips/{name}", "/floating_ips/192.0.2.10")
+                .replace("/lbs/{name}", "/lbs/front")
                 .replace("/security_groups/{name}", "/security_groups/web")
                 .replace("/security_group_rules/{name}", "/security_group_rules/web-ssh")
                 .replace("{name}", "thing");
@@ -81,6 +82,8 @@ async fn no_body_leads_to_an_error_of_ours() {
     let edge = json!({"name": "edge", "internal_networks": ["blue"], "external_network": "outside"});
     site.call("POST", "/routers", Some(edge)).await.expect(202);
     site.call("POST", "/floating_ips", Some(json!({"floating_ip": "192.0.2.10"}))).await.expect(202);
+    let front = json!({"name": "front", "network": "blue"});
+    site.call("POST", "/lbs", Some(front)).await.expect(202);
     let targets = targets(&site.get("//openapi.json").await.expect(200).json());
     assert!(targets.len() >= 10, "only {} operations with a body", targets.len());
     let each = Duration::from_secs(seconds) / u32::try_from(targets.len()).unwrap();

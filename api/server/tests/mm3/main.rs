@@ -13,6 +13,7 @@ mod history;
 mod history_search;
 mod keypairs;
 mod lists;
+mod load_balancers;
 mod manifest;
 #[path = "../../../../core/model/tests/fuzz/mutation.rs"]
 mod mutation;

@@ -24,6 +24,19 @@ pub(crate) struct Taken {
     macs: BTreeSet<Mac>,
 }
 
+impl Taken {
+    /// Who holds which address of a network, with what the command was given so far.
+    fn with_holders(&self, world: &World, network: &Network) -> BTreeMap<IpAddr, String> {
+        let nobody = planted::is(Bug::AddressGivenTwice);
+        let mut held = if nobody { BTreeMap::new() } else { holders(world, network) };
+        let of_network = |((of, address), by): (&(Uuid, IpAddr), &String)| {
+            (*of == network.id.uuid()).then(|| (*address, by.clone()))
+        };
+        held.extend(self.addresses.iter().filter_map(of_network));
+        held
+    }
+}
+
 /// The addresses of one more NIC on a network, one a subnet: the one wished for, else the first free one of the pools,
 /// or what the host makes of its MAC address where the subnet is of that kind.
 ///
@@ -35,11 +48,7 @@ pub(crate) fn take(
     (field, by): (&str, &str),
     (mac, wished): (Mac, Option<IpAddr>),
 ) -> Result<Vec<IpAddr>, Refusal> {
-    let nobody = planted::is(Bug::AddressGivenTwice);
-    let mut held = if nobody { BTreeMap::new() } else { holders(world, network) };
-    let of_network =
-        |((of, address), by): (&(Uuid, IpAddr), &String)| (*of == network.id.uuid()).then(|| (*address, by.clone()));
-    held.extend(taken.addresses.iter().filter_map(of_network));
+    let held = taken.with_holders(world, network);
     if let Some(address) = wished {
         check_wished(network, &format!("{field}fixed_ip"), address, &held)?;
     }
@@ -66,20 +75,30 @@ pub(crate) fn take(
     Ok(given)
 }
 
-/// The address of a floating IP: the one wished for, else the first free one of the network's first pools.
-pub(crate) fn take_floating(world: &World, network: &Network, wished: Option<IpAddr>) -> Result<IpAddr, Refusal> {
-    let nobody = planted::is(Bug::AddressGivenTwice);
-    let held = if nobody { BTreeMap::new() } else { holders(world, network) };
-    let field = "floating_ip";
-    if let Some(address) = wished {
-        check_wished(network, field, address, &held)?;
-        return Ok(address);
-    }
-    let Some(subnet) = network.spec.subnets.first() else {
-        let reason = format!("network \"{}\" has no prefix", network.meta.name);
-        return Err(Refusal::Invalid { field: field.into(), reason });
+/// One address: the one wished for, else the first free one of the network's first pools.
+///
+/// `field` is the request's, for refusals; `by` tells later refusals of the same command who has it.
+pub(crate) fn take_one(
+    world: &World,
+    network: &Network,
+    taken: &mut Taken,
+    (field, by): (&str, &str),
+    wished: Option<IpAddr>,
+) -> Result<IpAddr, Refusal> {
+    let held = taken.with_holders(world, network);
+    let address = match (wished, network.spec.subnets.first()) {
+        (Some(address), _) => {
+            check_wished(network, field, address, &held)?;
+            address
+        }
+        (None, Some(subnet)) => first_free(network, subnet, field, &held)?,
+        (None, None) => {
+            let reason = format!("network \"{}\" has no prefix", network.meta.name);
+            return Err(Refusal::Invalid { field: field.to_owned().into(), reason });
+        }
     };
-    first_free(network, subnet, field, &held)
+    taken.addresses.insert((network.id.uuid(), address), by.to_owned());
+    Ok(address)
 }
 
 fn check_wished(

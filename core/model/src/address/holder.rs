@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, net::IpAddr};
 
-use crate::{Id, World, network::Network, router, vm::NicSpec};
+use crate::{Id, World, load_balancer, network::Network, router, vm::NicSpec};
 
 /// Every address of a network that somebody holds, and who, as people know them: `vm "web"`, `the gateway`.
 pub fn holders(world: &World, network: &Network) -> BTreeMap<IpAddr, String> {
@@ -10,7 +10,20 @@ pub fn holders(world: &World, network: &Network) -> BTreeMap<IpAddr, String> {
     let gateway = router.unwrap_or_else(|| "the gateway".to_owned());
     let gateways = network.spec.subnets.iter().filter_map(|subnet| subnet.gateway_ip);
     let gateways = gateways.map(|address| (address, gateway.clone()));
-    gateways.chain(nics(world, network.id)).chain(outside(world, network.id)).collect()
+    gateways
+        .chain(nics(world, network.id))
+        .chain(balancers(world, network.id))
+        .chain(outside(world, network.id))
+        .collect()
+}
+
+/// What load balancers have: their VIPs, and by which address they ask their members.
+fn balancers(world: &World, network: Id<Network>) -> impl Iterator<Item = (IpAddr, String)> {
+    load_balancer::on_network(world, network).flat_map(|balancer| {
+        let asks = balancer.spec.health_check.map(|check| check.source);
+        let name = &balancer.meta.name;
+        [balancer.spec.vip].into_iter().chain(asks).map(move |address| (address, format!("load_balancer \"{name}\"")))
+    })
 }
 
 /// What routers and floating IPs have of a network outside, until they are gone.

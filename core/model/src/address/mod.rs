@@ -10,7 +10,7 @@ mod mac;
 mod range;
 mod schema;
 
-pub(crate) use allocation::{Taken, take, take_floating, take_mac};
+pub(crate) use allocation::{Taken, take, take_mac, take_one};
 pub use cidr::{Cidr, CidrError};
 pub(crate) use holder::holder_of_nic;
 pub use holder::holders;

@@ -7,6 +7,7 @@ use crate::{
     image::ImageCommand,
     keypair::KeypairCommand,
     lease::LeaseCommand,
+    load_balancer::{CreateLoadBalancer, LoadBalancerCommand, UpdateLoadBalancer},
     network::{CreateNetwork, NetworkCommand, UpdateNetwork},
     node::NodeCommand,
     router::{CreateRouter, RouterCommand, UpdateRouter},
@@ -122,6 +123,24 @@ impl From<FloatingIpCommand> for Command {
 impl From<CreateFloatingIp> for Command {
     fn from(create: CreateFloatingIp) -> Self {
         Self::FloatingIp(FloatingIpCommand::Create(Box::new(create)))
+    }
+}
+
+impl From<LoadBalancerCommand> for Command {
+    fn from(command: LoadBalancerCommand) -> Self {
+        Self::LoadBalancer(command)
+    }
+}
+
+impl From<CreateLoadBalancer> for Command {
+    fn from(create: CreateLoadBalancer) -> Self {
+        Self::LoadBalancer(LoadBalancerCommand::Create(Box::new(create)))
+    }
+}
+
+impl From<UpdateLoadBalancer> for Command {
+    fn from(update: UpdateLoadBalancer) -> Self {
+        Self::LoadBalancer(LoadBalancerCommand::Update(Box::new(update)))
     }
 }
 

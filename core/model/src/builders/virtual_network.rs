@@ -4,6 +4,7 @@ use super::{a_nic, name};
 use crate::{
     Labels,
     floating_ip::CreateFloatingIp,
+    load_balancer::{CreateLoadBalancer, MemberRequest, SessionAffinity, UpdateLoadBalancer},
     meta::MetaChange,
     network::{CreateNetwork, NetworkType, SubnetRequest, UpdateNetwork},
     router::{CreateRouter, ExternalRequest, UpdateRouter},
@@ -111,6 +112,41 @@ pub(crate) fn a_floating_ip() -> CreateFloatingIp {
         router: None,
         address: None,
         to: None,
+        load_balancer: None,
+    }
+}
+
+/// A load balancer on a network, for TCP port 80, with these members: addresses or VMs.
+pub(crate) fn a_balancer(name_of: &str, network: &str, members: &[&str]) -> CreateLoadBalancer {
+    CreateLoadBalancer {
+        name: name(name_of),
+        description: String::new(),
+        labels: Labels::default(),
+        network: network.into(),
+        vip: None,
+        members: members.iter().map(|member| a_member(member)).collect(),
+        rules: vec!["tcp-80".parse().unwrap()],
+        session_affinity: SessionAffinity::None,
+        health_check: None,
+    }
+}
+
+/// An address, or a VM by name.
+pub(crate) fn a_member(text: &str) -> MemberRequest {
+    text.parse().map_or_else(|_| MemberRequest::Vm(text.into()), MemberRequest::Address)
+}
+
+/// An update of a load balancer that changes nothing.
+pub(crate) fn a_balancer_update(balancer: &str) -> UpdateLoadBalancer {
+    UpdateLoadBalancer {
+        load_balancer: balancer.into(),
+        change: MetaChange::default(),
+        members: None,
+        add: vec![],
+        remove: vec![],
+        rules: None,
+        session_affinity: None,
+        health_check: None,
     }
 }
 

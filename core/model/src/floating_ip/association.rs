@@ -4,9 +4,11 @@ use std::net::IpAddr;
 
 use edgestack_planted::{self as planted, Bug};
 
-use super::{Association, AssociationRequest, FloatingIp, FloatingIpEvent, FloatingIpSpec, decide::fact};
+use super::{Association, AssociationRequest, FloatingIp, FloatingIpEvent, FloatingIpSpec, decide::wish};
 use crate::{
     Event, Id, Kind, Name, Refusal, World,
+    command::Reference,
+    load_balancer::{self, LoadBalancer},
     vm::{Nic, Target, Vm},
 };
 
@@ -15,12 +17,12 @@ pub(super) fn settle(
     world: &World,
     ip: Option<Id<FloatingIp>>,
     spec: &FloatingIpSpec,
-    wish: &AssociationRequest,
+    wanted: &AssociationRequest,
 ) -> Result<(Association, Name), Refusal> {
-    let vm = world.vm(&wish.vm).map_err(|_| Refusal::ReferenceNotFound {
+    let vm = world.vm(&wanted.vm).map_err(|_| Refusal::ReferenceNotFound {
         field: "vm".into(),
         kind: Kind::Vm.as_str().into(),
-        name: wish.vm.0.clone(),
+        name: wanted.vm.0.clone(),
     })?;
     if vm.target == Target::Deleted {
         return Err(Refusal::WrongState {
@@ -31,7 +33,7 @@ pub(super) fn settle(
             fix: "it is being removed and will be gone soon".into(),
         });
     }
-    let (nic, fixed_ip) = choose(world, vm, spec, wish.fixed_ip)?;
+    let (nic, fixed_ip) = choose(world, vm, spec, wanted.fixed_ip)?;
     let other =
         leading_to(world, vm.id, nic.spec.number).find(|(other, to)| Some(*other) != ip && to.fixed_ip == fixed_ip);
     if let Some((other, _)) = other {
@@ -43,6 +45,45 @@ pub(super) fn settle(
         });
     }
     Ok((Association { vm: vm.id, nic: nic.spec.number, fixed_ip }, vm.meta.name.clone()))
+}
+
+/// The load balancer that a floating IP is to lead to, and its name.
+pub(super) fn settle_load_balancer(
+    world: &World,
+    spec: &FloatingIpSpec,
+    wanted: &Reference,
+) -> Result<(Id<LoadBalancer>, Name), Refusal> {
+    let field = "load_balancer";
+    let balancer = world.load_balancer(wanted).map_err(|_| Refusal::ReferenceNotFound {
+        field: field.into(),
+        kind: Kind::LoadBalancer.as_str().into(),
+        name: wanted.0.clone(),
+    })?;
+    load_balancer::check_stays(balancer, "lead a floating IP to")?;
+    let (name, invalid) = (&balancer.meta.name, |reason| Err(Refusal::Invalid { field: field.into(), reason }));
+    let Some(router) = world.routers.get(&spec.router) else {
+        return invalid("the floating IP's router is not there".to_owned());
+    };
+    if !router.spec.internal.contains(&balancer.spec.network) {
+        let router = &router.meta.name;
+        let fix = format!("edgectl update-router {router} --attach NETWORK");
+        return invalid(format!("load balancer \"{name}\" is on no network that router \"{router}\" joins; {fix}"));
+    }
+    if balancer.spec.vip.is_ipv4() != spec.address.is_ipv4() {
+        return invalid(format!("{} and the VIP {} are of two families", spec.address, balancer.spec.vip));
+    }
+    Ok((balancer.id, name.clone()))
+}
+
+/// What happens to a floating IP that is to lead nowhere; nothing where it does so.
+pub(super) fn left(world: &World, ip: &FloatingIp) -> Option<FloatingIpEvent> {
+    let vm = ip.association.as_ref().and_then(|to| world.vms.get(&to.vm));
+    let vm = vm.map(|vm| FloatingIpEvent::FloatingIpDisassociated { vm_name: vm.meta.name.clone() });
+    vm.or_else(|| world.load_balancers.get(&ip.load_balancer?).map(|balancer| left_balancer(balancer)))
+}
+
+fn left_balancer(balancer: &LoadBalancer) -> FloatingIpEvent {
+    FloatingIpEvent::FloatingIpDisassociatedFromLoadBalancer { load_balancer_name: balancer.meta.name.clone() }
 }
 
 /// The address wished for, or the only one that the router leads to.
@@ -108,7 +149,12 @@ fn freed(world: &World, vm: &Vm, which: impl Fn(&Association) -> bool) -> Vec<Ev
     }
     let leads_here = |ip: &&FloatingIp| ip.association.as_ref().is_some_and(|to| to.vm == vm.id && which(to));
     let ips = world.floating_ips.values().map(AsRef::as_ref).filter(leads_here);
-    let event = |ip| fact(ip, FloatingIpEvent::FloatingIpDisassociated { vm_name: vm.meta.name.clone() });
     // Its generation grows, as where it leads is otherwise wished now.
-    ips.map(event).map(|event| Event { generation: event.generation.next(), ..event }).collect()
+    ips.map(|ip| wish(ip, FloatingIpEvent::FloatingIpDisassociated { vm_name: vm.meta.name.clone() })).collect()
+}
+
+/// What a load balancer's removal does to floating IPs that lead to it: from now on they lead nowhere.
+pub(crate) fn freed_with_load_balancer(world: &World, balancer: &LoadBalancer) -> Vec<Event> {
+    let ips = world.floating_ips.values().filter(|ip| ip.load_balancer == Some(balancer.id));
+    ips.map(|ip| wish(ip, left_balancer(balancer))).collect()
 }

@@ -27,6 +27,13 @@ pub enum FloatingIpCommand {
         /// Where to.
         to: AssociationRequest,
     },
+    /// Has it lead to a load balancer, in place of where it led before.
+    AssociateLoadBalancer {
+        /// Which.
+        floating_ip: Reference,
+        /// Where to.
+        load_balancer: Reference,
+    },
     /// Has it lead nowhere. It stays held.
     Disassociate {
         /// Which.
@@ -71,8 +78,10 @@ pub struct CreateFloatingIp {
     pub router: Option<Reference>,
     /// The address wished for; a free one of the external network's pool if absent.
     pub address: Option<IpAddr>,
-    /// Where it leads to from the first.
+    /// The VM that it leads to from the first.
     pub to: Option<AssociationRequest>,
+    /// The load balancer that it leads to from the first, where to no VM.
+    pub load_balancer: Option<Reference>,
 }
 
 /// Where a floating IP is to lead.
@@ -90,7 +99,7 @@ impl FloatingIpCommand {
         match self {
             Self::Create(_) => "create-fip",
             Self::Update { .. } => "update-fip",
-            Self::Associate { .. } => "associate-fip",
+            Self::Associate { .. } | Self::AssociateLoadBalancer { .. } => "associate-fip",
             Self::Disassociate { .. } => "disassociate-fip",
             Self::Delete { .. } => "remove-fip",
             Self::Reconcile { .. } => "reconcile-fip",

@@ -5,7 +5,8 @@ use super::{
     association,
 };
 use crate::{
-    Decision, Event, Generation, Given, Kind, Name, Refusal, World, address,
+    Decision, Event, Generation, Given, Kind, Name, Refusal, World,
+    address::{self, Taken},
     command::Reference,
     decide::{check_description, check_generation, check_name_free, check_precondition},
     event::Fact,
@@ -30,11 +31,15 @@ pub(crate) fn decide(world: &World, given: &Given, command: &FloatingIpCommand) 
             let ip = wished(world, given, floating_ip)?;
             (ip.id, associate(world, ip, to)?)
         }
+        FloatingIpCommand::AssociateLoadBalancer { floating_ip, load_balancer } => {
+            let ip = wished(world, given, floating_ip)?;
+            let (to, load_balancer_name) = association::settle_load_balancer(world, &ip.spec, load_balancer)?;
+            let event = Happened::FloatingIpAssociatedWithLoadBalancer { load_balancer: to, load_balancer_name };
+            (ip.id, if ip.load_balancer == Some(to) { vec![] } else { vec![wish(ip, event)] })
+        }
         FloatingIpCommand::Disassociate { floating_ip } => {
             let ip = wished(world, given, floating_ip)?;
-            let vm_name = ip.association.as_ref().and_then(|to| world.vms.get(&to.vm)).map(|vm| vm.meta.name.clone());
-            let event = vm_name.map(|vm_name| wish(ip, Happened::FloatingIpDisassociated { vm_name }));
-            (ip.id, event.into_iter().collect())
+            (ip.id, association::left(world, ip).map(|event| wish(ip, event)).into_iter().collect())
         }
         FloatingIpCommand::Delete { floating_ip } => {
             let ip = world.floating_ip(floating_ip)?;
@@ -84,7 +89,7 @@ fn decide_create(world: &World, given: &Given, create: &CreateFloatingIp) -> Res
         let reason = "its external network is not there".to_owned();
         return Err(Refusal::Invalid { field: "router".into(), reason });
     };
-    let address = address::take_floating(world, network, create.address)?;
+    let address = address::take_one(world, network, &mut Taken::default(), ("floating_ip", "it"), create.address)?;
     let name = match &create.name {
         Some(name) => name.clone(),
         None => name_of(address)?,
@@ -93,6 +98,8 @@ fn decide_create(world: &World, given: &Given, create: &CreateFloatingIp) -> Res
     let [uuid, _] = given.new_ids;
     let spec = FloatingIpSpec { router: router.id, network: network.id, address };
     let to = create.to.as_ref().map(|to| association::settle(world, None, &spec, to)).transpose()?;
+    let balanced = create.load_balancer.as_ref().map(|to| association::settle_load_balancer(world, &spec, to));
+    let balanced = balanced.transpose()?;
     let created = Happened::FloatingIpCreated {
         description: create.description.clone(),
         labels: create.labels.clone(),
@@ -100,7 +107,11 @@ fn decide_create(world: &World, given: &Given, create: &CreateFloatingIp) -> Res
         router_name: router.meta.name.clone(),
     };
     let associated = to.map(|(association, vm_name)| Happened::FloatingIpAssociated { association, vm_name });
-    let events = [created].into_iter().chain(associated).map(|event| Event {
+    let balanced = balanced.map(|(load_balancer, load_balancer_name)| Happened::FloatingIpAssociatedWithLoadBalancer {
+        load_balancer,
+        load_balancer_name,
+    });
+    let events = [created].into_iter().chain(associated).chain(balanced).map(|event| Event {
         resource_id: uuid,
         name: name.clone(),
         generation: Generation::FIRST,
@@ -174,7 +185,7 @@ pub(crate) fn wish(ip: &FloatingIp, event: Happened) -> Event {
     Event { generation: ip.meta.generation.next(), ..fact(ip, event) }
 }
 
-pub(super) fn fact(ip: &FloatingIp, event: Happened) -> Event {
+fn fact(ip: &FloatingIp, event: Happened) -> Event {
     Event {
         resource_id: ip.id.uuid(),
         name: ip.meta.name.clone(),

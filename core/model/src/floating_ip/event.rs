@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Association, FloatingIpSpec};
-use crate::{Labels, Name, meta::MetaChange, waiting::Failure};
+use crate::{Id, Labels, Name, load_balancer::LoadBalancer, meta::MetaChange, waiting::Failure};
 
 /// An event of a floating IP.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, strum::IntoStaticStr, JsonSchema)]
@@ -33,10 +33,22 @@ pub enum FloatingIpEvent {
         /// The VM's name, for people.
         vm_name: Name,
     },
+    /// It shall lead to a load balancer.
+    FloatingIpAssociatedWithLoadBalancer {
+        /// Where to.
+        load_balancer: Id<LoadBalancer>,
+        /// Its name, for people.
+        load_balancer_name: Name,
+    },
     /// It shall lead nowhere.
     FloatingIpDisassociated {
         /// Where it led to, for people.
         vm_name: Name,
+    },
+    /// It shall lead nowhere, having led to a load balancer.
+    FloatingIpDisassociatedFromLoadBalancer {
+        /// Where it led to, for people.
+        load_balancer_name: Name,
     },
     /// The nodes work by it.
     FloatingIpBecameReady {},

@@ -15,7 +15,7 @@ pub(crate) fn evolve(world: &mut World, at: &At<'_>, event: &Happened) -> Result
         Happened::FloatingIpCreated { description, labels, spec, .. } => {
             world.claim_name(Kind::FloatingIp, at)?;
             let (meta, realization) = (at.new_meta(description, labels), Realization::new());
-            let ip = FloatingIp { id, meta, spec: spec.clone(), association: None, realization };
+            let ip = FloatingIp { id, meta, spec: spec.clone(), association: None, load_balancer: None, realization };
             world.floating_ips.insert(id, Arc::new(ip));
             return Ok(());
         }
@@ -26,7 +26,9 @@ pub(crate) fn evolve(world: &mut World, at: &At<'_>, event: &Happened) -> Result
         }
         Happened::FloatingIpUpdated { .. }
         | Happened::FloatingIpAssociated { .. }
+        | Happened::FloatingIpAssociatedWithLoadBalancer { .. }
         | Happened::FloatingIpDisassociated { .. }
+        | Happened::FloatingIpDisassociatedFromLoadBalancer { .. }
         | Happened::FloatingIpBecameReady {}
         | Happened::FloatingIpDrifted { .. }
         | Happened::FloatingIpAttemptFailed { .. }
@@ -34,17 +36,24 @@ pub(crate) fn evolve(world: &mut World, at: &At<'_>, event: &Happened) -> Result
         | Happened::FloatingIpReconcileRequested {} => {}
     }
     let ip = world.floating_ips.get_mut(&id).ok_or_else(|| at.impossible("no such floating IP"))?;
-    let FloatingIp { meta, association, realization, .. } = Arc::make_mut(ip);
+    let FloatingIp { meta, association, load_balancer, realization, .. } = Arc::make_mut(ip);
     at.touch(meta);
     match event {
         Happened::FloatingIpCreated { .. } | Happened::FloatingIpDeleted {} | Happened::FloatingIpForceRemoved {} => {}
         Happened::FloatingIpUpdated { change } => change.apply(meta),
         Happened::FloatingIpAssociated { association: to, .. } => {
             *association = Some(to.clone());
+            *load_balancer = None;
             realization.begin_update();
         }
-        Happened::FloatingIpDisassociated { .. } => {
+        Happened::FloatingIpAssociatedWithLoadBalancer { load_balancer: to, .. } => {
             *association = None;
+            *load_balancer = Some(*to);
+            realization.begin_update();
+        }
+        Happened::FloatingIpDisassociated { .. } | Happened::FloatingIpDisassociatedFromLoadBalancer { .. } => {
+            *association = None;
+            *load_balancer = None;
             realization.begin_update();
         }
         Happened::FloatingIpBecameReady {} => realization.became_ready(),
@@ -52,6 +61,7 @@ pub(crate) fn evolve(world: &mut World, at: &At<'_>, event: &Happened) -> Result
         Happened::FloatingIpAttemptFailed { failure } => realization.failure = Some(failure.clone()),
         Happened::FloatingIpDeleteRequested {} => {
             *association = None;
+            *load_balancer = None;
             realization.begin_removal();
         }
         Happened::FloatingIpReconcileRequested {} => realization.failure = None,

@@ -1,7 +1,8 @@
-//! A floating IP: an address outside that leads to one VM at a time, through the router that the VM's network is on.
+//! A floating IP: an address outside that leads to one VM or load balancer at a time, through the router that its network
+//! is on.
 //!
 //! It is held from the moment it is asked for until it is removed, whether it leads anywhere or not. What is done with a
-//! VM does nothing to it, but for the VM's removal: from then on it leads nowhere, and stays held.
+//! VM or load balancer does nothing to it, but for its removal: from then on it leads nowhere, and stays held.
 //!
 //! Its states: [`crate::realization`].
 
@@ -21,11 +22,14 @@ use serde::{Deserialize, Serialize};
 pub use command::{AssociationRequest, CreateFloatingIp, FloatingIpCommand};
 pub use event::FloatingIpEvent;
 
-pub(crate) use association::{freed_with, freed_with_nic};
+pub(crate) use association::{freed_with, freed_with_load_balancer, freed_with_nic};
 pub(crate) use decide::{decide, wish};
 pub(crate) use evolve::evolve;
 
-use crate::{Id, Meta, World, address::Ip, network::Network, realization::Realization, router::Router, vm::Vm};
+use crate::{
+    Id, Meta, World, address::Ip, load_balancer::LoadBalancer, network::Network, realization::Realization,
+    router::Router, vm::Vm,
+};
 
 /// A floating IP.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,8 +40,11 @@ pub struct FloatingIp {
     pub meta: Meta,
     /// What it is.
     pub spec: FloatingIpSpec,
-    /// Where it leads to, if anywhere.
+    /// The VM that it leads to, if to one.
     pub association: Option<Association>,
+    /// The load balancer that it leads to, if to one; a VM or a load balancer, not both.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub load_balancer: Option<Id<LoadBalancer>>,
     /// Where it is on its way.
     pub realization: Realization,
 }
@@ -64,6 +71,14 @@ pub struct Association {
     /// Under which of its addresses.
     #[schemars(with = "Ip")]
     pub fixed_ip: IpAddr,
+}
+
+impl FloatingIp {
+    /// The network that it leads into, while there is what it leads to.
+    pub fn leads_into(&self, world: &World) -> Option<Id<Network>> {
+        let of_vm = self.association.as_ref().and_then(|to| to.network(world));
+        of_vm.or_else(|| Some(world.load_balancers.get(&self.load_balancer?)?.spec.network))
+    }
 }
 
 impl Association {

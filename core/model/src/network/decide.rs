@@ -8,6 +8,7 @@ use crate::{
     command::Reference,
     decide::{check_description, check_generation, check_name_free, check_precondition},
     event::Fact,
+    load_balancer,
     realization::{RealizationState, Told},
     repair,
     router::Router,
@@ -134,7 +135,9 @@ fn check_unused(world: &World, network: &Network) -> Result<(), Refusal> {
     let routers = world.routers.values().filter(is_on_it).map(|router| format!("router \"{}\"", router.meta.name));
     let ips = world.floating_ips.values().filter(|ip| ip.spec.network == network.id);
     let ips = ips.map(|ip| format!("floating_ip \"{}\"", ip.meta.name));
-    let by: Vec<String> = vms.chain(routers).chain(ips).take(NAMED_MAX).collect();
+    let balancers = load_balancer::on_network(world, network.id);
+    let balancers = balancers.map(|balancer| format!("load_balancer \"{}\"", balancer.meta.name));
+    let by: Vec<String> = vms.chain(balancers).chain(routers).chain(ips).take(NAMED_MAX).collect();
     if by.is_empty() || planted::is(Bug::NetworkInUseRemoved) {
         return Ok(());
     }

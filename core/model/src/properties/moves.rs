@@ -13,6 +13,7 @@ use crate::{
     image::{ImageCommand, ImageReport, ImageSource},
     keypair::KeypairCommand,
     lease::LeaseCommand,
+    load_balancer::{CreateLoadBalancer, HealthTiming, LoadBalancerCommand, UpdateLoadBalancer},
     meta::MetaChange,
     network::{NetworkCommand, UpdateNetwork},
     node::{Node, NodeCommand, NodeFacts, NodeReport, OrphansSeen, PortRange},
@@ -151,6 +152,16 @@ pub enum Move {
         wish: u8,
         vm: u8,
     },
+    Balancer {
+        balancer: u8,
+        wish: u8,
+        of: u8,
+    },
+    BalancerTold {
+        nth: u8,
+        report: u8,
+        stale: bool,
+    },
     RouterTold {
         nth: u8,
         of_ip: bool,
@@ -206,6 +217,9 @@ pub fn moves() -> impl Strategy<Value = Vec<Move>> {
         3 => (0..3_u8, 0..8_u8, 0..3_u8).prop_map(|(group, wish, of)| Move::Group { group, wish, of }),
         3 => (0..2_u8, 0..8_u8, 0..4_u8).prop_map(|(router, wish, network)| Move::Router { router, wish, network }),
         3 => (0..3_u8, 0..6_u8, small.clone()).prop_map(|(ip, wish, vm)| Move::FloatingIp { ip, wish, vm }),
+        3 => (0..2_u8, 0..9_u8, small.clone()).prop_map(|(balancer, wish, of)| Move::Balancer { balancer, wish, of }),
+        2 => (small.clone(), 0..4_u8, prop::bool::weighted(0.1))
+            .prop_map(|(nth, report, stale)| Move::BalancerTold { nth, report, stale }),
         2 => (0..9_u8, any::<bool>(), 0..4_u8, prop::bool::weighted(0.1))
             .prop_map(|(nth, of_ip, report, stale)| Move::RouterTold { nth, of_ip, report, stale }),
         4 => (small.clone(), 0..3_u8).prop_map(|(vm, network)| Move::AttachNic { vm, network }),
@@ -320,6 +334,31 @@ impl Move {
                     4 => FloatingIpCommand::Disassociate { floating_ip }.into(),
                     _ => FloatingIpCommand::Delete { floating_ip }.into(),
                 }
+            }
+            Self::Balancer { balancer, wish, of } => {
+                let name = format!("balancer-{balancer}");
+                let (network, vm) = (format!("network-{}", of % 3), format!("vm-{of}"));
+                let load_balancer: Reference = name.as_str().into();
+                match wish {
+                    0 => a_balancer(&name, &network, &[]).into(),
+                    1 | 2 => a_balancer(&name, &network, &[&vm]).into(),
+                    3 => {
+                        let health_check = Some(HealthTiming::default());
+                        CreateLoadBalancer { health_check, ..a_balancer(&name, &network, &["10.0.0.5"]) }.into()
+                    }
+                    4 => UpdateLoadBalancer { add: vec![a_member(&vm)], ..a_balancer_update(&name) }.into(),
+                    5 => UpdateLoadBalancer { remove: vec![a_member(&vm)], ..a_balancer_update(&name) }.into(),
+                    6 | 7 => {
+                        let floating_ip = format!("ip-{of}").as_str().into();
+                        FloatingIpCommand::AssociateLoadBalancer { floating_ip, load_balancer }.into()
+                    }
+                    _ => LoadBalancerCommand::Delete { load_balancer }.into(),
+                }
+            }
+            Self::BalancerTold { nth: n, report, stale } => {
+                let balancer = nth(world.load_balancers.values(), *n)?;
+                let (generation, report) = (generation(balancer.meta.generation, *stale), realization(*report));
+                LoadBalancerCommand::Report { load_balancer: balancer.id, generation, report }.into()
             }
             Self::RouterTold { nth: n, of_ip: true, report, stale } => {
                 let ip = nth(world.floating_ips.values(), *n)?;

@@ -19,7 +19,6 @@ use crate::{
     Decision, Event, Given, Kind, Meta, Refusal, World,
     command::Reference,
     decide::check_precondition,
-    floating_ip,
     image::{self, ImageEvent, ImageState},
     node::{self, Node, NodeEvent},
     realization::{Realization, RealizationState},
@@ -100,7 +99,7 @@ pub(crate) fn force_remove_vm(world: &World, given: &Given, of: &Reference) -> R
     let events = requested
         .map(|requested| Event { generation, ..vm::fact(vm, requested) })
         .into_iter()
-        .chain(floating_ip::freed_with(world, vm))
+        .chain(vm::freed_with(world, vm))
         .chain(disk)
         .chain([Event { generation, ..vm::fact(vm, VmEvent::VmForceRemoved { left_on }) }]);
     Ok(Decision::of(Kind::Vm, vm.id.uuid(), events.collect()))

@@ -194,7 +194,7 @@ fn is_on(network: &Network, address: IpAddr) -> bool {
 pub(super) fn check_floating_ips(world: &World, router: &Router, spec: &RouterSpec) -> Result<(), Refusal> {
     let external = spec.external.as_ref().map(|external| external.network);
     let strands = |ip: &&FloatingIp| {
-        let leads_into = ip.association.as_ref().and_then(|to| to.network(world));
+        let leads_into = ip.leads_into(world);
         external != Some(ip.spec.network) || leads_into.is_some_and(|network| !spec.internal.contains(&network))
     };
     let by: Vec<String> =

@@ -7,7 +7,7 @@ use super::{
     decide::{fact, wish},
 };
 use crate::{
-    Event, World, floating_ip,
+    Event, World, floating_ip, load_balancer,
     volume::{self, Volume},
 };
 
@@ -20,7 +20,18 @@ pub(super) fn requested(world: &World, vm: &Vm) -> Vec<Event> {
     // It never had a place, so nothing was made for it.
     let gone =
         vm.placement.is_none().then(|| Event { generation: requested.generation, ..fact(vm, VmEvent::VmDeleted {}) });
-    [requested].into_iter().chain(floating_ip::freed_with(world, vm)).chain(gone).collect()
+    [requested].into_iter().chain(freed_with(world, vm)).chain(gone).collect()
+}
+
+/// What leads to a VM leads elsewhere or nowhere from the wish for its removal on.
+pub(crate) fn freed_with(world: &World, vm: &Vm) -> impl Iterator<Item = Event> {
+    floating_ip::freed_with(world, vm).into_iter().chain(load_balancer::freed_with(world, vm, None))
+}
+
+/// What leads to a NIC leads elsewhere or nowhere from the wish for its end on.
+pub(super) fn freed_with_nic(world: &World, vm: &Vm, number: u32) -> impl Iterator<Item = Event> {
+    let balancers = load_balancer::freed_with(world, vm, Some(number));
+    floating_ip::freed_with_nic(world, vm, number).into_iter().chain(balancers)
 }
 
 /// The events of "nothing of it is left on the node".

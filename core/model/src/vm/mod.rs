@@ -27,7 +27,7 @@ use serde::{Deserialize, Serialize};
 
 pub use command::{CreateVm, StoppedHow, VmCommand, VmReport};
 pub(crate) use decide::{decide, fact, wish};
-pub(crate) use deletion::deleted_with_its_last_volume;
+pub(crate) use deletion::{deleted_with_its_last_volume, freed_with};
 pub use event::{AfterStop, VmEvent};
 pub(crate) use evolve::evolve;
 pub use nic::{NICS_MAX, Nic, NicChoice, NicRequest, NicSpec, NicStage, NicState, port_name};

@@ -6,12 +6,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{CreateVm, Power, Target, Vm, VmEvent, VmReport, decide::wish};
+use super::{CreateVm, Power, Target, Vm, VmEvent, VmReport, decide::wish, deletion};
 use crate::{
     Event, Given, Id, Kind, Refusal, World,
     address::{self, Mac, Taken},
     command::Reference,
-    floating_ip,
     network::{self, Network},
     security_group::{SecurityGroup, membership},
     waiting::Failure,
@@ -206,7 +205,7 @@ pub(super) fn detached(world: &World, vm: &Vm, choice: &NicChoice) -> Result<Vec
         || nic.stage == NicStage::AwaitsStart
         || matches!((vm.target, &vm.power), (Target::Stopped { .. }, Power::Off));
     let gone = is_nowhere.then(|| wish(vm, VmEvent::VmNicDetached { number }));
-    Ok([requested].into_iter().chain(floating_ip::freed_with_nic(world, vm, number)).chain(gone).collect())
+    Ok([requested].into_iter().chain(deletion::freed_with_nic(world, vm, number)).chain(gone).collect())
 }
 
 fn chosen<'v>(world: &World, vm: &'v Vm, choice: &NicChoice) -> Result<&'v Nic, Refusal> {

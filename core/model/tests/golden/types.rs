@@ -3,8 +3,8 @@
 use edgestack_model::{
     Kind,
     event::{
-        FlavorEvent, FloatingIpEvent, ImageEvent, KeypairEvent, LeaseEvent, NetworkEvent, NodeEvent, RouterEvent,
-        SecurityGroupEvent, SecurityGroupRuleEvent, VmEvent, VolumeEvent, WebhookEvent,
+        FlavorEvent, FloatingIpEvent, ImageEvent, KeypairEvent, LeaseEvent, LoadBalancerEvent, NetworkEvent, NodeEvent,
+        RouterEvent, SecurityGroupEvent, SecurityGroupRuleEvent, VmEvent, VolumeEvent, WebhookEvent,
     },
 };
 use serde::de::DeserializeOwned;
@@ -33,6 +33,7 @@ pub fn all_types() -> Vec<(Kind, String)> {
         Kind::SecurityGroupRule => types_of::<SecurityGroupRuleEvent>(),
         Kind::Router => types_of::<RouterEvent>(),
         Kind::FloatingIp => types_of::<FloatingIpEvent>(),
+        Kind::LoadBalancer => types_of::<LoadBalancerEvent>(),
         Kind::Webhook => types_of::<WebhookEvent>(),
         Kind::Lease => types_of::<LeaseEvent>(),
     };

@@ -205,6 +205,7 @@ pub fn shows(views: &Views, world: &World) {
             Kind::SecurityGroupRule => world.security_group_rules.len(),
             Kind::Router => world.routers.len(),
             Kind::FloatingIp => world.floating_ips.len(),
+            Kind::LoadBalancer => world.load_balancers.len(),
         };
         assert_eq!(listed.len(), count, "{kind}");
         for one in listed {

@@ -43,6 +43,15 @@ impl ByHand {
 
 /// A network with NICs on it. What it prints is where its DNS row and its DHCP row are, before all else.
 pub fn network(number: usize, nics: usize) -> Vec<String> {
+    network_at(number, nics, None)
+}
+
+/// The same, with nobody under its gateway's address but a router's port, which is made by the same command.
+pub fn network_of_router(number: usize, nics: usize) -> Vec<String> {
+    network_at(number, nics, Some(format!("@inside{number}")))
+}
+
+fn network_at(number: usize, nics: usize, router_port: Option<String>) -> Vec<String> {
     let (id, name, key) = (id(number), format!("hand-{number}"), (FIRST_KEY + number).to_string());
     let mac = format!("fe:16:3e:{:02x}:{:02x}:00", number >> 8, number & 0xff);
     let names: Vec<(String, String)> = (0..nics).flat_map(|nic| Nic { network: number, number: nic }.names()).collect();
@@ -54,14 +63,16 @@ pub fn network(number: usize, nics: usize) -> Vec<String> {
         "DHCP_Options",
         &["cidr=\"10.0.0.0/24\"".to_owned(), options, marks(&format!("{id}-0"), &name)],
     ));
-    let gateway = [
-        text("name", &format!("{id}-gateway")),
-        text("type", "localport"),
-        text("addresses", &format!("{mac} 10.0.0.1")),
-        marks(&format!("{id}-gateway"), &name),
-    ];
-    words.extend(create(&format!("gateway{number}"), "Logical_Switch_Port", &gateway));
-    let mut ports = vec![format!("@gateway{number}")];
+    if router_port.is_none() {
+        let gateway = [
+            text("name", &format!("{id}-gateway")),
+            text("type", "localport"),
+            text("addresses", &format!("{mac} 10.0.0.1")),
+            marks(&format!("{id}-gateway"), &name),
+        ];
+        words.extend(create(&format!("gateway{number}"), "Logical_Switch_Port", &gateway));
+    }
+    let mut ports = vec![router_port.unwrap_or_else(|| format!("@gateway{number}"))];
     for nic in (0..nics).map(|nic| Nic { network: number, number: nic }) {
         let port = format!("port{number}x{}", nic.number);
         words.extend(nic.create(&port, &format!("@dhcp{number}")));
@@ -95,6 +106,112 @@ fn guard(number: usize, id: &str, name: &str, ports: &[String]) -> Vec<String> {
         ),
     ];
     port_group(&group, &acls, ports, (id, name))
+}
+
+/// The network outside.
+pub fn outside() -> Vec<String> {
+    let (id, name) = ("00000000-0000-7000-8000-ffffffffffff", "hand-outside");
+    let localnet = [
+        text("name", &format!("{id}-localnet")),
+        text("type", "localnet"),
+        text("addresses", "unknown"),
+        map("options", &[("network_name", "external")]),
+        marks(&format!("{id}-localnet"), name),
+    ];
+    let mut words = create("localnet", "Logical_Switch_Port", &localnet);
+    let switch = [text("name", name), "ports=@localnet".to_owned(), marks(id, name)];
+    words.extend(create("outside", "Logical_Switch", &switch));
+    words
+}
+
+/// A router between networks, whose `network_of_router` is in the same command, and one outside with that switch, by a node.
+pub fn router(number: usize, networks: std::ops::Range<usize>, (switch, chassis): (&str, &str)) -> Vec<String> {
+    let (id, name) = (format!("{}-r", id(number)), format!("hand-r{number}"));
+    let (high, low) = (number >> 8, number & 0xff);
+    let (outer, gateway, route) = (format!("outer{number}"), format!("gw{number}"), format!("route{number}"));
+    let (mut words, mut ports, mut nats) = (vec![], vec![format!("@{outer}")], vec![]);
+    let columns = [
+        text("name", &format!("{id}-{chassis}")),
+        text("chassis_name", chassis),
+        "priority=20".to_owned(),
+        marks(&format!("{id}-gw"), &name),
+    ];
+    words.extend(create(&gateway, "Gateway_Chassis", &columns));
+    let columns = [
+        text("name", &format!("{id}-outer")),
+        text("mac", &format!("fe:16:3f:{high:02x}:{low:02x}:01")),
+        format!("networks={}", quoted(&format!("192.0.{}.{}/16", 128 + high, low + 1))),
+        format!("gateway_chassis=@{gateway}"),
+        marks(&format!("{id}-outer"), &name),
+    ];
+    words.extend(create(&outer, "Logical_Router_Port", &columns));
+    let out = switch_port(&format!("outside{number}"), &format!("{id}-outer"), true, &name);
+    words.extend(out);
+    words.extend(["--", "add", "Logical_Switch", switch, "ports", &format!("@outside{number}")].map(str::to_owned));
+    for network in networks {
+        let inner = format!("inner{network}");
+        let columns = [
+            text("name", &format!("{id}-{network}")),
+            text("mac", &format!("fe:16:3e:{:02x}:{:02x}:00", network >> 8, network & 0xff)),
+            format!("networks={}", quoted("10.0.0.1/24")),
+            marks(&format!("{id}-{network}"), &name),
+        ];
+        words.extend(create(&inner, "Logical_Router_Port", &columns));
+        ports.push(format!("@{inner}"));
+        words.extend(switch_port(&format!("inside{network}"), &format!("{id}-{network}"), false, &name));
+        let nat = format!("nat{network}");
+        let columns = [
+            text("type", "snat"),
+            text("external_ip", &format!("192.0.{}.{}", 128 + high, low + 1)),
+            text("logical_ip", "10.0.0.0/24"),
+            marks(&format!("{id}-snat-{network}"), &name),
+        ];
+        words.extend(create(&nat, "NAT", &columns));
+        nats.push(format!("@{nat}"));
+    }
+    let columns = [
+        text("ip_prefix", "0.0.0.0/0"),
+        text("nexthop", "192.0.0.1"),
+        format!("output_port={}", quoted(&format!("{id}-outer"))),
+        marks(&format!("{id}-default"), &name),
+    ];
+    words.extend(create(&route, "Logical_Router_Static_Route", &columns));
+    let columns = [
+        text("name", &name),
+        format!("ports=[{}]", ports.join(",")),
+        format!("nat=[{}]", nats.join(",")),
+        format!("static_routes=@{route}"),
+        marks(&id, &name),
+    ];
+    words.extend(create(&format!("router{number}"), "Logical_Router", &columns));
+    words
+}
+
+/// The port of a switch that leads to a router's.
+fn switch_port(symbol: &str, router_port: &str, is_outside: bool, name: &str) -> Vec<String> {
+    let mut options = vec![("router-port", router_port)];
+    if is_outside {
+        options.push(("nat-addresses", "router"));
+    }
+    let columns = [
+        text("name", &format!("{router_port}-port")),
+        text("type", "router"),
+        text("addresses", "router"),
+        map("options", &options),
+        marks(&format!("{router_port}-port"), name),
+    ];
+    create(symbol, "Logical_Switch_Port", &columns)
+}
+
+/// A group with a rule for each of twenty ports, from whoever is in it, and these ports in it.
+pub fn group_of_twenty(number: usize, ports: &[String]) -> Vec<String> {
+    let group = format!("hand_twenty_{number}");
+    let rule = |port: u32| {
+        let matches = format!("outport == @{group} && ip4 && ip4.src == ${group}_ip4 && tcp && tcp.dst == {port}");
+        ("to-lport", 1002, matches, "allow-related")
+    };
+    let acls: Vec<_> = (8001..8021).map(rule).collect();
+    port_group(&group, &acls, ports, (&format!("{}-g", id(number)), &format!("hand-g{number}")))
 }
 
 /// The group that NICs are in for which none is named: of these networks, each with these many NICs.

@@ -1,4 +1,5 @@
-//! A hundred networks: how soon an emptied database is filled again, and what a look costs when nothing changed.
+//! A hundred networks, fifty routers and two thousand rules: how soon an emptied database is filled again, and what a look costs
+//! when nothing changed.
 
 use std::{
     path::Path,
@@ -30,14 +31,16 @@ use crate::{
 use super::{
     ARGUMENTS, DEADLINE, await_that,
     by_hand::{self, ByHand},
-    create_network, has_ready_nics, memory, vm_on,
+    create_network, create_outside, has_ready_nics, memory, twenty_rules,
 };
 
 const NETWORKS: usize = 100;
 /// On each of them.
 const NICS: usize = 10;
-/// The NICs, and each network's gateway.
-const PORTS: usize = NETWORKS * (NICS + 1);
+/// Each on one of the networks, and outside.
+const ROUTERS: usize = 50;
+/// Each with twenty rules, and the NICs of one of the networks in it.
+const GROUPS: usize = NETWORKS;
 const CLIENTS: usize = 8;
 const RUNS: usize = 5;
 const LOOKS: usize = 50;
@@ -53,7 +56,7 @@ pub async fn measure(options: &Options) -> Result<(), Failure> {
     let begun = Instant::now();
     create(&site).await?;
     println!(
-        "| {NETWORKS} networks, then {} VMs with a NIC each, {CLIENTS} clients: until all NICs are ready | {} | | | | |",
+        "| {NETWORKS} networks, {ROUTERS} routers, {GROUPS} groups of 20 rules, then {} VMs with a NIC each, {CLIENTS} clients: until all are ready | {} | | | | |",
         NETWORKS * NICS,
         ms(begun.elapsed())
     );
@@ -74,8 +77,20 @@ async fn recover_by_hand(options: &Options) -> Result<Stats, Failure> {
     let is_empty = |list: &serde_json::Value| are_all(list, 0, |_| true);
     await_that(&mut site.client().await?, "networks?limit=1", is_empty).await?;
     let by_hand = ByHand::of(&site);
-    let networks = (0..NETWORKS).flat_map(|number| by_hand::network(number, NICS));
-    let rows: Vec<String> = networks.chain(by_hand::default_group(0..NETWORKS, NICS)).collect();
+    let network = |number| {
+        if number < ROUTERS { by_hand::network_of_router(number, NICS) } else { by_hand::network(number, NICS) }
+    };
+    let routers = |number| by_hand::router(number, number..number + 1, ("hand-outside", "vm"));
+    let group = |number| {
+        let ports: Vec<String> = (0..NICS).map(|nic| format!("@port{number}x{nic}")).collect();
+        by_hand::group_of_twenty(number, &ports)
+    };
+    let rows: Vec<String> = by_hand::outside()
+        .into_iter()
+        .chain((0..NETWORKS).flat_map(network))
+        .chain((0..ROUTERS).flat_map(routers))
+        .chain((0..GROUPS).flat_map(group))
+        .collect();
     by_hand.realize(&rows)?;
     let mut samples = Vec::new();
     for _ in 0..RUNS {
@@ -95,14 +110,35 @@ async fn create(site: &Site) -> Result<(), Failure> {
         (path, body)
     });
     post_all(site, networks.collect()).await?;
+    let mut client = site.client().await?;
+    create_outside(&mut client).await?;
+    let routers = (0..ROUTERS).map(|number| {
+        let body = format!(
+            r#"{{"name":"router-{number}","internal_networks":["network-{number}"],"external_network":"outside"}}"#
+        );
+        ("routers", body)
+    });
+    post_all(site, routers.collect()).await?;
+    let groups = (0..GROUPS).map(|number| {
+        let name = format!("group-{number}");
+        ("security_groups", format!(r#"{{"name":"{name}","rules":[{}]}}"#, twenty_rules(&name)))
+    });
+    post_all(site, groups.collect()).await?;
     let vms = (0..NETWORKS * NICS).map(|number| {
-        let (network, _) = network(number % NETWORKS);
-        ("vms", vm_on(&format!("vm-{number}"), &network))
+        let network = number % NETWORKS;
+        let nics = format!(r#"[{{"network":"network-{network}","security_groups":["group-{network}"]}}]"#);
+        let body = format!(r#"{{"name":"vm-{number}","image":"image","flavor":"small","networks":{nics}}}"#);
+        ("vms", body)
     });
     post_all(site, vms.collect()).await?;
-    let mut client = site.client().await?;
     let is_active = |network: &serde_json::Value| network["state"] == "active";
-    await_that(&mut client, "networks?limit=1000", |list| are_all(list, NETWORKS, is_active)).await?;
+    await_that(&mut client, "networks?limit=1000", |list| are_all(list, NETWORKS + 1, is_active)).await?;
+    await_that(&mut client, "routers?limit=1000", |list| are_all(list, ROUTERS, is_active)).await?;
+    await_that(&mut client, "security_groups?limit=1000", |list| {
+        // And the default one.
+        are_all(list, GROUPS + 1, is_active)
+    })
+    .await?;
     await_that(&mut client, "vms?limit=1000", |list| are_all(list, NETWORKS * NICS, has_ready_nics)).await?;
     Ok(())
 }
@@ -139,7 +175,7 @@ async fn recover(by_hand: &ByHand, northbound: &Northbound, theirs: &Stats) -> R
         by_hand.empty()?;
         let are_back = |now: &LocalCopy| {
             let (now, before) = (now.table(PORT), before.table(PORT));
-            (now.len() == PORTS && now.keys().all(|uuid| !before.contains_key(uuid))).then_some(())
+            (now.len() == before.len() && now.keys().all(|uuid| !before.contains_key(uuid))).then_some(())
         };
         northbound.0.until("all ports", DEADLINE, are_back).await?;
         to_rows.push(begun.elapsed());
@@ -152,7 +188,7 @@ async fn recover(by_hand: &ByHand, northbound: &Northbound, theirs: &Stats) -> R
     }
     let (to_rows, to_realized) = (Stats::of(to_rows), Stats::of(to_realized));
     println!(
-        "| {NETWORKS} networks with {} NICs, northbound database emptied: until all rows are back | {} | {} (the slowest of {RUNS}) | | | ≤ 10 s |",
+        "| {NETWORKS} networks, {} NICs, {ROUTERS} routers and 2,000 rules, northbound database emptied: until all rows are back | {} | {} (the slowest of {RUNS}) | | | ≤ 10 s |",
         NETWORKS * NICS,
         ms(to_rows.median()),
         ms(to_rows.percentile(100))

@@ -41,6 +41,7 @@ pub fn check(outside: &Outside, evidence: &Evidence) -> Result<(), String> {
                 | Fact::SecurityGroupRule(_)
                 | Fact::Router(_)
                 | Fact::FloatingIp(_)
+                | Fact::LoadBalancer(_)
                 | Fact::Webhook(_)
                 | Fact::Lease(_) => {}
             }

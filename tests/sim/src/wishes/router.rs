@@ -101,6 +101,7 @@ fn some_ip(random: &Random, world: &World) -> CreateFloatingIp {
             .per_mille(250)
             .then(|| format!("10.0.{}.{}", random.below(4), random.below(8)).parse().unwrap()),
         to: random.per_mille(400).then(|| somewhere(random, world)),
+        load_balancer: None,
     }
 }
 
@@ -115,7 +116,7 @@ fn somewhere(random: &Random, world: &World) -> AssociationRequest {
 }
 
 /// Most are named by their address, so one is chosen by what there is.
-fn one_of_the_ips(random: &Random, world: &World) -> Reference {
+pub fn one_of_the_ips(random: &Random, world: &World) -> Reference {
     let ips: Vec<_> = world.floating_ips.keys().collect();
     if ips.is_empty() { "ip-0".into() } else { Reference::id(**random.one_of(&ips)) }
 }

@@ -2,6 +2,7 @@
 
 mod dhcp;
 mod guard;
+mod load_balancer;
 mod network;
 mod nic;
 mod router;
@@ -28,6 +29,9 @@ pub fn desired(world: &World) -> Desired {
     }
     for ip in world.floating_ips.values() {
         router::floating_ip_rows(world, ip, &mut rows);
+    }
+    for balancer in world.load_balancers.values() {
+        load_balancer::rows(world, balancer, &mut rows);
     }
     for group in world.security_groups.values() {
         security_group::rows(group, &mut rows);

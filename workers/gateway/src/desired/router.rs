@@ -46,7 +46,7 @@ pub(super) fn rows(world: &World, router: &Router, rows: &mut Desired) {
 }
 
 /// The router's row.
-fn key(router: &Router) -> Key {
+pub(super) fn key(router: &Router) -> Key {
     Key::new(Table::LogicalRouter, router.id.to_string())
 }
 

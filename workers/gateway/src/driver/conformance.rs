@@ -100,6 +100,8 @@ async fn columns_and_names_are_changed(driver: &dyn NorthboundDriver) {
             Table::Nat => wanted.columns.set("logical_ip", Value::text("10.0.0.77")),
             Table::StaticRoute => wanted.columns.set("nexthop", Value::text("10.0.0.77")),
             Table::GatewayChassis => wanted.columns.set("priority", Value::integer(7)),
+            Table::LoadBalancer => wanted.columns.set("vips", Value::map([("10.0.0.8:80", ""), ("10.0.0.8:81", "")])),
+            Table::LoadBalancerHealthCheck => wanted.columns.set("vip", Value::text("10.0.0.8:81")),
             Table::StaticMacBinding => {
                 wanted.label.clear();
                 wanted.columns.set("mac", Value::text("02:00:00:00:00:77"));
@@ -137,6 +139,13 @@ async fn references_are_left_and_taken_otherwise(driver: &dyn NorthboundDriver) 
         refer(&mut desired, &router(), column, &[Key::new(table, "other")]);
     }
     reach(driver, &desired).await;
+    // A load balancer leaves a network, and is asked for otherwise.
+    refer(&mut desired, &switch("blue"), "load_balancer", &[]);
+    let check = desired.remove(&health_check("lb"));
+    let Some(check) = check else { panic!("there is no health check") };
+    desired.insert(health_check("other"), check);
+    refer(&mut desired, &balancer(), "health_check", &[health_check("other")]);
+    reach(driver, &desired).await;
     // What it refers to is new, and what it referred to goes.
     desired.insert(dhcp("green"), a_dhcp());
     refer(&mut desired, &port("b"), "dhcpv4_options", &[dhcp("green")]);
@@ -163,6 +172,10 @@ async fn what_is_not_wished_is_gone(driver: &dyn NorthboundDriver) {
         Table::GatewayChassis,
     ];
     desired.retain(|key, _| !of_router.contains(&key.table));
+    reach(driver, &desired).await;
+    // A load balancer with what it has.
+    desired.retain(|key, _| ![Table::LoadBalancer, Table::LoadBalancerHealthCheck].contains(&key.table));
+    refer(&mut desired, &switch("blue"), "load_balancer", &[]);
     reach(driver, &desired).await;
     // A group with its ACL, and not its ports.
     desired.retain(|key, _| ![Table::PortGroup, Table::Acl].contains(&key.table));
@@ -207,6 +220,14 @@ fn router() -> Key {
     Key::new(Table::LogicalRouter, "r")
 }
 
+fn balancer() -> Key {
+    Key::new(Table::LoadBalancer, "lb")
+}
+
+fn health_check(id: &str) -> Key {
+    Key::new(Table::LoadBalancerHealthCheck, id)
+}
+
 fn refer(desired: &mut Desired, key: &Key, column: &'static str, to: &[Key]) {
     let Some(row) = desired.get_mut(key) else { panic!("there is no {key}") };
     if to.is_empty() {
@@ -236,6 +257,7 @@ fn two_networks() -> Desired {
     refer(&mut desired, &group("blue"), "ports", &[port("a"), port("b")]);
     refer(&mut desired, &group("blue"), "acls", &[acl("blue")]);
     a_router(&mut desired);
+    a_balancer(&mut desired);
     desired
 }
 
@@ -267,6 +289,24 @@ fn a_router(desired: &mut Desired) {
     refer(desired, &router(), "static_routes", &[Key::new(Table::StaticRoute, "r")]);
     let port = Key::new(Table::LogicalRouterPort, port);
     refer(desired, &port, "gateway_chassis", &[Key::new(Table::GatewayChassis, chassis)]);
+}
+
+/// A load balancer with a health check, on `blue` and on the router.
+fn a_balancer(desired: &mut Desired) {
+    let columns = Row::new()
+        .with("name", Value::text("edgestack-lb"))
+        .with("protocol", Value::text("tcp"))
+        .with("vips", Value::map([("10.0.0.8:80", "10.0.0.1:8080,10.0.0.2:8080")]))
+        .with("selection_fields", Value::set(["ip_src".to_owned()]))
+        .with("options", Value::map([("reject", "true")]))
+        .with("ip_port_mappings", Value::map([("10.0.0.1", "conformance-a:10.0.0.9")]));
+    desired.insert(balancer(), a_row("lb", columns));
+    let asks = Value::map([("interval", "5"), ("timeout", "3")]);
+    let columns = Row::new().with("vip", Value::text("10.0.0.8:80")).with("options", asks);
+    desired.insert(health_check("lb"), a_row("lb", columns));
+    refer(desired, &balancer(), "health_check", &[health_check("lb")]);
+    refer(desired, &switch("blue"), "load_balancer", &[balancer()]);
+    refer(desired, &router(), "load_balancer", &[balancer()]);
 }
 
 fn an_acl(group: &str, matches: &str) -> Wanted {

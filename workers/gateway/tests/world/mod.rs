@@ -10,6 +10,7 @@ use edgestack_model::{
     flavor::{FlavorCommand, Shape},
     floating_ip::{AssociationRequest, CreateFloatingIp, FloatingIpCommand},
     image::{DiskFormat, ImageCommand, ImageContent, ImageReport, ImageSource, ImageSpec, Visibility},
+    load_balancer::{CreateLoadBalancer, LoadBalancerCommand, MemberRequest, SessionAffinity},
     meta::MetaChange,
     network::{CreateNetwork, HostRoute, Ipv6Mode, Network, NetworkCommand, NetworkType, SubnetRequest, UpdateNetwork},
     node::{Capacity, Hypervisor, NodeCommand, NodeFacts, NodeReport, PortRange},
@@ -270,7 +271,32 @@ pub fn a_floating_ip(address: &str) -> CreateFloatingIp {
         router: None,
         address: Some(address.parse().unwrap()),
         to: None,
+        load_balancer: None,
     }
+}
+
+/// A load balancer on a network, for TCP port 80, with these VMs as members.
+pub fn a_balancer(balancer: &str, network: &str, vms: &[&str]) -> CreateLoadBalancer {
+    CreateLoadBalancer {
+        name: name(balancer),
+        description: String::new(),
+        labels: Labels::default(),
+        network: network.into(),
+        vip: None,
+        members: vms.iter().map(|vm| MemberRequest::Vm((*vm).into())).collect(),
+        rules: vec!["tcp-80".parse().unwrap()],
+        session_affinity: SessionAffinity::None,
+        health_check: None,
+    }
+}
+
+pub fn create_balancer(create: CreateLoadBalancer) -> Command {
+    Command::LoadBalancer(LoadBalancerCommand::Create(Box::new(create)))
+}
+
+pub fn lead_to_balancer(ip: &str, balancer: &str) -> Command {
+    let (floating_ip, load_balancer) = (ip.into(), balancer.into());
+    Command::FloatingIp(FloatingIpCommand::AssociateLoadBalancer { floating_ip, load_balancer })
 }
 
 pub fn create_floating_ip(create: CreateFloatingIp) -> Command {

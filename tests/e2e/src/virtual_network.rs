@@ -1,0 +1,68 @@
+//! What tests of the virtual network begin with: a site with networks, groups, a router and guests, which are namespaces in
+//! the place of simulated VMs.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::{PATIENCE, Plugged, Site, eventually};
+
+/// How long to wait for an answer that must not come.
+pub const SILENCE: Duration = Duration::from_millis(700);
+/// A host outside.
+pub const OUTSIDE: &str = "192.0.2.200";
+
+/// A site with networks `blue` and `red`, the one outside `out`, a group `open` that lets all through, and image and flavor
+/// `tiny`.
+pub async fn a_site(test: &str) -> Option<Site> {
+    let site = Site::start_networked(test).await?;
+    site.add_tiny().await;
+    let out = json!({
+        "name": "out", "type": "FLAT", "external": {"physical_network": "external"}, "cidr": "192.0.2.0/24", "dhcp": false,
+    });
+    for network in [json!({"name": "blue", "cidr": "10.0.0.0/24"}), json!({"name": "red", "cidr": "10.1.0.0/24"}), out]
+    {
+        site.api().post("networks", &network).await.accepted();
+        site.await_network(network["name"].as_str().expect("a text"), "active").await;
+    }
+    let open = json!({"name": "open", "rules": [{"direction": "egress"}, {"direction": "ingress"}]});
+    site.api().post("security_groups", &open).await.accepted();
+    await_active(&site, "security_groups/open").await;
+    Some(site)
+}
+
+/// Waits until an object is active.
+pub async fn await_active(site: &Site, path: &str) -> Value {
+    eventually(&format!("{path} is active"), PATIENCE, async || {
+        let reply = site.api().look(path).await.map_err(|error| error.to_string())?;
+        if reply.json()["state"] == "active" { Ok(reply.json()) } else { Err(reply.text) }
+    })
+    .await
+}
+
+/// A router that there is when this returns.
+pub async fn a_router(site: &Site, mut wish: Value) -> Value {
+    wish["name"] = "r".into();
+    site.api().post("routers", &wish).await.accepted();
+    await_active(site, "routers/r").await
+}
+
+/// A VM on a network, and a guest in its place that knows its way out.
+pub async fn a_guest(site: &Site, name: &str, network: &str) -> (Value, Plugged) {
+    site.create(name, &json!({"networks": [{"network": network, "security_groups": ["open"]}]})).await;
+    let vm = site.await_nics(name).await;
+    let guest = Plugged::as_nic(site, &vm, 0);
+    guest.add_route("default", if network == "blue" { "10.0.0.1" } else { "10.1.0.1" });
+    (vm, guest)
+}
+
+/// Waits until an event tells of others' doing, and the object is active again.
+pub async fn drifts(site: &Site, path: &str, event_type: &str) {
+    eventually(&format!("{event_type} is told"), PATIENCE, async || {
+        let events = site.api().get(&format!("{path}/events?limit=1000")).await;
+        let told = events["items"].as_array().expect("a list").iter().any(|one| one["type"] == event_type);
+        if told { Ok(()) } else { Err(events.to_string()) }
+    })
+    .await;
+    await_active(site, path).await;
+}
