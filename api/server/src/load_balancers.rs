@@ -215,7 +215,7 @@ async fn create_lb_rule(State(site): State<Arc<Site>>, change: Change) -> Answer
     summary = "Have a load balancer answer something no more",
     params(
         ("name" = String, Path, description = "Name or id of the load balancer"),
-        ("rule" = String, Path, description = "The rule's id: its protocol and ports, as tcp-80, udp-5000-5010 or icmp"),
+        ("rule" = String, Path, pattern = r"^(icmp|(tcp|udp)-[1-9][0-9]{0,4}(-[1-9][0-9]{0,4})?)$", description = "The rule's id: its protocol and ports, as tcp-80, udp-5000-5010 or icmp"),
     ),
     responses((status = 200, description = "The load balancer without it", body = LoadBalancer))
 )]

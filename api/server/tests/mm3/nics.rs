@@ -122,7 +122,7 @@ async fn what_cannot_be_attached_or_detached_is_refused_by_field() {
         (attach(json!({"security_groups": ["none"]})), 409, "reference-not-found", "security_groups.0"),
         (detach(json!({})), 422, "invalid-value", "nic"),
         (detach(json!({"nic": 1})), 409, "reference-not-found", "nic"),
-        (detach(json!({"network": "red"})), 422, "invalid-value", "network"),
+        (detach(json!({"network": "red"})), 409, "reference-not-found", "network"),
         (detach(json!({"nic": 0, "network": "blue"})), 422, "invalid-value", "nic"),
     ] {
         site.call("POST", ACTION, body).await.expect_problem(status, code, Some(field));

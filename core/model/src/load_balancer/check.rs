@@ -54,7 +54,7 @@ pub(super) fn members(
         MemberRequest::Address(address) => match member_nic(world, network.id, *address) {
             Some((vm, _)) if vm.target == Target::Deleted => Err(goes(vm)),
             Some((_, nic)) if nic.stage == NicStage::Leaving => {
-                Err(invalid(&format!("{field}.{at}"), format!("the NIC that has {address} is being detached")))
+                Err(invalid(format!("{field}.{at}"), format!("the NIC that has {address} is being detached")))
             }
             Some(_) | None => Ok(*address),
         },

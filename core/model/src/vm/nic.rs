@@ -228,17 +228,22 @@ fn chosen<'v>(world: &World, vm: &'v Vm, choice: &NicChoice) -> Result<&'v Nic, 
     let on_it = vm.nics.iter().filter(|nic| nic.spec.network == network.id);
     // One that leaves already counts only where no other is meant.
     let (staying, leaving): (Vec<&Nic>, Vec<&Nic>) = on_it.partition(|nic| nic.stage != NicStage::Leaving);
-    let invalid = |reason| Err(Refusal::Invalid { field: field.into(), reason });
-    let (vm, network) = (&vm.meta.name, &network.meta.name);
     match (staying.as_slice(), leaving.as_slice()) {
         ([one], _) | ([], [one, ..]) => Ok(one),
-        ([], []) => invalid(format!("vm \"{vm}\" has no NIC on network \"{network}\"")),
+        ([], []) => Err(Refusal::ReferenceNotFound {
+            field: field.into(),
+            kind: format!("NIC of vm \"{}\" on network", vm.meta.name).into(),
+            name: network.meta.name.to_string(),
+        }),
         (several, _) => {
             let numbers: Vec<String> = several.iter().map(|nic| nic.spec.number.to_string()).collect();
-            invalid(format!(
-                "vm \"{vm}\" has NICs {} on network \"{network}\"; say which by its number",
-                numbers.join(", ")
-            ))
+            Err(Refusal::WrongState {
+                kind: Kind::Vm,
+                name: vm.meta.name.clone(),
+                state: format!("on network \"{}\" with NICs {}", network.meta.name, numbers.join(", ")).into(),
+                action: "detach the only NIC on a network of".into(),
+                fix: "say which by its number".into(),
+            })
         }
     }
 }

@@ -139,13 +139,13 @@ fn which_nic_is_meant_has_to_be_clear_and_there_are_not_too_many() {
     let mut site = a_world_that_runs();
     check(&site, detach("web", 1), Err("reference-not-found nic"));
     check(&site, detach_from("web", "green"), Err("reference-not-found network"));
-    check(&site, detach_from("web", "red"), Err("invalid-value network"));
+    check(&site, detach_from("web", "red"), Err("reference-not-found network"));
     check(&site, attach("web", a_nic("green")), Err("reference-not-found network"));
     check(&site, attach("web", a_nic_in("red", &["none"])), Err("reference-not-found security_groups.0"));
     site.has(attach("web", a_nic("blue")));
-    check(&site, detach_from("web", "blue"), Err("invalid-value network"));
+    check(&site, detach_from("web", "blue"), Err("wrong-state"));
     let refusal = site.try_do(detach_from("web", "blue")).unwrap_err().to_string();
-    assert!(refusal.contains("has NICs 0, 1 on network"), "{refusal}");
+    assert!(refusal.contains("with NICs 0, 1"), "{refusal}");
     site.has(detach("web", 0));
     check(&site, detach_from("web", "blue"), Ok(&["VmNicDetachRequested"]));
     while site.vm("web").nics.len() < NICS_MAX {
