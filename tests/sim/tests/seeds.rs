@@ -1,4 +1,4 @@
-//! A thousand seeds at each `deploy/test sim`; one by `EDGESTACK_SIM_SEED=7`, many by `EDGESTACK_SIM_SEED=0..500`.
+//! Two thousand seeds at each `deploy/test sim`; one by `EDGESTACK_SIM_SEED=7`, many by `EDGESTACK_SIM_SEED=0..500`.
 //!
 //! Only with the feature `planted-bugs`: through its seam the simulation kills between two steps, and keeps work that
 //! blocks in its turn, without which a seed would not lead to the same run twice.
@@ -18,7 +18,7 @@ use std::{
 use edgestack_sim::{Fault, REPLAY, Violation, run};
 
 /// Seeds that are run when nothing else is asked for.
-const SEEDS: Range<u64> = 0..1000;
+const SEEDS: Range<u64> = 0..2000;
 
 /// Seeds that once found something wrong in EdgeStack or in this simulation, and what. They are run each time.
 const KEPT: [(u64, &str); 9] = [
