@@ -1,5 +1,7 @@
 //! What people, workers and the scheduler may do, at random on a small name space.
 
+mod virtual_network;
+
 use std::collections::BTreeMap;
 
 use proptest::{collection::vec, prelude::*};
@@ -9,19 +11,13 @@ use crate::{
     builders::*,
     command::Reference,
     flavor::{FlavorCommand, Shape},
-    floating_ip::{AssociationRequest, CreateFloatingIp, FloatingIpCommand},
     image::{ImageCommand, ImageReport, ImageSource},
     keypair::KeypairCommand,
     lease::LeaseCommand,
-    load_balancer::{CreateLoadBalancer, HealthTiming, LoadBalancerCommand, UpdateLoadBalancer},
     meta::MetaChange,
-    network::{NetworkCommand, UpdateNetwork},
     node::{Node, NodeCommand, NodeFacts, NodeReport, OrphansSeen, PortRange},
     orphan::{Artifact, ArtifactKind, Record, VmRecord},
-    realization::RealizationReport,
-    router::{RouterCommand, UpdateRouter},
-    security_group::{CreateSecurityGroup, SecurityGroupCommand, membership::GroupsChange},
-    security_group_rule::{RemoteRequest, RuleRequest, SecurityGroupRuleCommand},
+    security_group::membership::GroupsChange,
     vm::{CreateVm, Instance, NicChoice, RunStrategy, StoppedHow, VmCommand, VmReport},
     volume::{VolumeCommand, VolumeReport},
     webhook::{GaveUp, UpdateWebhook, WebhookCommand, WebhookReport},
@@ -242,14 +238,9 @@ fn nth<'a, T>(all: impl ExactSizeIterator<Item = &'a T>, nth: u8) -> Option<&'a 
     if count == 0 { None } else { all.nth(usize::from(nth) % count) }
 }
 
-/// What the gateway pool may say.
-fn realization(report: u8) -> RealizationReport {
-    match report {
-        0 => RealizationReport::Realized,
-        1 => RealizationReport::Drifted { what: vec!["a row".into()] },
-        2 => RealizationReport::AttemptFailed(failed("realize")),
-        _ => RealizationReport::Removed,
-    }
+/// The generation that a report is about: the present one, or the one before.
+fn generation(is: Generation, stale: bool) -> Generation {
+    if stale { Generation(is.0 - 1) } else { is }
 }
 
 /// What a removal by force left behind.
@@ -263,7 +254,6 @@ impl Move {
     /// The command of this move in this world, if it finds what it is about.
     pub fn command(&self, site: &Site, left: &[Left]) -> Option<Command> {
         let world = &site.world;
-        let generation = |is: Generation, stale: bool| if stale { Generation(is.0 - 1) } else { is };
         Some(match self {
             Self::Create { vm, image, flavor, node, strategy } => CreateVm {
                 image: format!("image-{image}").as_str().into(),
@@ -284,91 +274,6 @@ impl Move {
                 let names: Vec<&str> = names.iter().map(String::as_str).collect();
                 let on = a_vm_on(&format!("vm-{vm}"), &names);
                 CreateVm { image: "image-0".into(), flavor: "flavor-0".into(), ..on }.into()
-            }
-            Self::Network { network, wish } => {
-                let name = &format!("network-{network}");
-                match wish {
-                    // So small that its addresses run out.
-                    0 | 1 => a_network(name, &format!("10.0.{network}.0/29")).into(),
-                    2 => UpdateNetwork { dhcp: Some(false), ..a_network_update(name) }.into(),
-                    3 => NetworkCommand::Reconcile { network: name.as_str().into() }.into(),
-                    _ => NetworkCommand::Delete { network: name.as_str().into() }.into(),
-                }
-            }
-            Self::Group { group, wish, of } => {
-                let (name, of) = (format!("group-{group}"), format!("group-{of}"));
-                let about = RuleRequest { remote: RemoteRequest::Group(of.as_str().into()), ..a_rule() };
-                match wish {
-                    0 | 1 => a_group(&name).into(),
-                    2 => CreateSecurityGroup { rules: Some(vec![about]), ..a_group(&name) }.into(),
-                    3 | 4 => a_rule_of(&name, about).into(),
-                    5 => {
-                        let rule = world.rules_of(world.security_group(&name.as_str().into()).ok()?.id).next()?;
-                        SecurityGroupRuleCommand::Delete { rule: Reference::id(rule.id) }.into()
-                    }
-                    6 => SecurityGroupCommand::Delete { group: name.as_str().into(), cascade: false }.into(),
-                    _ => SecurityGroupCommand::Delete { group: name.as_str().into(), cascade: true }.into(),
-                }
-            }
-            Self::Router { router, wish, network } => {
-                let (name, network) = (format!("router-{router}"), format!("network-{network}"));
-                let router = || name.as_str().into();
-                let update = || an_update(&name);
-                match wish {
-                    0 => an_outside("network-3", "192.0.2.0/28").into(),
-                    1 => a_router_with(&name, &[&network], Some("network-3")).into(),
-                    2 => a_router_with(&name, &[&network], None).into(),
-                    3 => UpdateRouter { attach: vec![network.as_str().into()], ..update() }.into(),
-                    4 => UpdateRouter { detach: vec![network.as_str().into()], ..update() }.into(),
-                    5 => UpdateRouter { external: Some(None), ..update() }.into(),
-                    6 => RouterCommand::Delete { router: router(), cascade: false }.into(),
-                    _ => RouterCommand::Delete { router: router(), cascade: true }.into(),
-                }
-            }
-            Self::FloatingIp { ip, wish, vm } => {
-                let floating_ip: Reference = format!("ip-{ip}").as_str().into();
-                let to = AssociationRequest { vm: format!("vm-{vm}").as_str().into(), fixed_ip: None };
-                match wish {
-                    0 | 1 => CreateFloatingIp { name: Some(name(&floating_ip.0)), ..a_floating_ip() }.into(),
-                    2 | 3 => FloatingIpCommand::Associate { floating_ip, to }.into(),
-                    4 => FloatingIpCommand::Disassociate { floating_ip }.into(),
-                    _ => FloatingIpCommand::Delete { floating_ip }.into(),
-                }
-            }
-            Self::Balancer { balancer, wish, of } => {
-                let name = format!("balancer-{balancer}");
-                let (network, vm) = (format!("network-{}", of % 3), format!("vm-{of}"));
-                let load_balancer: Reference = name.as_str().into();
-                match wish {
-                    0 => a_balancer(&name, &network, &[]).into(),
-                    1 | 2 => a_balancer(&name, &network, &[&vm]).into(),
-                    3 => {
-                        let health_check = Some(HealthTiming::default());
-                        CreateLoadBalancer { health_check, ..a_balancer(&name, &network, &["10.0.0.5"]) }.into()
-                    }
-                    4 => UpdateLoadBalancer { add: vec![a_member(&vm)], ..a_balancer_update(&name) }.into(),
-                    5 => UpdateLoadBalancer { remove: vec![a_member(&vm)], ..a_balancer_update(&name) }.into(),
-                    6 | 7 => {
-                        let floating_ip = format!("ip-{of}").as_str().into();
-                        FloatingIpCommand::AssociateLoadBalancer { floating_ip, load_balancer }.into()
-                    }
-                    _ => LoadBalancerCommand::Delete { load_balancer }.into(),
-                }
-            }
-            Self::BalancerTold { nth: n, report, stale } => {
-                let balancer = nth(world.load_balancers.values(), *n)?;
-                let (generation, report) = (generation(balancer.meta.generation, *stale), realization(*report));
-                LoadBalancerCommand::Report { load_balancer: balancer.id, generation, report }.into()
-            }
-            Self::RouterTold { nth: n, of_ip: true, report, stale } => {
-                let ip = nth(world.floating_ips.values(), *n)?;
-                let (generation, report) = (generation(ip.meta.generation, *stale), realization(*report));
-                FloatingIpCommand::Report { floating_ip: ip.id, generation, report }.into()
-            }
-            Self::RouterTold { nth: n, of_ip: false, report, stale } => {
-                let router = nth(world.routers.values(), *n)?;
-                let (generation, report) = (generation(router.meta.generation, *stale), realization(*report));
-                RouterCommand::Report { router: router.id, generation, report }.into()
             }
             Self::AttachNic { vm, network } => {
                 let nic = a_nic(&format!("network-{network}"));
@@ -395,24 +300,6 @@ impl Move {
                 let set = groups.iter().map(|group| format!("group-{group}").as_str().into()).collect();
                 let change = GroupsChange { set: Some(set), ..GroupsChange::default() };
                 VmCommand::EditSecurityGroups { vm: format!("vm-{vm}").as_str().into(), nic: None, change }.into()
-            }
-            Self::GroupTold { nth: n, of_rule: true, report, stale } => {
-                let rule = nth(world.security_group_rules.values(), *n)?;
-                let generation = generation(rule.meta.generation, *stale);
-                let report = realization(*report);
-                SecurityGroupRuleCommand::Report { rule: rule.id, generation, report }.into()
-            }
-            Self::GroupTold { nth: n, of_rule: false, report, stale } => {
-                let group = nth(world.security_groups.values(), *n)?;
-                let generation = generation(group.meta.generation, *stale);
-                let report = realization(*report);
-                SecurityGroupCommand::Report { group: group.id, generation, report }.into()
-            }
-            Self::NetworkTold { nth: n, report, stale } => {
-                let network = nth(world.networks.values(), *n)?;
-                let report = realization(*report);
-                let generation = generation(network.meta.generation, *stale);
-                NetworkCommand::Report { network: network.id, generation, report }.into()
             }
             Self::Wish { vm, wish } => {
                 let vm = &format!("vm-{vm}");
@@ -611,6 +498,15 @@ impl Move {
                 }
             }
             Self::TimePasses { .. } => return None,
+            Self::Network { .. }
+            | Self::NetworkTold { .. }
+            | Self::Group { .. }
+            | Self::GroupTold { .. }
+            | Self::Router { .. }
+            | Self::RouterTold { .. }
+            | Self::FloatingIp { .. }
+            | Self::Balancer { .. }
+            | Self::BalancerTold { .. } => return virtual_network::command(self, world),
         })
     }
 }
