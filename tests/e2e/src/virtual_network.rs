@@ -40,6 +40,15 @@ pub async fn await_active(site: &Site, path: &str) -> Value {
     .await
 }
 
+/// Waits until an object is gone.
+pub async fn await_gone(site: &Site, path: &str) {
+    eventually(&format!("{path} is gone"), PATIENCE, async || {
+        let reply = site.api().look(path).await.map_err(|error| error.to_string())?;
+        if reply.status == 404 { Ok(()) } else { Err(reply.text) }
+    })
+    .await;
+}
+
 /// A router that there is when this returns.
 pub async fn a_router(site: &Site, mut wish: Value) -> Value {
     wish["name"] = "r".into();

@@ -7,8 +7,8 @@ use std::{
 };
 
 use edgestack_e2e::{
-    PATIENCE, Plugged, Site, eventually, in_own_network,
-    virtual_network::{OUTSIDE, SILENCE, a_guest, a_router, a_site, await_active, drifts},
+    PATIENCE, Plugged, Site, eventually, in_own_network, processes,
+    virtual_network::{OUTSIDE, SILENCE, a_guest, a_router, a_site, await_active, await_gone, drifts},
 };
 use serde_json::{Value, json};
 
@@ -119,6 +119,15 @@ fn a_load_balancer_spreads_drops_a_dead_member_and_takes_it_back() {
         site.up().await;
         site.await_ready().await;
 
+        let running = processes::touching(&site.state().join("ovn"));
+        for program in ["ovn-northd", "ovn-controller"] {
+            let process = running.iter().find(|process| process.program == program).expect(program);
+            processes::kill(process.pid);
+            for (client, ip) in [(&near, vip.as_str()), (&outside, "192.0.2.50")] {
+                await_who_answers(client, ip, 80, &[&m1, &m2]).await;
+            }
+        }
+
         // The floating IP leads to a VM, and back; then to nobody.
         let action = "floating_ips/192.0.2.50/action";
         site.api().post(action, &json!({"action": "associate", "vm": "m2"})).await.accepted();
@@ -139,11 +148,7 @@ fn a_load_balancer_spreads_drops_a_dead_member_and_takes_it_back() {
         assert_eq!(in_use.status, 409, "{}", in_use.text);
         assert!(in_use.text.contains("load_balancer \\\"l\\\""), "{}", in_use.text);
         site.api().delete("lbs/l").await.accepted();
-        eventually("it is gone", PATIENCE, async || {
-            let reply = site.api().look("lbs/l").await.map_err(|error| error.to_string())?;
-            if reply.status == 404 { Ok(()) } else { Err(reply.text) }
-        })
-        .await;
+        await_gone(&site, "lbs/l").await;
         for table in ["Load_Balancer", "Load_Balancer_Health_Check"] {
             assert_eq!(site.nbctl(&["--bare", "--columns=_uuid", "list", table]).trim(), "", "{table}");
         }

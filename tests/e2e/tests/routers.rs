@@ -5,8 +5,8 @@
 use std::net::TcpListener;
 
 use edgestack_e2e::{
-    PATIENCE, Plugged, Site, eventually, in_own_network, processes,
-    virtual_network::{OUTSIDE, SILENCE, a_guest, a_router, a_site, await_active, drifts},
+    Plugged, Site, in_own_network, processes,
+    virtual_network::{OUTSIDE, SILENCE, a_guest, a_router, a_site, await_active, await_gone, drifts},
 };
 use serde_json::{Value, json};
 
@@ -46,11 +46,7 @@ fn two_networks_are_apart_until_a_router_joins_them() {
         update_router(&site, json!({"detach": ["red"]})).await;
         assert!(!a.is_answered(&b.ip, SILENCE), "they are apart again");
         site.api().delete("routers/r").await.accepted();
-        eventually("the router is gone", PATIENCE, async || {
-            let reply = site.api().look("routers/r").await.map_err(|error| error.to_string())?;
-            if reply.status == 404 { Ok(()) } else { Err(reply.text) }
-        })
-        .await;
+        await_gone(&site, "routers/r").await;
         assert_eq!(site.nbctl(&["lr-list"]).trim(), "");
         // Somebody is found under the gateway's address again, so that guests ask for names.
         let ports = site.nbctl(&["--bare", "--columns=type", "list", "Logical_Switch_Port"]);
@@ -153,12 +149,8 @@ fn a_floating_ip_answers_from_outside_moves_without_a_gap_and_stops_when_it_lead
         assert_eq!(in_use.status, 409, "{}", in_use.text);
         assert!(in_use.text.contains("192.0.2.50"), "{}", in_use.text);
         site.api().delete("routers/r?cascade=true").await.accepted();
-        eventually("both are gone", PATIENCE, async || {
-            let gone = async |path: &str| site.api().look(path).await.is_ok_and(|reply| reply.status == 404);
-            let both = gone("routers/r").await && gone("floating_ips/192.0.2.50").await;
-            if both { Ok(()) } else { Err("one is there".to_owned()) }
-        })
-        .await;
+        await_gone(&site, "routers/r").await;
+        await_gone(&site, "floating_ips/192.0.2.50").await;
     });
 }
 

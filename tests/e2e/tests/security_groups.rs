@@ -7,11 +7,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use edgestack_e2e::{PATIENCE, Plugged, Site, eventually, in_own_network, is_alive};
+use edgestack_e2e::{
+    PATIENCE, Plugged, Site, eventually, in_own_network, is_alive,
+    virtual_network::{SILENCE, await_active, await_gone},
+};
 use serde_json::{Value, json};
-
-/// How long to wait for an answer that must not come.
-const SILENCE: Duration = Duration::from_millis(700);
 
 /// A site with network `blue` of both families, and image and flavor `tiny`.
 async fn a_site(test: &str) -> Option<Site> {
@@ -53,19 +53,7 @@ async fn a_rule(site: &Site, group: &str, name: &str, mut rule: Value) {
 async fn without_rule(site: &Site, name: &str) {
     let path = format!("security_group_rules/{name}");
     site.api().delete(&path).await.accepted();
-    eventually(&format!("{path} is gone"), PATIENCE, async || {
-        let reply = site.api().look(&path).await.map_err(|error| error.to_string())?;
-        if reply.status == 404 { Ok(()) } else { Err(reply.text) }
-    })
-    .await;
-}
-
-async fn await_active(site: &Site, path: &str) {
-    eventually(&format!("{path} is active"), PATIENCE, async || {
-        let reply = site.api().look(path).await.map_err(|error| error.to_string())?;
-        if reply.json()["state"] == "active" { Ok(()) } else { Err(reply.text) }
-    })
-    .await;
+    await_gone(site, &path).await;
 }
 
 async fn edit_groups(site: &Site, vm: &str, mut change: Value) {
