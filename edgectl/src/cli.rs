@@ -21,6 +21,7 @@ use crate::{
     lease::LeaseCommand,
     load_balancer::LoadBalancerCommand,
     network::NetworkCommand,
+    network_test::{PingArgs, TraceArgs},
     node::NodeCommand,
     output::Format,
     repair::{AdoptArgs, ForceRemoveArgs, ReconcileArgs},
@@ -123,6 +124,16 @@ pub enum Command {
     /// Explains why an object is as it is: who asked for what, what followed, what it waits for, and what you can do.
     #[command(after_help = "Example:\n  edgectl explain vm/hello\n  edgectl explain vm/hello --at '1 hour ago'")]
     Explain(ExplainArgs),
+    /// Sends echo requests from one place of the virtual network to another, and tells where they stop if none come back.
+    #[command(
+        after_help = "Exit code 1 when not one is answered.\n\nExample:\n  edgectl test-ping web\n  edgectl test-ping web --from vm:db --count 10\n  edgectl test-ping 192.0.2.50 --from outside"
+    )]
+    TestPing(PingArgs),
+    /// Tells which way a packet would take through the virtual network, and where it would stop. None is sent.
+    #[command(
+        after_help = "Exit code 1 when it would not come through.\n\nExample:\n  edgectl trace-packet vm:web db tcp/5432\n  edgectl trace-packet outside 192.0.2.50 tcp/80 --raw"
+    )]
+    TracePacket(TraceArgs),
     /// Looks at an object again now, whatever it waits for: its failure is forgotten, its worker tries at once.
     #[command(
         after_help = "Example:\n  edgectl reconcile vm/hello --reason 'the cable is back'\n  edgectl reconcile --all --reason 'after the power cut'"

@@ -27,6 +27,7 @@ mod lease;
 mod live;
 mod load_balancer;
 mod network;
+mod network_test;
 mod node;
 mod output;
 mod plan_file;
@@ -143,6 +144,8 @@ async fn on_site(command: Command, client: &Client) -> Result<(), Failure> {
         Command::Watch(args) => events::run(&args, client).await,
         Command::History(args) => search::run(&args, client).await,
         Command::Explain(args) => explain::run(&args, client).await,
+        Command::TestPing(args) => network_test::ping(client, &args).await,
+        Command::TracePacket(args) => network_test::trace(client, &args).await,
         Command::Reconcile(args) => repair::reconcile(&args, client).await,
         Command::ForceRemove(args) => repair::force_remove(&args, client).await,
         Command::Adopt(args) => repair::adopt(&args, client).await,

@@ -13,7 +13,8 @@ use edgestack_model::Name;
 use edgestack_pool::NodeFolders;
 use edgestack_seal::SealingKey;
 use edgestack_server::{
-    AppState, Listener, Readiness, Refusals, RunningUploads, SiteInfo, TlsFiles, Tokens, UploadSweep, WebhookAccess,
+    AppState, Listener, NetworkAccess, Readiness, Refusals, RunningUploads, SiteInfo, TlsFiles, Tokens, UploadSweep,
+    WebhookAccess,
 };
 use edgestack_timeline::Timeline;
 use edgestack_views::Views;
@@ -50,6 +51,8 @@ pub struct Parts {
     pub token: String,
     /// The way into guests.
     pub driver: Arc<dyn VmDriver>,
+    /// How the virtual network is tested.
+    pub network: Arc<dyn NetworkAccess>,
     /// The node whose upload folder it keeps.
     pub node: Name,
     /// Whether images and VMs are on it.
@@ -68,7 +71,7 @@ pub async fn serve(
     metrics: PrometheusHandle,
     shutdown: CancellationToken,
 ) -> Result<JoinHandle<()>, Failure> {
-    let Parts { port, views, timeline, webhooks, signing, seal, token, driver, node, workers_here } = parts;
+    let Parts { port, views, timeline, webhooks, signing, seal, token, driver, network, node, workers_here } = parts;
     let tls = options.tls_cert.clone().zip(options.tls_key.clone());
     let tls = tls.map(|(certificates, key)| TlsFiles { certificates, key });
     let listener = Listener::bind(options.listen, tls.as_ref()).await?;
@@ -89,6 +92,7 @@ pub async fn serve(
         tokens: Tokens::new([(token.as_str(), "admin")]),
         forks: Arc::new(SimulatedForks),
         guests: Arc::new(DriverGuests(driver)),
+        network,
         uploads: folders.uploads(),
         running_uploads: RunningUploads::default(),
         workers_here,

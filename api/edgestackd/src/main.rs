@@ -10,6 +10,7 @@ mod failure;
 mod guest_access;
 mod join;
 mod log_store;
+mod network_access;
 mod networks;
 mod options;
 mod permit;
@@ -176,6 +177,14 @@ async fn run(mut options: Options) -> Result<(), Failure> {
                 seal: seal.clone(),
                 token,
                 driver: driver.clone(),
+                network: Arc::new(network_access::Tests {
+                    replica: store.replica.clone(),
+                    clock: clock.clone(),
+                    probes: network.probes.clone(),
+                    node: network.node.clone(),
+                    tracer: networks::tracer(&options, &root),
+                    driver: driver.clone(),
+                }),
                 node: node_name.clone(),
                 workers_here: joined.is_none(),
             };

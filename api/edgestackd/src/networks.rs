@@ -13,11 +13,13 @@ use edgestack_ovn::{
     bundled::{Bundled, BundledConfig, Datapath, Programs},
     chassis::Chassis,
     ovsdb::{Endpoints, Tls},
+    trace::Tracer,
 };
 use edgestack_pool::Reporter;
 use edgestack_worker_gateway::{
     GatewayPool, GatewayPoolParts,
     driver::{NorthboundDriver, OvnConfig, OvnDriver, SimDriver},
+    probe::{self, Probes},
 };
 use edgestack_worker_vm::driver::NodeNetwork;
 use futures::future::BoxFuture;
@@ -43,18 +45,20 @@ pub struct VirtualNetwork {
     pub node: Option<NodeNetwork>,
     /// Whether it is up, or could not be brought up at first: nobody looks at it before.
     tried: watch::Receiver<bool>,
+    /// The hosts of our own in it, for tests.
+    pub probes: Probes,
 }
 
 /// Brings up the virtual network, as far as it is this process's to do.
 pub fn start(options: &Options, root: &Path, node: &Name) -> VirtualNetwork {
-    let network = NodeNetwork::default();
+    let (network, probes) = (NodeNetwork::default(), Probes::default());
     let (tried, was_tried) = watch::channel(false);
     match options.networks {
-        NetworksKind::Off => return VirtualNetwork { node: None, tried: watch::channel(true).1 },
+        NetworksKind::Off => return VirtualNetwork { node: None, tried: watch::channel(true).1, probes },
         NetworksKind::Bundled if options.has(Role::Ovn) => {
             let (options, folder, node) = (options.clone(), folder(root), node.clone());
             tokio::spawn(keep_up(options, folder, node, network.clone(), tried));
-            return VirtualNetwork { node: Some(network), tried: was_tried };
+            return VirtualNetwork { node: Some(network), tried: was_tried, probes };
         }
         // Another process of this node runs it.
         NetworksKind::Bundled => {
@@ -65,7 +69,7 @@ pub fn start(options: &Options, root: &Path, node: &Name) -> VirtualNetwork {
             tokio::spawn(find(options.clone(), options.ovs_database.clone(), network.clone()));
         }
     }
-    VirtualNetwork { node: Some(network), tried: watch::channel(true).1 }
+    VirtualNetwork { node: Some(network), tried: watch::channel(true).1, probes }
 }
 
 /// Keeps the OVN of our own running. It outlives this process, and is adopted by the next one.
@@ -87,6 +91,7 @@ async fn keep_up(
                 tracing::info!(northbound = bundled.northbound(), "the virtual network is up");
                 // Nobody else sets it.
                 let _ = network.set(bundled.chassis());
+                probe::run::sweep(&bundled.chassis()).await;
                 tried.send_replace(true);
                 // As long as this is held, what ends is started again.
                 return std::future::pending().await;
@@ -135,6 +140,7 @@ async fn find(options: Options, switch: String, network: Arc<OnceLock<Chassis>>)
                 ovs_vsctl: programs.ovs_vsctl,
                 ip: programs.ip,
             };
+            probe::run::sweep(&chassis).await;
             // Nobody else sets it.
             let _ = network.set(chassis);
         }
@@ -179,7 +185,7 @@ pub fn work(
     if simulated && options.driver != DriverKind::Simulated {
         return None;
     }
-    let tried = network.tried.clone();
+    let (tried, probes) = (network.tried.clone(), network.probes.clone());
     let northbound = northbound(options, root);
     let (site, beat) = (options.site.to_string(), Duration::from_secs(options.beat_seconds));
     // A simulated network is this process's memory, as all that is simulated.
@@ -193,7 +199,7 @@ pub fn work(
             Arc::new(OvnDriver::new(OvnConfig { northbound: northbound.clone(), site: site.clone(), epoch }))
         };
         let reporter = Reporter::new(port, "gateway", node.as_str()).under(duty.fence);
-        let parts = GatewayPoolParts { replica, reporter, driver, clock, beat };
+        let parts = GatewayPoolParts { replica, reporter, driver, clock, beat, probes: probes.clone() };
         let mut tried = tried.clone();
         Box::pin(async move {
             // Without a node, OVN takes everything for confirmed by all nodes. Its sender has an end only with us.
@@ -209,6 +215,31 @@ fn northbound(options: &Options, root: &Path) -> Endpoints {
         NetworksKind::Existing => options.ovn_northbound.clone().unwrap_or_else(own),
         NetworksKind::Bundled | NetworksKind::Off => own(),
     };
+    with_tls(options, endpoints)
+}
+
+/// OVN's trace of packets, or why there is none.
+///
+/// # Errors
+/// A sentence.
+pub fn tracer(options: &Options, root: &Path) -> Result<Tracer, String> {
+    let unsaid =
+        || "where OVN's southbound database is was not said; start edgestackd with --ovn-southbound".to_owned();
+    let southbound = southbound(options, root).ok_or_else(unsaid)?;
+    Tracer::find(southbound).map_err(|error| error_chain(&error))
+}
+
+/// Where packets are traced; `None` where nobody said.
+fn southbound(options: &Options, root: &Path) -> Option<Endpoints> {
+    let endpoints = match options.networks {
+        NetworksKind::Existing => options.ovn_southbound.clone()?,
+        NetworksKind::Bundled => edgestack_ovn::ovsdb::Endpoint::Unix(folder(root).join("sb.sock")).into(),
+        NetworksKind::Off => return None,
+    };
+    Some(with_tls(options, endpoints))
+}
+
+fn with_tls(options: &Options, endpoints: Endpoints) -> Endpoints {
     match (&options.ovn_tls_ca, &options.ovn_tls_cert, &options.ovn_tls_key) {
         (Some(ca), Some(certificate), Some(private_key)) => endpoints.with_tls(Tls {
             ca: ca.clone(),

@@ -134,6 +134,10 @@ pub struct Options {
     #[arg(long, value_name = "ENDPOINTS", required_if_eq("networks", "existing"))]
     pub ovn_northbound: Option<Endpoints>,
 
+    /// The same of its southbound database, from which test-ping tells where packets stop.
+    #[arg(long, value_name = "ENDPOINTS", requires = "ovn_northbound")]
+    pub ovn_southbound: Option<Endpoints>,
+
     /// The certificate of the CA of an existing OVN, in PEM, for ssl: endpoints.
     #[arg(long, value_name = "FILE", requires_all = ["ovn_tls_cert", "ovn_tls_key"])]
     pub ovn_tls_ca: Option<PathBuf>,

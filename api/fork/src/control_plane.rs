@@ -9,7 +9,7 @@ use edgestack_log::{Log, memory::MemoryLog};
 use edgestack_model::World;
 use edgestack_pool::{PoolConfig, Reporter};
 use edgestack_server::fork::{Fork, ForkSeed};
-use edgestack_worker_gateway::{GatewayPool, GatewayPoolParts, driver::SimDriver as SimNorthbound};
+use edgestack_worker_gateway::{GatewayPool, GatewayPoolParts, driver::SimDriver as SimNorthbound, probe::Probes};
 use edgestack_worker_monitoring::{Heart, run_heart};
 use edgestack_worker_storage::{StoragePool, StoragePoolParts, driver::SimDriver as SimStorage};
 use edgestack_worker_vm::{VmPool, VmPoolParts};
@@ -42,6 +42,7 @@ pub fn start(seed: ForkSeed) -> Fork {
         driver: Arc::new(SimNorthbound::new()),
         clock: clock.clone(),
         beat: POOL.beat,
+        probes: Probes::default(),
     }));
     for node in nodes.all() {
         let port: Arc<dyn CommandPort> = Arc::new(NodePort { power: node.power.subscribe(), engine: engine.clone() });

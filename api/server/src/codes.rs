@@ -323,6 +323,18 @@ pub(crate) static GUEST_UNREACHABLE: Code = code(
     "The node could not reach the guest.",
     "Try again; look into edgestackd's log under the correlation id.",
 );
+pub(crate) static NETWORK_NOT_HERE: Code = code(
+    "network-not-here",
+    409,
+    "This daemon cannot test the virtual network: there is none, or another daemon works it.",
+    "Ask the daemon that the detail names.",
+);
+pub(crate) static NETWORK_UNREACHABLE: Code = code(
+    "network-unreachable",
+    503,
+    "The virtual network could not be tested now; the detail says why.",
+    "Try again; look into edgestackd's log under the correlation id.",
+);
 pub(crate) static INTERNAL: Code = code(
     "internal",
     500,
@@ -387,6 +399,8 @@ pub static ALL: &[&Code] = &[
     &VM_NOT_RUNNING,
     &GUEST_AGENT_NOT_ANSWERING,
     &GUEST_UNREACHABLE,
+    &NETWORK_NOT_HERE,
+    &NETWORK_UNREACHABLE,
     &INTERNAL,
 ];
 

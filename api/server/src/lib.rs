@@ -5,7 +5,8 @@
 //! * [`router::app`]: the whole surface as a router that needs no socket.
 //! * [`serve::Listener`]: sockets, TLS, limits, an orderly end.
 //! * [`UploadSweep`]: what uploads left behind.
-//! * [`AppState`]: what both are given; [`GuestAccess`] is how guests are reached, [`fork::Forks`] makes copies of the site.
+//! * [`AppState`]: what both are given; [`GuestAccess`] is how guests are reached, [`NetworkAccess`] how the virtual
+//!   network is tested, [`fork::Forks`] makes copies of the site.
 //!
 //! Every resource is served under two spellings of one prefix, see [`router::PREFIXES`].
 
@@ -36,6 +37,8 @@ mod list;
 mod load_balancers;
 mod manifest;
 mod moment;
+mod network_access;
+mod network_tests;
 mod networks;
 mod nodes;
 mod observe;
@@ -67,6 +70,7 @@ mod what_if;
 
 pub use auth::Tokens;
 pub use guest::{GuestAccess, GuestError};
+pub use network_access::{NetworkAccess, NetworkError};
 pub use refusals::Refusals;
 pub use router::app;
 pub use serve::{Listener, ServeError, TlsFiles};

@@ -8,8 +8,9 @@ use utoipa_axum::router::OpenApiRouter;
 
 use crate::{
     AppState, archive, backup, codes, diff, docs, events, explain, flavors, floating_ips, health, history_search,
-    images, keypairs, leases, load_balancers, networks, nodes, observe, openapi, problem::Failure, replay, routers,
-    schemas, security_group_rules, security_groups, state::Site, undo, vms, volumes, webhooks, what_if,
+    images, keypairs, leases, load_balancers, network_tests, networks, nodes, observe, openapi, problem::Failure,
+    replay, routers, schemas, security_group_rules, security_groups, state::Site, undo, vms, volumes, webhooks,
+    what_if,
 };
 
 /// The prefixes, both in the field. Links that the API hands out use the first.
@@ -25,6 +26,7 @@ pub fn app(state: AppState) -> Router {
         .merge(events::routes())
         .merge(explain::routes())
         .merge(history_search::routes())
+        .merge(network_tests::routes())
         .merge(replay::routes())
         .merge(schemas::routes())
         .merge(undo::routes())

@@ -14,8 +14,8 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    GuestAccess, Refusals, RunningUploads, Tokens, WebhookAccess, codes, events::Hub, fork::Forks, problem::Failure,
-    schemas::asyncapi,
+    GuestAccess, NetworkAccess, Refusals, RunningUploads, Tokens, WebhookAccess, codes, events::Hub, fork::Forks,
+    problem::Failure, schemas::asyncapi,
 };
 
 /// The longest upload of an image unless set otherwise: 64 GiB.
@@ -58,6 +58,8 @@ pub struct AppState {
     pub webhooks: Arc<dyn WebhookAccess>,
     /// How guests are reached.
     pub guests: Arc<dyn GuestAccess>,
+    /// How the virtual network is tested.
+    pub network: Arc<dyn NetworkAccess>,
     /// The folder in which `PUT images/{name}/file` leaves `<image id>`.
     pub uploads: PathBuf,
     /// The uploads that run in this process.

@@ -22,6 +22,7 @@ pub mod load_balancer;
 pub mod log;
 pub mod meta;
 pub mod network;
+pub mod network_test;
 pub mod node;
 pub mod problem;
 pub mod router;

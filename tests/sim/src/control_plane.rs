@@ -16,7 +16,7 @@ use edgestack_log::{ChainHead, Log, LogError};
 use edgestack_model::{World, realization::GATEWAY_LEASE};
 use edgestack_pool::{PoolConfig, Reporter};
 use edgestack_views::Views;
-use edgestack_worker_gateway::{GatewayPool, GatewayPoolParts};
+use edgestack_worker_gateway::{GatewayPool, GatewayPoolParts, probe::Probes};
 use edgestack_worker_monitoring::{Drift, Heart, driver::SimDriver, run_drift, run_heart};
 use edgestack_worker_storage::{StoragePool, StoragePoolParts};
 use edgestack_worker_vm::{VmPool, VmPoolParts};
@@ -122,6 +122,7 @@ fn hold_gateway(outside: &Arc<Outside>, leases: Leases) {
             driver: Arc::new(SlowNorthboundDriver::new(outside.clone(), epoch)),
             clock: clock.clone(),
             beat: BEAT,
+            probes: Probes::default(),
         };
         async move { GatewayPool::start(parts).until_dropped().await }.boxed()
     };

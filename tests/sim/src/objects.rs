@@ -51,6 +51,7 @@ impl From<Owner> for Whose {
             Owner::Router(id) => Self::object(id.uuid()),
             Owner::FloatingIp(id) => Self::object(id.uuid()),
             Owner::LoadBalancer(id) => Self::object(id.uuid()),
+            Owner::Probe(id) => Self::object(id),
             Owner::Nic(vm, number) => Self::nic(vm.uuid(), number),
         }
     }

@@ -14,7 +14,9 @@ use edgestack_model::{
 };
 use edgestack_pool::DriverError;
 use edgestack_worker_monitoring::Finder;
-use edgestack_worker_vm::driver::{GuestFacts, GuestLogin, Observed, Process, StartNic, StartSpec, VmDriver};
+use edgestack_worker_vm::driver::{
+    GuestFacts, GuestLogin, GuestPing, GuestPinged, Observed, Process, StartNic, StartSpec, VmDriver,
+};
 use futures::stream::BoxStream;
 
 use crate::{
@@ -208,6 +210,10 @@ impl VmDriver for SlowVmDriver {
 
     async fn guest_logins(&self, id: Id<Vm>) -> Result<Vec<GuestLogin>, DriverError> {
         self.node.machines.guest_logins(id).await
+    }
+
+    async fn guest_ping(&self, id: Id<Vm>, ping: &GuestPing) -> Result<GuestPinged, DriverError> {
+        self.node.machines.guest_ping(id, ping).await
     }
 
     async fn console(

@@ -4,6 +4,7 @@
 //! * [`desired`]: the world → the rows that there shall be, pure;
 //! * [`plan`]: (desired, seen) → what to write, pure;
 //! * [`reconcile`](GatewayPool): looks, plans, writes all of it in one transaction, awaits the nodes, reports;
+//! * [`probe`]: hosts of our own in the virtual network, for tests;
 //! * [`driver`]: OVN, or a simulation that says so.
 //!
 //! It looks at the whole virtual network at once: an object's creation, its change, what others did to it, and an emptied
@@ -13,6 +14,7 @@ pub mod desired;
 pub mod driver;
 mod objects;
 pub mod plan;
+pub mod probe;
 mod reconcile;
 pub mod rows;
 

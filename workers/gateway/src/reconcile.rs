@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicI64, Ordering},
     },
     time::Duration,
@@ -32,6 +32,7 @@ use crate::{
     driver::NorthboundDriver,
     objects::{self, Object, objects},
     plan::{Plan, as_found, plan as plan_of},
+    probe::{Probes, Served},
     rows::{Desired, Owner, Seen},
 };
 
@@ -59,6 +60,8 @@ pub struct GatewayPoolParts {
     pub clock: Arc<dyn Clock>,
     /// How often all is looked at.
     pub beat: Duration,
+    /// The hosts of our own that are in it for tests.
+    pub probes: Probes,
 }
 
 /// The running gateway pool of a site.
@@ -67,17 +70,22 @@ pub struct GatewayPool {
     /// What this process wrote last, or found so: what differs from it is others' doing.
     written: Mutex<Option<Desired>>,
     failures: AtomicI64,
+    /// Probes are put as long as this pool is.
+    served: OnceLock<Served>,
 }
 
 impl GatewayPool {
     /// Starts the pool. It runs as long as the runtime does; [`Pool::until_dropped`] ends it before.
     pub fn start(parts: GatewayPoolParts) -> Pool {
-        let (replica, driver) = (parts.replica.clone(), parts.driver.clone());
+        let (replica, driver, probes) = (parts.replica.clone(), parts.driver.clone(), parts.probes.clone());
         let config = PoolConfig { tasks_max: 1, beat: parts.beat };
-        let pool = Arc::new(Self { parts, written: Mutex::new(None), failures: AtomicI64::new(0) });
-        let running = Pool::start(pool, replica, config);
+        let (written, failures, served) = (Mutex::new(None), AtomicI64::new(0), OnceLock::new());
+        let pool = Arc::new(Self { parts, written, failures, served });
+        let running = Pool::start(pool.clone(), replica, config);
         let wake = running.waker();
-        driver.watch(Arc::new(move || wake(ALL)));
+        let wake: Arc<dyn Fn() + Send + Sync> = Arc::new(move || wake(ALL));
+        driver.watch(wake.clone());
+        pool.served.get_or_init(|| probes.served_by(wake));
         running
     }
 
@@ -86,9 +94,11 @@ impl GatewayPool {
         self.ensure_default_group().await;
         let looked = driver.rows().await;
         // A look may take its time, and what is wished is to be of the same moment.
-        let (wished, waiting) = {
+        let (wished, probing, waiting) = {
             let world = self.parts.replica.world();
-            (desired(&world), Waiting::in_world(&world))
+            let mut wished = desired(&world);
+            let probing = self.parts.probes.rows(&world, &mut wished);
+            (wished, probing, Waiting::in_world(&world))
         };
         let seen = match looked {
             Ok(seen) => seen,
@@ -112,12 +122,13 @@ impl GatewayPool {
             let now = self.parts.clock.now();
             // Each write asks the nodes anew, so what they have confirmed is all of it; perhaps only now, long after an
             // attempt was given up.
-            let confirmed = !waiting.is_empty() && driver.realized(Duration::ZERO).await.is_ok();
+            let somebody_waits = !waiting.is_empty() || !probing.is_empty();
+            let confirmed = somebody_waits && driver.realized(Duration::ZERO).await.is_ok();
             if confirmed || waiting.is_nothing_due(now) {
                 *written = Some(wished);
                 drop(written);
                 self.failures.store(0, Ordering::Relaxed);
-                return if confirmed { self.tell_realized(&waiting).await } else { waiting.next(now) };
+                return if confirmed { self.tell_realized(&waiting, &probing).await } else { waiting.next(now) };
             }
         }
         self.tell_too_early(&waiting).await;
@@ -146,7 +157,7 @@ impl GatewayPool {
             tracing::info!(rows = plan.changes.len(), elapsed_ms, "the virtual network is as wished");
         }
         metrics::histogram!("edgestack_gateway_realize_seconds").record(begun.elapsed().as_secs_f64());
-        self.tell_realized(&waiting).await
+        self.tell_realized(&waiting, &probing).await
     }
 
     /// People find the group that NICs are in by default before there is one. Where this fails, the next look does it.
@@ -158,7 +169,8 @@ impl GatewayPool {
         }
     }
 
-    async fn tell_realized(&self, waiting: &Waiting) -> Next {
+    async fn tell_realized(&self, waiting: &Waiting, probing: &[Uuid]) -> Next {
+        self.parts.probes.tell_realized(probing);
         match self.report_all(waiting.realized()).await {
             // A VM's wish changes without a change of the network, so nothing would wake this.
             Reported::Stale | Reported::NotNow => Next::After(REPORT_AGAIN),
@@ -309,6 +321,7 @@ fn drifted(
             let vm = ready.ready_nics.get(&(id, number))?;
             Some((vm.meta.clone(), of_vm(vm, VmReport::NicDrifted { number, what })))
         }
+        Owner::Probe(_) => None,
     };
     by_owner.into_iter().filter_map(report).collect()
 }

@@ -263,6 +263,8 @@ pub enum Owner {
     LoadBalancer(Id<LoadBalancer>),
     /// A NIC's, by VM and number.
     Nic(Id<Vm>, u32),
+    /// A probe's, which nobody is told of.
+    Probe(Uuid),
 }
 
 /// A row that there shall be.

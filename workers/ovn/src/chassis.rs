@@ -149,6 +149,15 @@ impl Chassis {
         }
     }
 
+    /// Waits until ovn-controller has made the flows of a device's port; ovn-controller(8), `ovn-installed`.
+    ///
+    /// # Errors
+    /// [`ChassisError::Switch`], also when it takes longer than ten seconds.
+    pub async fn until_installed(&self, device: &str) -> Result<(), ChassisError> {
+        check_name(device)?;
+        self.vsctl(&["wait-until", "Interface", device, "external_ids:ovn-installed=true"]).await.map(drop)
+    }
+
     /// Every port on the integration bridge that carries our tag, in order.
     ///
     /// # Errors

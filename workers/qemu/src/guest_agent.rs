@@ -16,6 +16,10 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::UnixStream;
 
+mod exec;
+
+pub use exec::{Ran, run};
+
 /// Longest answer read from a guest.
 const ANSWER_BYTES_MAX: u64 = 1 << 20;
 /// Most that is thrown away while waiting for the answer to the first sync.
@@ -42,6 +46,14 @@ pub enum AgentError {
         class: String,
         /// The agent's own words.
         desc: String,
+    },
+    /// A program in the guest has not ended in time, and runs on.
+    #[error("{program} still runs in the guest after {} s", patience.as_secs_f32())]
+    StillRuns {
+        /// The program.
+        program: &'static str,
+        /// How long it was waited for.
+        patience: Duration,
     },
     /// Something else than an agent's answer came.
     #[error("what the guest answered is not the guest agent's protocol: {0}")]
@@ -240,7 +252,15 @@ impl GuestAgent {
     }
 
     async fn query<T: for<'de> Deserialize<'de>>(&mut self, command: &str) -> Result<T, AgentError> {
-        let answer = self.execute(command, Value::Null).await?;
+        self.query_with(command, Value::Null).await
+    }
+
+    async fn query_with<T: for<'de> Deserialize<'de>>(
+        &mut self,
+        command: &str,
+        arguments: Value,
+    ) -> Result<T, AgentError> {
+        let answer = self.execute(command, arguments).await?;
         serde_json::from_value(answer).map_err(|error| AgentError::Protocol(format!("{command}: {error}")))
     }
 
@@ -319,10 +339,12 @@ mod tests {
     use super::*;
     use tokio::net::UnixListener;
 
-    const SOON: Duration = Duration::from_millis(300);
+    pub(super) const SOON: Duration = Duration::from_millis(300);
 
-    /// A guest that answers each command with what `answer` makes of it.
-    fn a_guest(answer: fn(&str, &Value) -> Vec<u8>) -> (std::path::PathBuf, tempfile::TempDir) {
+    /// A guest that answers each command with what `answer` makes of it and its arguments.
+    pub(super) fn a_guest(
+        answer: impl Fn(&str, &Value) -> Vec<u8> + Send + Sync + 'static,
+    ) -> (std::path::PathBuf, tempfile::TempDir) {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("agent.sock");
         let listener = UnixListener::bind(&path).expect("a listener");
@@ -333,7 +355,7 @@ mod tests {
                     let line: Vec<_> = buffer[..length].iter().copied().filter(|byte| *byte != 0xff).collect();
                     let request: Value = serde_json::from_slice(&line).expect("a request");
                     let command = request["execute"].as_str().expect("a command");
-                    let bytes = answer(command, &request["arguments"]["id"]);
+                    let bytes = answer(command, &request["arguments"]);
                     if stream.write_all(&bytes).await.is_err() {
                         break;
                     }
@@ -343,7 +365,7 @@ mod tests {
         (path, folder)
     }
 
-    fn delimited(id: &Value) -> Vec<u8> {
+    pub(super) fn delimited(id: &Value) -> Vec<u8> {
         let mut bytes = vec![0xff];
         bytes.extend_from_slice(format!("{{\"return\": {id}}}\n").as_bytes());
         bytes
@@ -351,11 +373,11 @@ mod tests {
 
     #[tokio::test]
     async fn stale_answers_before_the_sync_are_thrown_away() {
-        let (socket, _folder) = a_guest(|command, id| match command {
+        let (socket, _folder) = a_guest(|command, arguments| match command {
             "guest-sync-delimited" => {
                 let mut bytes = b"{\"return\": {}}\n{\"ret".to_vec();
                 bytes.extend(delimited(&json!(7)));
-                bytes.extend(delimited(id));
+                bytes.extend(delimited(&arguments["id"]));
                 bytes
             }
             _ => b"{\"return\": {\"host-name\": \"db\"}}\n".to_vec(),
@@ -377,8 +399,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_refusal_and_nonsense_are_told_apart() {
-        let (socket, _folder) = a_guest(|command, id| match command {
-            "guest-sync-delimited" => delimited(id),
+        let (socket, _folder) = a_guest(|command, arguments| match command {
+            "guest-sync-delimited" => delimited(&arguments["id"]),
             "guest-ping" => b"{\"error\": {\"class\": \"CommandNotFound\", \"desc\": \"disabled\"}}\n".to_vec(),
             _ => b"<html>\n".to_vec(),
         });
@@ -390,8 +412,8 @@ mod tests {
 
     #[tokio::test]
     async fn an_endless_answer_is_cut() {
-        let (socket, _folder) = a_guest(|command, id| match command {
-            "guest-sync-delimited" => delimited(id),
+        let (socket, _folder) = a_guest(|command, arguments| match command {
+            "guest-sync-delimited" => delimited(&arguments["id"]),
             _ => vec![b'x'; 3 << 20],
         });
         let mut agent = GuestAgent::connect(&socket, SOON * 10).await.expect("synced");
@@ -400,8 +422,8 @@ mod tests {
 
     #[tokio::test]
     async fn silence_after_a_shutdown_is_consent() {
-        let (socket, _folder) = a_guest(|command, id| match command {
-            "guest-sync-delimited" => delimited(id),
+        let (socket, _folder) = a_guest(|command, arguments| match command {
+            "guest-sync-delimited" => delimited(&arguments["id"]),
             _ => Vec::new(),
         });
         let agent = GuestAgent::connect(&socket, SOON).await.expect("synced");

@@ -23,10 +23,12 @@ use edgestack_model::{
 };
 use edgestack_seal::SealingKey;
 use edgestack_server::{
-    AppState, GuestAccess, GuestError, Refusals, RunningUploads, SiteInfo, Tokens, UPLOAD_BYTES_MAX, WebhookAccess, app,
+    AppState, GuestAccess, GuestError, NetworkAccess, NetworkError, Refusals, RunningUploads, SiteInfo, Tokens,
+    UPLOAD_BYTES_MAX, WebhookAccess, app,
 };
 use edgestack_timeline::Timeline;
 use edgestack_wire::{
+    network_test::{AskPing, AskTrace, Ping, Trace},
     vm::{GuestInfo, LoginUser},
     webhook::{Delivery, LastAttempt},
 };
@@ -82,6 +84,7 @@ impl Site {
             forks: Arc::new(SimulatedForks),
             webhooks: Arc::new(SomeWebhooks),
             guests: Arc::new(SilentGuests),
+            network: Arc::new(NoNetwork),
             uploads: folder.path().join("uploads"),
             running_uploads: RunningUploads::default(),
             workers_here: true,
@@ -421,6 +424,20 @@ fn vm_report(vm: &Vm, state: edgestack_model::vm::State) -> Option<VmReport> {
                 NicState::Attached | NicState::AwaitsStart => None,
             }
         }),
+    }
+}
+
+/// A virtual network as a site without one has it.
+struct NoNetwork;
+
+#[async_trait::async_trait]
+impl NetworkAccess for NoNetwork {
+    async fn ping(&self, _asked: AskPing) -> Result<Ping, NetworkError> {
+        Err(NetworkError::NotHere { why: "this site has no virtual network".to_owned() })
+    }
+
+    async fn trace(&self, _asked: AskTrace) -> Result<Trace, NetworkError> {
+        Err(NetworkError::NotFound { field: "from", why: "there is no vm \"nobody\"".to_owned() })
     }
 }
 

@@ -42,6 +42,11 @@ impl Mac {
         Self([0xfe, 0x16, 0x3e, a, b, c])
     }
 
+    /// Its six octets.
+    pub const fn octets(self) -> [u8; 6] {
+        self.0
+    }
+
     /// The address that a host makes of it in an IPv6 prefix of 64 bits. Source: RFC 4291, appendix A (modified EUI-64).
     pub fn slaac(self, prefix: Cidr) -> IpAddr {
         let [a, b, c, d, e, f] = self.0;

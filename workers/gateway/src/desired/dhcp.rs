@@ -24,7 +24,7 @@ fn v4(network: &Network, subnet: &Subnet) -> Vec<(&'static str, String)> {
     let server = subnet.gateway_ip.map_or_else(|| SERVER_WITHOUT_GATEWAY.to_owned(), |gateway| gateway.to_string());
     let mut options = vec![
         ("server_id", server.clone()),
-        ("server_mac", server_mac(network)),
+        ("server_mac", server_mac(network).to_string()),
         ("lease_time", LEASE_SECONDS.to_string()),
         ("mtu", spec.mtu.to_string()),
         ("domain_name", format!("\"{DOMAIN}\"")),
@@ -45,7 +45,7 @@ fn v4(network: &Network, subnet: &Subnet) -> Vec<(&'static str, String)> {
 }
 
 fn v6(network: &Network, subnet: &Subnet) -> Vec<(&'static str, String)> {
-    let mut options = vec![("server_id", server_mac(network)), ("domain_search", format!("\"{DOMAIN}\""))];
+    let mut options = vec![("server_id", server_mac(network).to_string()), ("domain_search", format!("\"{DOMAIN}\""))];
     options.extend(list(name_servers(network, false)).map(|servers| ("dns_server", servers)));
     if subnet.ipv6_mode == Some(Ipv6Mode::Slaac) {
         options.push(("dhcpv6_stateless", "true".to_owned()));
@@ -63,7 +63,7 @@ fn list(servers: Vec<&IpAddr>) -> Option<String> {
 }
 
 /// The same for a network's whole life: guests remember it.
-pub(super) fn server_mac(network: &Network) -> String {
+pub(crate) fn server_mac(network: &Network) -> Mac {
     let bytes = network.id.uuid().into_bytes();
-    Mac::of_infrastructure(u32::from_be_bytes([0, bytes[13], bytes[14], bytes[15]])).to_string()
+    Mac::of_infrastructure(u32::from_be_bytes([0, bytes[13], bytes[14], bytes[15]]))
 }

@@ -52,7 +52,7 @@ pub(super) fn key(network: &Network) -> Key {
 }
 
 /// The name of the port group that is made for an object, fit for a match: ovn-sb(5), Logical_Flow, `match`.
-pub(super) fn group_name<K>(of: Id<K>) -> String {
+pub(crate) fn group_name<K>(of: Id<K>) -> String {
     format!("edgestack_{}", of.uuid().simple())
 }
 

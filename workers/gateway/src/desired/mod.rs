@@ -5,10 +5,15 @@ mod guard;
 mod load_balancer;
 mod network;
 mod nic;
+mod probe;
 mod router;
 mod security_group;
 
 use edgestack_model::World;
+
+pub(crate) use dhcp::server_mac as gateway_mac;
+pub(crate) use probe::rows as probe_rows;
+pub(crate) use security_group::{group_name, matches as rule_matches};
 
 use crate::rows::Desired;
 

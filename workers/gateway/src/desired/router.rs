@@ -66,7 +66,7 @@ pub(super) fn floating_ip_rows(world: &World, ip: &FloatingIp, rows: &mut Desire
     rows.insert(nat, Wanted::new(Owner::FloatingIp(ip.id), columns, ip.meta.name.as_str()));
 }
 
-fn nat_row(nat_type: &str, external_ip: IpAddr, logical_ip: &str) -> Row {
+pub(super) fn nat_row(nat_type: &str, external_ip: IpAddr, logical_ip: &str) -> Row {
     Row::new()
         .with("type", Value::text(nat_type))
         .with("external_ip", Value::text(external_ip.to_string()))
@@ -138,7 +138,7 @@ impl Made<'_> {
         let at_gateway = subnets.iter().filter_map(|subnet| Some((subnet.gateway_ip?, subnet.cidr.prefix_length())));
         let networks = at_gateway.map(|(gateway, length)| format!("{gateway}/{length}")).collect();
         // Guests that knew somebody else under the gateway's address before know it by the same MAC address.
-        self.port(on, dhcp::server_mac(on), networks, router_advertisements(on));
+        self.port(on, dhcp::server_mac(on).to_string(), networks, router_advertisements(on));
     }
 
     fn external_port(&mut self, world: &World, external: &External, on: &Network) {

@@ -10,7 +10,8 @@ use edgestack_model::{
 use edgestack_ovn::ovsdb::{Row, Value};
 use edgestack_planted::{self as planted, Bug};
 
-use super::guard::{ALLOW, PRIORITY_ALLOW, acl_row, group_name};
+pub(crate) use super::guard::group_name;
+use super::guard::{ALLOW, PRIORITY_ALLOW, acl_row};
 use crate::rows::{Desired, Key, Owner, Table, Wanted};
 
 /// The rows of a group, without its rules and NICs; none when it is on its way out.
@@ -44,7 +45,7 @@ pub(super) fn key(group: Id<SecurityGroup>) -> Key {
 }
 
 /// The packets that a rule is about. Source of the words: ovn-sb(5), Logical_Flow, `match`.
-fn matches(rule: &RuleSpec) -> String {
+pub(crate) fn matches(rule: &RuleSpec) -> String {
     let (port, side) = match rule.direction {
         Direction::Ingress => ("outport", "src"),
         Direction::Egress => ("inport", "dst"),

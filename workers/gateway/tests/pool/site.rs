@@ -26,6 +26,7 @@ use edgestack_worker_gateway::{
     desired::desired,
     driver::{NorthboundDriver, SimDriver},
     plan::{Change, Plan, plan},
+    probe::Probes,
     rows::Seen,
 };
 use tokio::{sync::Notify, task::JoinHandle};
@@ -172,6 +173,7 @@ pub struct Site {
     pub replica: Arc<Replica>,
     pub driver: Arc<Watched>,
     pub beat: Duration,
+    pub probes: Probes,
     log: MemoryLog,
     engine: Engine,
     reports_away: Arc<AtomicBool>,
@@ -186,7 +188,8 @@ impl Site {
         let config = EngineConfig::for_site("test");
         let engine = Engine::start(config, Arc::new(log.clone()), replica.clone(), Arc::new(SystemClock));
         let (driver, reports_away) = (Arc::default(), Arc::default());
-        let site = Self { replica, driver, beat: NEVER, log, engine, reports_away, pool: None };
+        let site =
+            Self { replica, driver, beat: NEVER, probes: Probes::default(), log, engine, reports_away, pool: None };
         for command in world::what_a_vm_needs() {
             site.has(command).await;
         }
@@ -210,6 +213,7 @@ impl Site {
             driver: self.driver.clone(),
             clock: Arc::new(SystemClock),
             beat: self.beat,
+            probes: self.probes.clone(),
         });
         self.pool = Some(tokio::spawn(pool.until_dropped()));
     }

@@ -46,6 +46,7 @@ pub use tool::ToolError;
 
 pub(crate) use config::device_name_problem;
 pub(crate) use devices::{links, remove};
+pub(crate) use programs::find;
 pub(crate) use tool::{attempt, in_namespace, ip, quoted, run};
 
 use crate::chassis::Chassis;

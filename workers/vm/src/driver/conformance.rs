@@ -5,7 +5,7 @@ use std::time::Duration;
 use edgestack_model::orphan::ArtifactKind;
 use edgestack_pool::DriverError;
 
-use super::{Observed, StartNic, StartSpec, VmDriver};
+use super::{GuestPing, Observed, StartNic, StartSpec, VmDriver};
 
 /// Runs every case against a driver; `spec` describes a VM that can be started
 /// there and whose guest may be deaf to the power button. What may lie in its
@@ -20,6 +20,7 @@ pub async fn run(driver: &dyn VmDriver, spec: &StartSpec) {
     assert!(driver.end(id).await.is_ok(), "ending what is not there is fine");
     assert!(driver.pause(id).await.is_err(), "what is not there cannot be paused");
     assert!(matches!(driver.record(id).await, Ok(None)), "nothing is written down of what never was");
+    assert!(driver.guest_ping(id, &a_ping()).await.is_err(), "what is not there sends nothing");
 
     let process = driver.start(spec).await.unwrap_or_else(|error| panic!("it does not start: {error}"));
     assert_eq!(seen_running(driver, id).await, Some(process.clone()), "it runs");
@@ -93,6 +94,12 @@ pub async fn run_nics(driver: &dyn VmDriver, spec: &StartSpec, nic: &StartNic, l
     assert!(driver.end(id).await.is_ok(), "it ends");
     assert!(driver.unplug_nic(id, number, &spec.record).await.is_ok(), "nobody holds on to what has no process");
     assert!(driver.release(id).await.is_ok(), "it goes");
+}
+
+fn a_ping() -> GuestPing {
+    let second = Duration::from_secs(1);
+    let address = std::net::Ipv4Addr::LOCALHOST.into();
+    GuestPing { address, source: None, count: 1, interval: second, patience: second, size: 56 }
 }
 
 /// The NICs that a VM which runs has.

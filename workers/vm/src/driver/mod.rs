@@ -1,6 +1,7 @@
 //! What the vm pool touches the outside world with.
 
 pub mod conformance;
+mod ping;
 mod qemu;
 mod sim;
 mod wire;
@@ -21,6 +22,7 @@ use edgestack_model::{
 use edgestack_pool::DriverError;
 use futures::stream::BoxStream;
 
+pub use ping::{GuestPing, GuestPinged, GuestReply};
 pub use qemu::{QemuDriver, QemuDriverConfig};
 pub use sim::{Runs, SimDriver};
 pub use wire::NodeNetwork;
@@ -214,6 +216,10 @@ pub trait VmDriver: Send + Sync + 'static {
 
     /// Who is logged in in the guest.
     async fn guest_logins(&self, id: Id<Vm>) -> Result<Vec<GuestLogin>, DriverError>;
+
+    /// Sends echo requests (ICMP) from the guest with its own ping(8), and waits for that to end. No answer is a result;
+    /// an error is that none could be sent. Who stops waiting leaves ping to its own end in the guest.
+    async fn guest_ping(&self, id: Id<Vm>, ping: &GuestPing) -> Result<GuestPinged, DriverError>;
 
     /// The serial console's log: the last `tail_bytes`, and with `follow` what comes.
     async fn console(

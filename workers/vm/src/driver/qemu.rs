@@ -11,7 +11,6 @@ use std::{
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use chrono::{DateTime, Utc};
 use edgestack_engine::error_chain;
 use edgestack_model::{
     Id, image,
@@ -20,23 +19,22 @@ use edgestack_model::{
 };
 use edgestack_pool::{DriverError, NodeFolders};
 use edgestack_qemu::{
-    Accelerator, Backing, Disk, DiskFormat, Instance, LaunchError, Layout, Limits, Machine, Nic,
-    guest_agent::{AgentError, GuestAgent},
-    hotplug,
+    Accelerator, Backing, Disk, DiskFormat, Instance, LaunchError, Layout, Limits, Machine, Nic, hotplug,
     process::boot_id,
     qmp::{QmpError, RunState},
     seed::{Seed, SeedNic, write_seed},
 };
 use futures::{StreamExt as _, stream::BoxStream};
 
-use super::{GuestFacts, GuestLogin, NodeNetwork, Observed, Process, StartNic, StartSpec, VmDriver, wire};
+use super::{
+    GuestFacts, GuestLogin, GuestPing, GuestPinged, NodeNetwork, Observed, Process, StartNic, StartSpec, VmDriver, wire,
+};
 
+mod guest;
 mod nics;
 
 /// How long a QEMU may take from its start to running vCPUs. TCG on a loaded host takes seconds.
 const LAUNCH_DEADLINE: Duration = Duration::from_secs(60);
-/// How long a guest's agent may take for one question.
-const AGENT_DEADLINE: Duration = Duration::from_secs(5);
 /// What is kept of a console's log; the same again in the older part.
 const CONSOLE_BYTES_MAX: u64 = 4 << 20;
 /// The most that is sent of a console's log at once.
@@ -97,11 +95,6 @@ impl QemuDriver {
             hypervisor: format!("QEMU {version}").trim_end().to_owned(),
             nics,
         }
-    }
-
-    async fn agent(&self, id: Id<Vm>, deadline: Duration) -> Result<GuestAgent, DriverError> {
-        let layout = self.layout(id);
-        GuestAgent::connect(&layout.agent_socket(), deadline).await.map_err(|error| agent_error(&error))
     }
 
     fn machine(&self, spec: &StartSpec, accelerator: &Accelerator, nics: Vec<Nic>) -> Machine {
@@ -314,43 +307,15 @@ impl VmDriver for QemuDriver {
     }
 
     async fn guest_facts(&self, id: Id<Vm>, deadline: Duration) -> Result<GuestFacts, DriverError> {
-        let mut agent = self.agent(id, deadline).await?;
-        let os = agent.os_info().await.map_err(|error| agent_error(&error))?;
-        let hostname = agent.host_name().await.map_err(|error| agent_error(&error))?;
-        let info = agent.info().await.map_err(|error| agent_error(&error))?;
-        let interfaces = agent.interfaces().await.map_err(|error| agent_error(&error))?;
-        Ok(GuestFacts {
-            hostname,
-            operating_system: os.pretty_name.or(os.name).unwrap_or_else(|| "unknown".to_owned()),
-            kernel: os.kernel_release.unwrap_or_default(),
-            architecture: os.machine.unwrap_or_default(),
-            agent_version: info.version,
-            interfaces: interfaces
-                .into_iter()
-                .map(|interface| {
-                    let addresses = interface
-                        .ip_addresses
-                        .iter()
-                        .map(|address| format!("{}/{}", address.ip_address, address.prefix))
-                        .collect();
-                    (interface.name, interface.hardware_address, addresses)
-                })
-                .collect(),
-        })
+        self.ask_facts(id, deadline).await
     }
 
     async fn guest_logins(&self, id: Id<Vm>) -> Result<Vec<GuestLogin>, DriverError> {
-        let mut agent = self.agent(id, AGENT_DEADLINE).await?;
-        let users = agent.users().await.map_err(|error| agent_error(&error))?;
-        Ok(users
-            .into_iter()
-            .map(|user| {
-                #[allow(clippy::cast_possible_truncation)]
-                // Microseconds of a date fit into an i64.
-                let since = DateTime::<Utc>::from_timestamp_micros((user.login_time * 1e6) as i64).unwrap_or_default();
-                GuestLogin { user: user.user, domain: user.domain, since }
-            })
-            .collect())
+        self.ask_logins(id).await
+    }
+
+    async fn guest_ping(&self, id: Id<Vm>, ping: &GuestPing) -> Result<GuestPinged, DriverError> {
+        self.ask_ping(id, ping).await
     }
 
     async fn console(
@@ -434,16 +399,6 @@ fn qmp_error(error: &QmpError) -> DriverError {
     match error {
         QmpError::Gone(_) => DriverError::Gone,
         QmpError::Refused { .. } | QmpError::Protocol(_) | QmpError::TimedOut { .. } => retry(error),
-    }
-}
-
-fn agent_error(error: &AgentError) -> DriverError {
-    match error {
-        AgentError::NotAnswering { .. } => DriverError::retry_with_fix(
-            error_chain(error),
-            "wait until the guest has booted; the guest needs qemu-guest-agent",
-        ),
-        AgentError::Refused { .. } | AgentError::Protocol(_) => retry(error),
     }
 }
 

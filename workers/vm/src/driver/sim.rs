@@ -20,7 +20,7 @@ use edgestack_model::{
 use edgestack_pool::DriverError;
 use futures::{StreamExt as _, stream::BoxStream};
 
-use super::{GuestFacts, GuestLogin, Observed, Process, StartNic, StartSpec, VmDriver};
+use super::{GuestFacts, GuestLogin, GuestPing, GuestPinged, Observed, Process, StartNic, StartSpec, VmDriver};
 
 type Wake = Arc<dyn Fn(Id<Vm>) + Send + Sync>;
 
@@ -332,6 +332,11 @@ impl VmDriver for SimDriver {
             Some(machine) if machine.state == State::Running => Ok(vec![]),
             Some(_) | None => Err(DriverError::Gone),
         }
+    }
+
+    async fn guest_ping(&self, _id: Id<Vm>, _ping: &GuestPing) -> Result<GuestPinged, DriverError> {
+        let reason = "the VM is simulated: there is no guest that could send a packet";
+        Err(DriverError::never(reason, "ask from its network"))
     }
 
     async fn console(

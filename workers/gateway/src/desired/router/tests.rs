@@ -48,7 +48,11 @@ fn a_router_is_found_under_the_gateways_addresses_in_place_of_nobody() {
     let port = &rows[&Key::new(Table::LogicalRouterPort, format!("{router}-{}", blue.id))];
     let networks: Vec<&str> = port.columns.get("networks").unwrap().as_texts().collect();
     assert_eq!(networks, ["10.0.0.1/24", "fd00::1/64"]);
-    assert_eq!(port.columns.text("mac"), Some(server_mac(blue).as_str()), "guests know it by this one already");
+    assert_eq!(
+        port.columns.text("mac"),
+        Some(server_mac(blue).to_string().as_str()),
+        "guests know it by this one already"
+    );
     let told = port.columns.get("ipv6_ra_configs").unwrap();
     assert_eq!(told.text_at("address_mode"), Some("dhcpv6_stateless"));
     let nobody = Key::new(Table::LogicalSwitchPort, format!("{}-gateway", blue.id));

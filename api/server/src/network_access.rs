@@ -1,0 +1,51 @@
+//! How the server tests the virtual network. The gateway pool's process implements it; the server knows nothing of OVN.
+
+use async_trait::async_trait;
+use edgestack_wire::{
+    Invalid,
+    network_test::{AskPing, AskTrace, Ping, Trace},
+};
+
+/// Tests of the site's virtual network.
+#[async_trait]
+pub trait NetworkAccess: Send + Sync {
+    /// Sends echo requests, and tells where they stop if not all are answered.
+    ///
+    /// # Errors
+    /// [`NetworkError`].
+    async fn ping(&self, asked: AskPing) -> Result<Ping, NetworkError>;
+
+    /// Tells where a packet would go.
+    ///
+    /// # Errors
+    /// [`NetworkError`].
+    async fn trace(&self, asked: AskTrace) -> Result<Trace, NetworkError>;
+}
+
+/// Why a test could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum NetworkError {
+    /// What it is about is not there.
+    #[error("{field}: {why}")]
+    NotFound {
+        /// The field that names it.
+        field: &'static str,
+        /// Which, in words.
+        why: String,
+    },
+    /// It can't be asked so.
+    #[error(transparent)]
+    Invalid(#[from] Invalid),
+    /// There is nothing to test with: no network, or another process has it.
+    #[error("{why}")]
+    NotHere {
+        /// Why, and where to ask.
+        why: String,
+    },
+    /// It can be asked again.
+    #[error("{why}")]
+    NotNow {
+        /// Why.
+        why: String,
+    },
+}
