@@ -503,7 +503,8 @@ mod tests {
             create-router list-routers show-router update-router remove-router show-router-events create-peer-router \
             remove-peer-router \
             create-fip list-fips show-fip update-fip remove-fip show-fip-events associate-fip disassociate-fip \
-            create-lb list-lbs show-lb update-lb remove-lb show-lb-events create-lbr remove-lbr"
+            create-lb list-lbs show-lb update-lb remove-lb show-lb-events create-lbr remove-lbr \
+            test-ping trace-packet"
             .split_whitespace()
             .collect();
         expected.sort_unstable();

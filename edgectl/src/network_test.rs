@@ -21,7 +21,7 @@ use crate::{
 pub struct PingArgs {
     /// Who is asked: a VM, or an address.
     #[arg(value_name = "VM|ADDRESS")]
-    to: String,
+    vm: String,
     /// Who asks: vm:NAME (its guest's own ping), network:NAME, router:NAME, outside or outside:NETWORK (a host that is there
     /// for the test); the VM's own network if absent.
     #[arg(long, value_name = "PLACE", value_parser = place)]
@@ -53,7 +53,7 @@ pub struct TraceArgs {
     from: TestFrom,
     /// To whom: a VM, or an address.
     #[arg(value_name = "VM|ADDRESS")]
-    to: String,
+    vm: String,
     /// What it is of: icmp, tcp/PORT or udp/PORT.
     #[arg(value_name = "PACKET", default_value = "icmp", value_parser = packet)]
     packet: Packet,
@@ -116,7 +116,7 @@ fn ip_version(text: &str) -> Result<IpVersion, String> {
 /// # Errors
 /// Not one request was answered; or the server's or output's.
 pub async fn ping(client: &Client, args: &PingArgs) -> Result<(), Failure> {
-    let to = target(&args.to);
+    let to = target(&args.vm);
     let from = match (&args.from, &to) {
         (Some(from), _) => from.clone(),
         (None, TestTo::Vm(vm)) => own_network(client, vm).await?,
@@ -185,7 +185,7 @@ fn ping_sheet(ping: &Ping) -> Sheet {
 pub async fn trace(client: &Client, args: &TraceArgs) -> Result<(), Failure> {
     let asked = AskTrace {
         from: args.from.clone(),
-        to: target(&args.to),
+        to: target(&args.vm),
         ip_version: args.ip_version,
         protocol: args.packet.protocol,
         port: args.packet.port,

@@ -312,6 +312,8 @@ mod tests {
         "version",
         "api",
         "upload",
+        "test",
+        "trace",
     ];
 
     #[test]

@@ -103,6 +103,24 @@ fn debian_guests_have_their_addresses_and_names_and_reach_each_other_whoever_is_
         // Names, on the way, without a name server.
         let bobs = way.await_run("10.7.0.2", "getent ahostsv4 bob.internal").await;
         assert!(bobs.contains("10.7.0.77"), "{bobs}");
+        // A guest's own ping, by its agent.
+        let ping = json!({"from": {"vm": "ann"}, "to": {"vm": "bob"}, "count": 3});
+        let told = eventually("ann pings bob", BOOT_PATIENCE, async || {
+            let told = site.api().post("/edgetron/network/ping", &ping).await.expect(200);
+            if told["received"] == 3 { Ok(told) } else { Err(told.to_string()) }
+        })
+        .await;
+        assert_eq!((&told["to_ip"], &told["loss_percent"]), (&json!("10.7.0.77"), &json!(0.0)), "{told}");
+        let ipv6 = json!({"from": {"vm": "ann"}, "to": {"vm": "bob"}, "count": 2, "ip_version": "6"});
+        let told = site.api().post("/edgetron/network/ping", &ipv6).await.expect(200);
+        assert_eq!((&told["received"], &told["trace"]), (&json!(2), &json!(null)), "{told}");
+        let lost = json!({"from": {"vm": "ann"}, "to": {"address": "10.7.0.9"}, "count": 2});
+        let told = site.api().post("/edgetron/network/ping", &lost).await.expect(200);
+        assert_eq!(
+            (&told["sent"], &told["received"], &told["trace"]["verdict"]),
+            (&json!(2), &json!(0), &json!("no_way")),
+            "{told}"
+        );
         // Megabytes of TCP each way, their checksums right.
         let sum = way.await_run("10.7.0.2", "head -c 3000000 /dev/urandom > /tmp/data; sha256sum < /tmp/data").await;
         let copied = "timeout 60 bash -c 'exec 3<>/dev/tcp/bob.internal/7777; cat /tmp/data >&3; exec 3>&-'";
