@@ -21,6 +21,7 @@ use crate::{
     lease::LeaseCommand,
     load_balancer::LoadBalancerCommand,
     network::NetworkCommand,
+    network_cli::NetworkCliArgs,
     network_test::{PingArgs, TraceArgs},
     node::NodeCommand,
     output::Format,
@@ -124,6 +125,12 @@ pub enum Command {
     /// Explains why an object is as it is: who asked for what, what followed, what it waits for, and what you can do.
     #[command(after_help = "Example:\n  edgectl explain vm/hello\n  edgectl explain vm/hello --at '1 hour ago'")]
     Explain(ExplainArgs),
+    /// Shows the site's virtual network: a prompt with history and completion, or one command: topology, ports, routes, nat, lb,
+    /// acl, addresses, counters, trace, ping.
+    #[command(
+        after_help = "Example:\n  edgectl network-cli\n  edgectl network-cli topology\n  edgectl network-cli ports web -o json\n  edgectl network-cli trace vm:web db tcp/5432"
+    )]
+    NetworkCli(NetworkCliArgs),
     /// Sends echo requests from one place of the virtual network to another, and tells where they stop if none come back.
     #[command(
         after_help = "Exit code 1 when not one is answered.\n\nExample:\n  edgectl test-ping web\n  edgectl test-ping web --from vm:db --count 10\n  edgectl test-ping 192.0.2.50 --from outside"
@@ -504,7 +511,7 @@ mod tests {
             remove-peer-router \
             create-fip list-fips show-fip update-fip remove-fip show-fip-events associate-fip disassociate-fip \
             create-lb list-lbs show-lb update-lb remove-lb show-lb-events create-lbr remove-lbr \
-            test-ping trace-packet"
+            test-ping trace-packet network-cli"
             .split_whitespace()
             .collect();
         expected.sort_unstable();

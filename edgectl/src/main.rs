@@ -27,6 +27,7 @@ mod lease;
 mod live;
 mod load_balancer;
 mod network;
+mod network_cli;
 mod network_test;
 mod node;
 mod output;
@@ -144,6 +145,7 @@ async fn on_site(command: Command, client: &Client) -> Result<(), Failure> {
         Command::Watch(args) => events::run(&args, client).await,
         Command::History(args) => search::run(&args, client).await,
         Command::Explain(args) => explain::run(&args, client).await,
+        Command::NetworkCli(args) => network_cli::run(client, args).await,
         Command::TestPing(args) => network_test::ping(client, &args).await,
         Command::TracePacket(args) => network_test::trace(client, &args).await,
         Command::Reconcile(args) => repair::reconcile(&args, client).await,

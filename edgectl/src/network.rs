@@ -255,7 +255,7 @@ fn verdict(network: &Network) -> Verdict {
     }
 }
 
-fn type_word(of: NetworkType) -> &'static str {
+pub fn type_word(of: NetworkType) -> &'static str {
     edgestack_model::network::NetworkType::from(of).as_str()
 }
 

@@ -167,16 +167,18 @@ pub fn words(rule: &SecurityGroupRule) -> String {
     format!("{direction} {family}, {}{part}, {way} {}", rule.protocol, remote(rule))
 }
 
-fn direction_word(rule: &SecurityGroupRule) -> &'static str {
+/// `ingress`.
+pub fn direction_word(rule: &SecurityGroupRule) -> &'static str {
     edgestack_model::security_group_rule::Direction::from(rule.direction).as_str()
 }
 
-fn family_word(rule: &SecurityGroupRule) -> &'static str {
+/// `IPv4`.
+pub fn family_word(rule: &SecurityGroupRule) -> &'static str {
     edgestack_model::security_group_rule::EtherType::from(rule.ether_type).as_str()
 }
 
 /// Its ports or messages; empty: all of them.
-fn part(rule: &SecurityGroupRule) -> String {
+pub fn part(rule: &SecurityGroupRule) -> String {
     match (rule.port_range_min, rule.port_range_max, rule.icmp_type, rule.icmp_code) {
         (Some(min), Some(max), ..) if min != max => format!("{min}-{max}"),
         (Some(port), ..) | (None, Some(port), ..) => port.to_string(),
@@ -186,7 +188,8 @@ fn part(rule: &SecurityGroupRule) -> String {
     }
 }
 
-fn remote(rule: &SecurityGroupRule) -> String {
+/// With whom.
+pub fn remote(rule: &SecurityGroupRule) -> String {
     match (&rule.remote_group, &rule.remote_ip_prefix) {
         (Some(group), _) => format!("group {group}"),
         (None, Some(prefix)) => prefix.clone(),

@@ -295,7 +295,7 @@ mod tests {
     use super::*;
 
     /// Verbs of commands that read, or that change nothing on the site.
-    const READING: [&str; 16] = [
+    const READING: [&str; 19] = [
         "archive",
         "list",
         "show",
@@ -314,6 +314,7 @@ mod tests {
         "upload",
         "test",
         "trace",
+        "network",
     ];
 
     #[test]

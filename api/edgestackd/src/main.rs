@@ -181,6 +181,7 @@ async fn run(mut options: Options) -> Result<(), Failure> {
                     replica: store.replica.clone(),
                     clock: clock.clone(),
                     probes: network.probes.clone(),
+                    node_name: node_name.clone(),
                     node: network.node.clone(),
                     tracer: networks::tracer(&options, &root),
                     driver: driver.clone(),

@@ -1,16 +1,20 @@
 //! The server's tests of the virtual network: the gateway pool's probes, OVN's trace and guests' own ping, in wire types.
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use edgestack_engine::{Clock, Replica, error_chain};
-use edgestack_model::{Id, Refusal, World, command::Reference, vm::Vm};
-use edgestack_ovn::{ping, trace::Tracer};
+use edgestack_model::{
+    Id, Name, Refusal, World,
+    command::Reference,
+    vm::{Vm, port_name},
+};
+use edgestack_ovn::{chassis::Chassis, ping, trace::Tracer};
 use edgestack_pool::DriverError;
 use edgestack_server::{NetworkAccess, NetworkError};
 use edgestack_wire::network_test::{
-    AskPing, AskTrace, IpVersion, Ping, PingReply, RoundTrips, TestFrom, TestProtocol, TestTo, Trace, TraceStep,
-    TraceVerdict,
+    AskPing, AskTrace, Counters, IpVersion, NicCounters, Ping, PingReply, RoundTrips, TestFrom, TestProtocol, TestTo,
+    Trace, TraceStep, TraceVerdict,
 };
 use edgestack_worker_gateway::probe::{
     ProbeError, Probes, Standing,
@@ -28,7 +32,9 @@ pub struct Tests {
     pub clock: Arc<dyn Clock>,
     /// The hosts of our own.
     pub probes: Probes,
-    /// This node's way into the virtual network.
+    /// This node.
+    pub node_name: Name,
+    /// Its way into the virtual network.
     pub node: Option<NodeNetwork>,
     /// OVN's trace, or why there is none.
     pub tracer: Result<Tracer, String>,
@@ -94,17 +100,49 @@ impl NetworkAccess for Tests {
         };
         self.way(&question, packet).await.map_err(|why| NetworkError::NotNow { why })
     }
+
+    async fn counters(&self) -> Result<Counters, NetworkError> {
+        let chassis = self.chassis()?;
+        let counted = chassis.counters().await.map_err(|error| NetworkError::NotNow { why: error_chain(&error) })?;
+        let world = self.replica.world();
+        let nics = world.vms.values().flat_map(|vm| vm.nics.iter().map(move |nic| (vm, nic)));
+        let of_port: BTreeMap<String, _> =
+            nics.map(|(vm, nic)| (port_name(vm.id, nic.spec.number), (vm, nic))).collect();
+        let counters = counted.into_iter().filter_map(|counted| {
+            let (vm, nic) = of_port.get(&counted.port)?;
+            let network = world.networks.get(&nic.spec.network);
+            Some(NicCounters {
+                vm: vm.meta.name.to_string(),
+                nic: nic.spec.number,
+                network: network.map(|network| network.meta.name.to_string()).unwrap_or_default(),
+                device: counted.device,
+                sent_packets: counted.received_packets,
+                sent_bytes: counted.received_bytes,
+                sent_dropped: counted.received_dropped,
+                received_packets: counted.sent_packets,
+                received_bytes: counted.sent_bytes,
+                received_dropped: counted.sent_dropped,
+            })
+        });
+        let mut items: Vec<NicCounters> = counters.collect();
+        items.sort_by(|a, b| (&a.vm, a.nic).cmp(&(&b.vm, b.nic)));
+        Ok(Counters { node: self.node_name.to_string(), items })
+    }
 }
 
 impl Tests {
-    fn question(&self, from: &TestFrom, to: &TestTo, version: Option<IpVersion>) -> Result<Question, NetworkError> {
+    /// This node's way into the virtual network.
+    fn chassis(&self) -> Result<&Chassis, NetworkError> {
         let Some(node) = &self.node else {
             let why = "this site has no virtual network; start edgestackd with --networks bundled".to_owned();
             return Err(NetworkError::NotHere { why });
         };
-        if node.get().is_none() {
-            return Err(NetworkError::NotNow { why: "this node's virtual network is not up yet".to_owned() });
-        }
+        let not_up = || NetworkError::NotNow { why: "this node's virtual network is not up yet".to_owned() };
+        node.get().ok_or_else(not_up)
+    }
+
+    fn question(&self, from: &TestFrom, to: &TestTo, version: Option<IpVersion>) -> Result<Question, NetworkError> {
+        self.chassis()?;
         let from = match from {
             TestFrom::Vm(vm) => path::From::Vm(Reference(vm.clone())),
             TestFrom::Network(network) => path::From::Network(Reference(network.clone())),
@@ -148,9 +186,7 @@ impl Tests {
         };
         match (&question.standing, question.start) {
             (Some(standing), _) => {
-                let chassis = self.node.as_ref().and_then(|node| node.get());
-                let Some(chassis) = chassis else { return Ok(Err("this node has no virtual network".to_owned())) };
-                let pinged = run::ask(chassis, standing, wish).await;
+                let pinged = run::ask(self.chassis()?, standing, wish).await;
                 pinged.map(Ok).map_err(|error| NetworkError::NotNow { why: error_chain(&error) })
             }
             (None, Start::Vm(vm)) => Ok(self.guest_ping(vm, question.source.ip, wish).await),

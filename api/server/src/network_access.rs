@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use edgestack_wire::{
     Invalid,
-    network_test::{AskPing, AskTrace, Ping, Trace},
+    network_test::{AskPing, AskTrace, Counters, Ping, Trace},
 };
 
 /// Tests of the site's virtual network.
@@ -20,6 +20,12 @@ pub trait NetworkAccess: Send + Sync {
     /// # Errors
     /// [`NetworkError`].
     async fn trace(&self, asked: AskTrace) -> Result<Trace, NetworkError>;
+
+    /// Tells what went over the NICs of this node.
+    ///
+    /// # Errors
+    /// [`NetworkError`].
+    async fn counters(&self) -> Result<Counters, NetworkError>;
 }
 
 /// Why a test could not be made.

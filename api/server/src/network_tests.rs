@@ -8,7 +8,7 @@ use axum::{
     extract::{FromRequestParts, Request, State},
     response::IntoResponse,
 };
-use edgestack_wire::network_test::{AskPing, AskTrace, Ping, Trace};
+use edgestack_wire::network_test::{AskPing, AskTrace, Counters, Ping, Trace};
 use serde::de::DeserializeOwned;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
@@ -20,7 +20,7 @@ use crate::{
 };
 
 pub(crate) fn routes() -> OpenApiRouter<Arc<Site>> {
-    OpenApiRouter::new().routes(routes!(ping)).routes(routes!(trace))
+    OpenApiRouter::new().routes(routes!(ping)).routes(routes!(trace)).routes(routes!(counters))
 }
 
 #[utoipa::path(
@@ -47,6 +47,16 @@ async fn trace(State(site): State<Arc<Site>>, request: Request) -> Answer {
     let asked: AskTrace = asked(&site, request).await?;
     asked.check()?;
     Ok(Json(site.app.network.trace(asked).await?).into_response())
+}
+
+#[utoipa::path(
+    get, path = "/edgetron/network/counters", tag = "networks", operation_id = "show_network_counters",
+    summary = "Show what went over the NICs of this daemon's node",
+    responses((status = 200, description = "A NIC each", body = Counters))
+)]
+async fn counters(State(site): State<Arc<Site>>, parameters: Parameters) -> Answer {
+    parameters.finish()?;
+    Ok(Json(site.app.network.counters().await?).into_response())
 }
 
 async fn asked<T: DeserializeOwned>(site: &Arc<Site>, request: Request) -> Result<T, Failure> {

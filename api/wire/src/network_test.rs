@@ -240,6 +240,40 @@ pub struct TraceStep {
     pub what: String,
 }
 
+/// What went over the NICs on networks, on one node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Counters {
+    /// The node that was asked.
+    pub node: String,
+    /// A NIC each, by VM.
+    pub items: Vec<NicCounters>,
+}
+
+/// What went over a NIC, since it was plugged or its node's switch was started.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct NicCounters {
+    /// The VM.
+    pub vm: String,
+    /// Its NIC.
+    pub nic: u32,
+    /// The network that this is on.
+    pub network: String,
+    /// The NIC's device on the node.
+    pub device: String,
+    /// Packets that the VM sent.
+    pub sent_packets: u64,
+    /// Their bytes.
+    pub sent_bytes: u64,
+    /// Those of them that the switch did not take.
+    pub sent_dropped: u64,
+    /// Packets that came for the VM.
+    pub received_packets: u64,
+    /// Their bytes.
+    pub received_bytes: u64,
+    /// Those of them that the VM did not take.
+    pub received_dropped: u64,
+}
+
 impl AskPing {
     /// The longest that all requests and the last answer may take, milliseconds.
     pub const DURATION_MS_MAX: u32 = 10_000;

@@ -121,6 +121,11 @@ fn debian_guests_have_their_addresses_and_names_and_reach_each_other_whoever_is_
             (&json!(2), &json!(0), &json!("no_way")),
             "{told}"
         );
+        let counted = site.api().get("/edgetron/network/counters").await;
+        let anns = counted["items"].as_array().unwrap().iter().find(|nic| nic["vm"] == "ann").expect("ann's");
+        for count in ["sent_packets", "sent_bytes", "received_packets", "received_bytes"] {
+            assert!(anns[count].as_u64().unwrap() > 10, "{counted}");
+        }
         // Megabytes of TCP each way, their checksums right.
         let sum = way.await_run("10.7.0.2", "head -c 3000000 /dev/urandom > /tmp/data; sha256sum < /tmp/data").await;
         let copied = "timeout 60 bash -c 'exec 3<>/dev/tcp/bob.internal/7777; cat /tmp/data >&3; exec 3>&-'";

@@ -3,16 +3,18 @@
 //! ovn-controller binds a logical switch port to this chassis when an interface of the integration bridge has the port's
 //! name as `external_ids:iface-id`; ovn-controller(8), "OVS Database Usage".
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
-use serde_json::Value;
 use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
+
+mod listed;
+
+pub use listed::Counters;
 
 use crate::bundled::{Datapath, ToolError, attempt, device_name_problem, in_namespace, ip, links, quoted, remove, run};
 
@@ -166,7 +168,7 @@ impl Chassis {
         let columns = "--columns=name,external_ids,error";
         let said = self.vsctl(&["list-ports", &self.bridge, "--", columns, "list", "Interface"]).await?;
         let no_list = || ChassisError::Switch(ToolError::refused(&self.ovs_vsctl, "it said no list of interfaces"));
-        let mut plugged = parse_plugged(&said).ok_or_else(no_list)?;
+        let mut plugged = listed::plugged(&said).ok_or_else(no_list)?;
         let links = links(&self.ip, self.netns.as_deref()).await.map_err(ChassisError::Device)?;
         for plugged in &mut plugged {
             if !links.iter().any(|link| link.name == plugged.device) {
@@ -174,6 +176,17 @@ impl Chassis {
             }
         }
         Ok(plugged)
+    }
+
+    /// What went over each port of the integration bridge that carries our tag, in order.
+    ///
+    /// # Errors
+    /// [`ChassisError::Switch`].
+    pub async fn counters(&self) -> Result<Vec<Counters>, ChassisError> {
+        let columns = "--columns=name,external_ids,statistics";
+        let said = self.vsctl(&["list-ports", &self.bridge, "--", columns, "list", "Interface"]).await?;
+        let no_list = || ChassisError::Switch(ToolError::refused(&self.ovs_vsctl, "it said no list of interfaces"));
+        listed::counters(&said).ok_or_else(no_list)
     }
 
     /// Makes the device if it isn't there; persistent, so it stays when nobody has it open.
@@ -300,40 +313,6 @@ fn user_id(user: &str) -> Option<u32> {
     })
 }
 
-/// The ports' names, a line each, then the interfaces as ovs-vsctl's `--format=json` has them.
-fn parse_plugged(said: &str) -> Option<Vec<Plugged>> {
-    let (json, ports): (Vec<_>, BTreeSet<_>) = {
-        let (json, ports): (Vec<&str>, Vec<&str>) = said.lines().partition(|line| line.starts_with('{'));
-        (json, ports.into_iter().collect())
-    };
-    let table: Value = serde_json::from_str(json.first()?).ok()?;
-    let columns: Vec<_> = table.get("headings")?.as_array()?.iter().filter_map(Value::as_str).collect();
-    let column = |name: &str| columns.iter().position(|column| *column == name);
-    let (name, ids, error) = (column("name")?, column("external_ids")?, column("error")?);
-    let mut plugged = Vec::new();
-    for row in table.get("data")?.as_array()? {
-        let device = row.get(name)?.as_str()?;
-        let pairs = row.get(ids)?.get(1)?.as_array()?;
-        let id = |key: &str| {
-            let pair = pairs.iter().find(|pair| pair.get(0).is_some_and(|found| found == key))?;
-            pair.get(1)?.as_str()
-        };
-        let Some(vm) = id(VM_KEY).filter(|_| ports.contains(device)) else {
-            continue;
-        };
-        plugged.push(Plugged {
-            device: device.to_owned(),
-            port: id("iface-id").unwrap_or_default().to_owned(),
-            vm: vm.to_owned(),
-            is_installed: id("ovn-installed") == Some("true"),
-            // An empty set when there is none.
-            problem: row.get(error)?.as_str().map(str::to_owned),
-        });
-    }
-    plugged.sort();
-    Some(plugged)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -357,8 +336,8 @@ mod tests {
         };
         let expected =
             vec![plugged("tap1", "p1", "a", true, None), plugged("tap2", "p2", "b", false, Some("could not open"))];
-        assert_eq!(parse_plugged(said), Some(expected));
-        assert_eq!(parse_plugged("nonsense"), None);
+        assert_eq!(listed::plugged(said), Some(expected));
+        assert_eq!(listed::plugged("nonsense"), None);
     }
 
     #[test]

@@ -28,7 +28,7 @@ use edgestack_server::{
 };
 use edgestack_timeline::Timeline;
 use edgestack_wire::{
-    network_test::{AskPing, AskTrace, Ping, Trace},
+    network_test::{AskPing, AskTrace, Counters, Ping, Trace},
     vm::{GuestInfo, LoginUser},
     webhook::{Delivery, LastAttempt},
 };
@@ -438,6 +438,10 @@ impl NetworkAccess for NoNetwork {
 
     async fn trace(&self, _asked: AskTrace) -> Result<Trace, NetworkError> {
         Err(NetworkError::NotFound { field: "from", why: "there is no vm \"nobody\"".to_owned() })
+    }
+
+    async fn counters(&self) -> Result<Counters, NetworkError> {
+        Err(NetworkError::NotNow { why: "the network is not up yet".to_owned() })
     }
 }
 
