@@ -18,6 +18,7 @@ use crate::{
     client::{Client, Payload, Reply},
     failure::Failure,
     history::{self, EventsArgs},
+    lb_health,
     output::{self, Cell, Sheet, View},
     resource::{self, Shown},
     rule_spec, vm_sheet,
@@ -272,7 +273,7 @@ pub async fn run(command: LoadBalancerCommand, client: &Client) -> Result<(), Fa
     match command {
         LoadBalancerCommand::CreateLb(args) => create(client, *args).await,
         LoadBalancerCommand::ListLbs(args) => resource::list::<LoadBalancer>(client, &args).await,
-        LoadBalancerCommand::ShowLb(args) => resource::show::<LoadBalancer>(client, &args).await,
+        LoadBalancerCommand::ShowLb(args) => lb_health::show(client, &args).await,
         LoadBalancerCommand::UpdateLb(args) => update(client, *args).await,
         LoadBalancerCommand::RemoveLb(args) => resource::remove::<LoadBalancer>(client, &args).await,
         LoadBalancerCommand::ShowLbEvents(args) => history::events(client, Kind::LoadBalancer, &args).await,

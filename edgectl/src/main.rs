@@ -23,6 +23,7 @@ mod image;
 mod image_file;
 mod json;
 mod keypair;
+mod lb_health;
 mod lease;
 mod live;
 mod load_balancer;

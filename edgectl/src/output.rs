@@ -133,8 +133,8 @@ impl Tone {
     /// Of a state's word, whichever kind it is of.
     pub fn of_state(state: &str) -> Self {
         match state {
-            "running" | "active" | "ready" | "available" => Self::Good,
-            "back_off" | "failed" | "not_ready" => Self::Bad,
+            "running" | "active" | "ready" | "available" | "online" => Self::Good,
+            "back_off" | "failed" | "not_ready" | "offline" | "error" => Self::Bad,
             "stopped" | "paused" => Self::Plain,
             _ => Self::Busy,
         }

@@ -183,6 +183,7 @@ async fn run(mut options: Options) -> Result<(), Failure> {
                     probes: network.probes.clone(),
                     node_name: node_name.clone(),
                     node: network.node.clone(),
+                    southbound: networks::southbound(&options, &root),
                     tracer: networks::tracer(&options, &root),
                     driver: driver.clone(),
                 }),

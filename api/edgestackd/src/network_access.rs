@@ -7,11 +7,13 @@ use edgestack_engine::{Clock, Replica, error_chain};
 use edgestack_model::{
     Id, Name, Refusal, World,
     command::Reference,
+    load_balancer::{LoadBalancer, member_nic},
     vm::{Vm, port_name},
 };
-use edgestack_ovn::{chassis::Chassis, ping, trace::Tracer};
+use edgestack_ovn::{chassis::Chassis, monitors::service_monitors, ovsdb::Endpoints, ping, trace::Tracer};
 use edgestack_pool::DriverError;
 use edgestack_server::{NetworkAccess, NetworkError};
+use edgestack_wire::lb_health::{Health, LbHealth, MemberHealth};
 use edgestack_wire::network_test::{
     AskPing, AskTrace, Counters, IpVersion, NicCounters, Ping, PingReply, RoundTrips, TestFrom, TestProtocol, TestTo,
     Trace, TraceStep, TraceVerdict,
@@ -23,6 +25,8 @@ use edgestack_worker_gateway::probe::{
     run,
 };
 use edgestack_worker_vm::driver::{GuestPing, NodeNetwork, VmDriver};
+
+use crate::networks;
 
 /// What tests are made with.
 pub struct Tests {
@@ -36,6 +40,8 @@ pub struct Tests {
     pub node_name: Name,
     /// Its way into the virtual network.
     pub node: Option<NodeNetwork>,
+    /// OVN's southbound database, where it is known.
+    pub southbound: Option<Endpoints>,
     /// OVN's trace, or why there is none.
     pub tracer: Result<Tracer, String>,
     /// The way into guests.
@@ -127,6 +133,36 @@ impl NetworkAccess for Tests {
         let mut items: Vec<NicCounters> = counters.collect();
         items.sort_by(|a, b| (&a.vm, a.nic).cmp(&(&b.vm, b.nic)));
         Ok(Counters { node: self.node_name.to_string(), items })
+    }
+
+    async fn health(&self, balancer: Id<LoadBalancer>) -> Result<LbHealth, NetworkError> {
+        let gone = || NetworkError::NotNow { why: "the load balancer is gone".to_owned() };
+        let balancer = self.replica.world().load_balancers.get(&balancer).cloned().ok_or_else(gone)?;
+        let Some(check) = balancer.spec.health_check else { return Ok(LbHealth { checked: false, items: vec![] }) };
+        let unsaid = || NetworkError::NotHere { why: networks::UNSAID.to_owned() };
+        let monitors = service_monitors(self.southbound.as_ref().ok_or_else(unsaid)?).await;
+        let monitors = monitors.map_err(|error| NetworkError::NotNow { why: error_chain(&error) })?;
+        let source = check.source.to_string();
+        let world = self.replica.world();
+        let mut items = Vec::new();
+        for address in &balancer.spec.members {
+            let Some((vm, nic)) = member_nic(&world, balancer.spec.network, *address) else { continue };
+            let port = port_name(vm.id, nic.spec.number);
+            let of_member = monitors.iter().filter(|one| one.logical_port == port && one.source_ip == source);
+            items.extend(of_member.map(|one| MemberHealth {
+                address: address.to_string(),
+                vm: Some(vm.meta.name.to_string()),
+                protocol: one.protocol.clone(),
+                port: one.port,
+                health: match one.status.as_deref() {
+                    Some("online") => Health::Online,
+                    Some("offline") => Health::Offline,
+                    Some("error") => Health::Error,
+                    Some(_) | None => Health::Unknown,
+                },
+            }));
+        }
+        Ok(LbHealth { checked: true, items })
     }
 }
 

@@ -218,19 +218,20 @@ fn northbound(options: &Options, root: &Path) -> Endpoints {
     with_tls(options, endpoints)
 }
 
+/// What is said where OVN's southbound database is needed and not known.
+pub const UNSAID: &str = "where OVN's southbound database is was not said; start edgestackd with --networks bundled, or with --ovn-southbound";
+
 /// OVN's trace of packets, or why there is none.
 ///
 /// # Errors
 /// A sentence.
 pub fn tracer(options: &Options, root: &Path) -> Result<Tracer, String> {
-    let unsaid =
-        || "where OVN's southbound database is was not said; start edgestackd with --ovn-southbound".to_owned();
-    let southbound = southbound(options, root).ok_or_else(unsaid)?;
+    let southbound = southbound(options, root).ok_or_else(|| UNSAID.to_owned())?;
     Tracer::find(southbound).map_err(|error| error_chain(&error))
 }
 
-/// Where packets are traced; `None` where nobody said.
-fn southbound(options: &Options, root: &Path) -> Option<Endpoints> {
+/// The southbound database; `None` where nobody said.
+pub fn southbound(options: &Options, root: &Path) -> Option<Endpoints> {
     let endpoints = match options.networks {
         NetworksKind::Existing => options.ovn_southbound.clone()?,
         NetworksKind::Bundled => edgestack_ovn::ovsdb::Endpoint::Unix(folder(root).join("sb.sock")).into(),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::{Json, extract::State, http::HeaderMap, response::IntoResponse};
 use edgestack_model::{
-    Command, Kind,
+    Command, Id, Kind,
     load_balancer::{LoadBalancerCommand, limits, member_nic},
     realization::RealizationState,
     world::Resource,
@@ -12,6 +12,7 @@ use edgestack_model::{
 use edgestack_views::ViewError;
 use edgestack_wire::{
     event::HistoryEvent,
+    lb_health::LbHealth,
     list::{List, ListParams, WatchEvent},
     load_balancer::{
         Around, CreateLbRule, CreateLoadBalancer, LbRule, LoadBalancer, LoadBalancerAction, MemberVm,
@@ -41,6 +42,7 @@ pub(crate) fn routes() -> OpenApiRouter<Arc<Site>> {
         .routes(routes!(act_on_lb))
         .routes(routes!(list_lb_rules, create_lb_rule))
         .routes(routes!(remove_lb_rule))
+        .routes(routes!(show_lb_health))
         .routes(routes!(show_lb_events))
 }
 
@@ -180,6 +182,19 @@ async fn act_on_lb(State(site): State<Arc<Site>>, change: Change) -> Answer {
     let command = action.into_command(change.reference()?);
     let outcome = change.submit(&site, Command::LoadBalancer(command)).await?;
     answer::<LoadBalancer>(&site, outcome, success)
+}
+
+#[utoipa::path(
+    get, path = "/lbs/{name}/health", tag = "lbs", operation_id = "show_lb_health",
+    summary = "Show which members of a load balancer live",
+    description = "What OVN's health check has found by now; it is not in the log.",
+    params(("name" = String, Path, description = "Name or id of the load balancer")),
+    responses((status = 200, description = "A member's port each", body = LbHealth))
+)]
+async fn show_lb_health(State(site): State<Arc<Site>>, Named(reference): Named, parameters: Parameters) -> Answer {
+    parameters.finish()?;
+    let balancer = list::find(&site, Kind::LoadBalancer, &reference)?.id();
+    Ok(Json(site.app.network.health(Id::new(balancer)).await?).into_response())
 }
 
 #[utoipa::path(

@@ -1,8 +1,10 @@
 //! How the server tests the virtual network. The gateway pool's process implements it; the server knows nothing of OVN.
 
 use async_trait::async_trait;
+use edgestack_model::{Id, load_balancer::LoadBalancer};
 use edgestack_wire::{
     Invalid,
+    lb_health::LbHealth,
     network_test::{AskPing, AskTrace, Counters, Ping, Trace},
 };
 
@@ -26,6 +28,12 @@ pub trait NetworkAccess: Send + Sync {
     /// # Errors
     /// [`NetworkError`].
     async fn counters(&self) -> Result<Counters, NetworkError>;
+
+    /// Tells which members of a load balancer live.
+    ///
+    /// # Errors
+    /// [`NetworkError`].
+    async fn health(&self, balancer: Id<LoadBalancer>) -> Result<LbHealth, NetworkError>;
 }
 
 /// Why a test could not be made.

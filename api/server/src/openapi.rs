@@ -358,7 +358,7 @@ fn add_problems(path: &str, sort: &Sort, operation: &mut Value) {
         // There is no network to test, or somebody named is not there.
         statuses.push(409);
     }
-    if ["/logs", "/guest_info", "/login_users"].iter().any(|end| path.ends_with(end)) {
+    if ["/logs", "/guest_info", "/login_users", "/health"].iter().any(|end| path.ends_with(end)) {
         statuses.push(409);
     }
     if sort.has_body && path.contains("/webhooks") && !path.ends_with("/action") {

@@ -16,6 +16,7 @@ pub mod history;
 pub mod image;
 pub mod invalid;
 pub mod keypair;
+pub mod lb_health;
 pub mod lease;
 pub mod list;
 pub mod load_balancer;

@@ -1,13 +1,15 @@
 //! The objects of the virtual network, read at once.
 
+use std::collections::BTreeMap;
+
 use edgestack_model::Kind;
 use edgestack_wire::{
-    floating_ip::FloatingIp, load_balancer::LoadBalancer, network::Network, router::Router,
+    floating_ip::FloatingIp, lb_health::LbHealth, load_balancer::LoadBalancer, network::Network, router::Router,
     security_group::SecurityGroup, vm::Vm,
 };
 use serde::de::DeserializeOwned;
 
-use crate::{client::Client, failure::Failure, resource};
+use crate::{client::Client, failure::Failure, lb_health, resource};
 
 /// All of them.
 pub struct Site {
@@ -15,6 +17,8 @@ pub struct Site {
     pub routers: Vec<Router>,
     pub floating_ips: Vec<FloatingIp>,
     pub load_balancers: Vec<LoadBalancer>,
+    /// By load balancer; of those whose members are asked, as far as it is known.
+    pub health: BTreeMap<String, LbHealth>,
     pub groups: Vec<SecurityGroup>,
     pub vms: Vec<Vm>,
 }
@@ -23,11 +27,19 @@ impl Site {
     /// # Errors
     /// The server's.
     pub async fn read(client: &Client) -> Result<Self, Failure> {
+        let load_balancers: Vec<LoadBalancer> = all(client, Kind::LoadBalancer).await?;
+        let mut health = BTreeMap::new();
+        for balancer in load_balancers.iter().filter(|balancer| balancer.health_check.is_some()) {
+            // Where it is not known, the rest is shown all the same.
+            let known = lb_health::health(client, &balancer.meta.name).await.ok();
+            health.extend(known.map(|known| (balancer.meta.name.clone(), known)));
+        }
         Ok(Self {
             networks: all(client, Kind::Network).await?,
             routers: all(client, Kind::Router).await?,
             floating_ips: all(client, Kind::FloatingIp).await?,
-            load_balancers: all(client, Kind::LoadBalancer).await?,
+            load_balancers,
+            health,
             groups: all(client, Kind::SecurityGroup).await?,
             vms: all(client, Kind::Vm).await?,
         })

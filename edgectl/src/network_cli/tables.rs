@@ -1,6 +1,6 @@
 //! The virtual network's objects as tables: the same rows for people and, by the columns' names, for programs.
 
-use edgestack_wire::network_test::Counters;
+use edgestack_wire::{lb_health::Health, network_test::Counters};
 use serde_json::{Map, Value};
 
 use super::site::Site;
@@ -182,9 +182,16 @@ pub fn nat(site: &Site) -> Table {
 pub fn load_balancers(site: &Site) -> Table {
     let mut rows = Vec::new();
     for balancer in &site.load_balancers {
+        let health = site.health.get(&balancer.meta.name);
         let member = |address: &String| {
             let vm = balancer.member_vms.iter().find(|member| member.address == *address);
-            vm.map_or_else(|| address.clone(), |member| format!("{address} ({})", member.vm))
+            let vm = vm.map(|member| member.vm.clone());
+            // Of several ports the one that is worst off.
+            let found = health.into_iter().flat_map(|health| &health.items).filter(|one| one.address == *address);
+            let found =
+                found.map(|one| one.health).min_by_key(|health| matches!(health, Health::Online | Health::Unknown));
+            let what: Vec<String> = vm.into_iter().chain(found.map(|health| health.as_str().to_owned())).collect();
+            if what.is_empty() { address.clone() } else { format!("{address} ({})", what.join(" ")) }
         };
         let members = balancer.members.iter().map(member).collect::<Vec<_>>().join(", ");
         let check = balancer.health_check.as_ref().map(|check| format!("each {} s", check.timing.interval_seconds));

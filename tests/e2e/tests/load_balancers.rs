@@ -8,6 +8,7 @@ use std::{
 
 use edgestack_e2e::{
     PATIENCE, Plugged, Site, eventually, in_own_network, processes,
+    run_edgectl::works,
     virtual_network::{OUTSIDE, SILENCE, a_guest, a_router, a_site, await_active, await_gone, drifts},
 };
 use serde_json::{Value, json};
@@ -47,6 +48,19 @@ async fn await_who_answers(client: &Plugged, ip: &str, port: u16, expect: &[&Plu
     eventually(&format!("{expect:?} answer at {ip} port {port}"), PATIENCE, async || {
         let answers = who_answers(client, ip, port, 16);
         if names(&answers) == expect { Ok(()) } else { Err(format!("{answers:?}")) }
+    })
+    .await;
+}
+
+/// Waits until this is said of the members of `l`, in this order.
+async fn await_health(site: &Site, members: &[(&str, &str)]) {
+    let expected: Vec<_> = members.iter().map(|(ip, health)| json!([ip, "tcp", 8080, health])).collect();
+    eventually(&format!("the members are {expected:?}"), PATIENCE, async || {
+        let health = site.api().get("lbs/l/health").await;
+        let items = health["items"].as_array().expect("a list").iter();
+        let told: Vec<_> =
+            items.map(|one| json!([one["address"], one["protocol"], one["port"], one["health"]])).collect();
+        if health["checked"] == true && told == expected { Ok(()) } else { Err(health.to_string()) }
     })
     .await;
 }
@@ -97,11 +111,15 @@ fn a_load_balancer_spreads_drops_a_dead_member_and_takes_it_back() {
         for (client, ip) in [(&near, vip.as_str()), (&outside, "192.0.2.50")] {
             await_who_answers(client, ip, 80, &[&m2]).await;
         }
+        await_health(&site, &[(&m1.ip, "offline"), (&m2.ip, "online")]).await;
+        let shown = works(&site, &["show-lb", "l"]);
+        assert!(shown.contains(&format!("tcp/8080 of {}, vm m1", m1.ip)) && shown.contains("offline"), "{shown}");
         println!("a dead member is out after {:.1} s", cut.elapsed().as_secs_f64());
         m1.wire(true);
         for (client, ip) in [(&near, vip.as_str()), (&far, vip.as_str()), (&outside, "192.0.2.50")] {
             await_who_answers(client, ip, 80, &[&m1, &m2]).await;
         }
+        await_health(&site, &[(&m1.ip, "online"), (&m2.ip, "online")]).await;
 
         // What others take of it is told and mended.
         for switch in site.nbctl(&["--bare", "--columns=name", "list", "Logical_Switch"]).split_whitespace() {

@@ -16,6 +16,7 @@ use edgestack_log::{ChainHead, Log, memory::MemoryLog, side::MemorySideLog};
 use edgestack_model::{
     Actor, Command, Id, World,
     image::{ImageCommand, ImageContent, ImageReport, ImageState},
+    load_balancer::LoadBalancer,
     node::{Capacity, Hypervisor, NodeCommand, NodeFacts, NodeReport, PortRange},
     vm::{Instance, Power, Target, Vm, VmCommand, VmReport},
     volume::{VolumeCommand, VolumeReport, VolumeState},
@@ -28,6 +29,7 @@ use edgestack_server::{
 };
 use edgestack_timeline::Timeline;
 use edgestack_wire::{
+    lb_health::LbHealth,
     network_test::{AskPing, AskTrace, Counters, Ping, Trace},
     vm::{GuestInfo, LoginUser},
     webhook::{Delivery, LastAttempt},
@@ -442,6 +444,10 @@ impl NetworkAccess for NoNetwork {
 
     async fn counters(&self) -> Result<Counters, NetworkError> {
         Err(NetworkError::NotNow { why: "the network is not up yet".to_owned() })
+    }
+
+    async fn health(&self, _balancer: Id<LoadBalancer>) -> Result<LbHealth, NetworkError> {
+        Ok(LbHealth { checked: false, items: vec![] })
     }
 }
 
