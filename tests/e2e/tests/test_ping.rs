@@ -78,8 +78,21 @@ fn a_ping_tells_who_answers_whom_and_where_packets_stop() {
         let apart = ping(&site, json!({"network": "blue"}), json!({"vm": "far"})).await;
         assert_eq!((&apart["received"], &apart["trace"]["verdict"]), (&json!(0), &json!("no_way")), "{apart}");
         assert!(apart["trace"]["why"].as_str().unwrap().contains("no router is on network \"blue\""), "{apart}");
-        let wish = json!({"internal_networks": ["blue", "red"], "external_network": "out"});
+        let dual = json!({"name": "dual", "cidr": "10.5.0.0/24", "ipv6": {"cidr": "fd00:5::/64"}});
+        site.api().post("networks", &dual).await.accepted();
+        site.await_network("dual", "active").await;
+        let wish = json!({"internal_networks": ["blue", "red", "dual"], "external_network": "out"});
         a_router(&site, wish).await;
+        let rule = |direction| json!({"direction": direction, "ether_type": "IPv6"});
+        let open6 = json!({"name": "open6", "rules": [rule("ingress"), rule("egress")]});
+        site.api().post("security_groups", &open6).await.accepted();
+        await_active(&site, "security_groups/open6").await;
+        site.create("six", &json!({"networks": [{"network": "dual", "security_groups": ["open6"]}]})).await;
+        let vm = site.await_nics("six").await;
+        let six = Plugged::as_nic(&site, &vm, 0);
+        let address = vm["networks"][0]["addresses"][1].as_str().unwrap();
+        six.add_ip(address, 64);
+        six.add_route("default", "fd00:5::1");
 
         let sequence = site.api().get("/edgetron/log/head").await["sequence"].clone();
         for (from, to) in [
@@ -88,6 +101,9 @@ fn a_ping_tells_who_answers_whom_and_where_packets_stop() {
             (json!({"router": "r"}), json!({"vm": "open"})),
             (json!({"router": "r"}), json!({"address": far.ip})),
             (json!({"network": "blue"}), json!({"address": "10.1.0.1"})),
+            (json!({"network": "dual"}), json!({"address": "fd00:5::1"})),
+            (json!({"network": "dual"}), json!({"address": address})),
+            (json!({"router": "r"}), json!({"address": address})),
         ] {
             is_answered(&ping(&site, from, to).await);
         }
@@ -124,6 +140,11 @@ fn a_ping_tells_who_answers_whom_and_where_packets_stop() {
         let outside = ping(&site, json!({"outside": "out"}), json!({"vm": "open"})).await;
         assert_eq!(outside["to_ip"], "192.0.2.50");
         is_answered(&outside);
+
+        let asked = json!({"from": {"router": "r"}, "to": {"address": "203.0.113.9"}});
+        let waits = site.api().post(TRACE, &asked).await.expect(200);
+        assert_eq!(waits["verdict"], "awaits_neighbour", "{waits}");
+        assert!(waits["why"].as_str().unwrap().contains("until 192.0.2.1 says its MAC address"), "{waits}");
 
         // What packets of TCP would meet, none sent.
         let way = traced(&site, json!({"vm": "open"}), 22).await;

@@ -23,6 +23,9 @@ use tokio::task::JoinHandle;
 const IDENT: u16 = 0x6573;
 /// The most that one call sends.
 pub const COUNT_MAX: u16 = 100;
+/// For so long the way is tried at most before requests count: the stack asks again for a MAC address after a second, and the
+/// first question may be lost while the switch and the kernel take up the port.
+const FIRST_WITHIN: Duration = Duration::from_millis(1300);
 /// What the headers of an echo request take: IPv6's and ICMPv6's.
 const HEADERS: usize = 48;
 const PAYLOAD_MAX: usize = 65_535 - HEADERS;
@@ -161,7 +164,8 @@ fn interface(host: &Host, device: &mut TunTapInterface) -> io::Result<Interface>
 }
 
 fn socket(sockets: &mut SocketSet<'_>, ping: &Ping) -> io::Result<SocketHandle> {
-    let count = usize::from(ping.count.min(COUNT_MAX));
+    // And the one that does not count.
+    let count = usize::from(ping.count.min(COUNT_MAX)) + 1;
     let bytes = (usize::from(ping.size).min(PAYLOAD_MAX) + HEADERS) * count;
     let buffer = || icmp::PacketBuffer::new(vec![icmp::PacketMetadata::EMPTY; count], vec![0; bytes]);
     let mut socket = icmp::Socket::new(buffer(), buffer());
@@ -177,11 +181,20 @@ fn source(interface: &Interface, target: IpAddr) -> Option<Ipv6Address> {
     }
 }
 
+/// The request before all others, number 0, which doesn't count: it finds the way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum First {
+    Unsent,
+    SentUntil(Instant),
+    Done,
+}
+
 /// The requests on their way.
 struct Course<'p> {
     ping: &'p Ping,
     payload: Vec<u8>,
     next_at: Instant,
+    first: First,
     sent: u16,
     waiting: BTreeMap<u16, Instant>,
     replies: BTreeMap<u16, Duration>,
@@ -191,7 +204,7 @@ impl<'p> Course<'p> {
     fn new(ping: &'p Ping) -> Self {
         let payload = (0..usize::from(ping.size).min(PAYLOAD_MAX)).map(|at| at.to_le_bytes()[0]).collect();
         let (waiting, replies) = (BTreeMap::new(), BTreeMap::new());
-        Self { ping, payload, next_at: Instant::now(), sent: 0, waiting, replies }
+        Self { ping, payload, next_at: Instant::now(), first: First::Unsent, sent: 0, waiting, replies }
     }
 
     fn count(&self) -> u16 {
@@ -201,22 +214,36 @@ impl<'p> Course<'p> {
     /// All were sent, and none is waited for any more.
     fn is_over(&mut self, now: Instant) -> bool {
         self.waiting.retain(|_, sent| now.duration_since(*sent) < self.ping.patience);
+        if matches!(self.first, First::SentUntil(until) if until <= now) {
+            self.begin(now);
+        }
         self.sent == self.count() && self.waiting.is_empty()
+    }
+
+    /// From now on requests count.
+    fn begin(&mut self, now: Instant) {
+        (self.first, self.next_at) = (First::Done, now);
     }
 
     /// When there is something to do without an answer.
     fn next(&self, now: Instant) -> Duration {
         let times_out = self.waiting.values().map(|sent| *sent + self.ping.patience);
-        let sends = (self.sent < self.count()).then_some(self.next_at);
+        let sends = match self.first {
+            First::SentUntil(until) => Some(until),
+            First::Unsent | First::Done => (self.sent < self.count()).then_some(self.next_at),
+        };
         times_out.chain(sends).min().map_or(Duration::ZERO, |at| at.saturating_duration_since(now))
     }
 
     fn send(&mut self, socket: &mut icmp::Socket<'_>, source: Option<Ipv6Address>) -> io::Result<()> {
         let now = Instant::now();
-        if self.sent == self.count() || now < self.next_at {
-            return Ok(());
-        }
-        let (ident, seq_no, data) = (IDENT, self.sent + 1, self.payload.as_slice());
+        let seq_no = match self.first {
+            First::Unsent => 0,
+            First::SentUntil(_) => return Ok(()),
+            First::Done if self.sent == self.count() || now < self.next_at => return Ok(()),
+            First::Done => self.sent + 1,
+        };
+        let (ident, data) = (IDENT, self.payload.as_slice());
         let full = |error: icmp::SendError| io::Error::other(error.to_string());
         let checksums = ChecksumCapabilities::default();
         match self.ping.address {
@@ -232,6 +259,10 @@ impl<'p> Course<'p> {
                 request.emit(&source, &address, &mut Icmpv6Packet::new_unchecked(bytes), &checksums);
             }
         }
+        if seq_no == 0 {
+            self.first = First::SentUntil(now + FIRST_WITHIN);
+            return Ok(());
+        }
         self.sent = seq_no;
         self.waiting.insert(seq_no, now);
         self.next_at = now + self.ping.interval;
@@ -242,10 +273,13 @@ impl<'p> Course<'p> {
         let now = Instant::now();
         // The stack has checked the checksums, and that it is for us. What can't be read is nobody's answer.
         while let Ok((bytes, from)) = socket.recv() {
-            if IpAddress::from(self.ping.address) == from
-                && let Some(seq_no) = answered(bytes, from)
-                && let Some(sent) = self.waiting.remove(&seq_no)
-            {
+            let Some(seq_no) = answered(bytes, from).filter(|_| IpAddress::from(self.ping.address) == from) else {
+                continue;
+            };
+            if seq_no == 0 && self.first != First::Done {
+                self.begin(now);
+            }
+            if let Some(sent) = self.waiting.remove(&seq_no) {
                 self.replies.insert(seq_no, now.duration_since(sent));
             }
         }

@@ -59,13 +59,15 @@ pub fn no_way(source: &Source, why: String, fix: Option<String>) -> Course {
 
 /// A trace in words.
 pub fn explain(world: &World, source: &Source, target: IpAddr, asked: Asked, trace: &Trace) -> Course {
-    let mut told = Told { world, source, target, asked, steps: vec![], last: None };
+    let mut told = Told { world, source, target, asked, steps: vec![], hop: None, last: None };
     for section in &trace.sections {
         for stage in &section.stages {
             told.stage(section, stage);
         }
         if matches!(section.name.as_str(), "arp" | "nd_ns") {
+            // What follows is the way of the router's question.
             told.neighbour();
+            break;
         }
     }
     told.course()
@@ -77,6 +79,8 @@ struct Told<'t> {
     target: IpAddr,
     asked: Asked,
     steps: Vec<Step>,
+    /// The next hop of the last route, where that is not the target itself.
+    hop: Option<String>,
     /// What is known of its end by now.
     last: Option<End>,
 }
@@ -100,7 +104,8 @@ impl Told<'_> {
             && let Some(route) = stage.matches.as_deref().and_then(destination)
         {
             let hop = stage.actions.iter().find_map(|action| next_hop(action));
-            let by = hop.filter(|hop| !hop.starts_with("ip")).map(|hop| format!(" by {hop}")).unwrap_or_default();
+            self.hop = hop.filter(|hop| !hop.starts_with("ip"));
+            let by = self.hop.as_ref().map(|hop| format!(" by {hop}")).unwrap_or_default();
             self.step(&at, format!("takes the route to {route}{by}"));
         }
         for action in &stage.actions {
@@ -259,10 +264,11 @@ impl Told<'_> {
         }
     }
 
-    /// The router asks for the next hop's MAC address; the question's own way is told after.
+    /// The router asks for the MAC address of the next hop.
     fn neighbour(&mut self) {
         let at = self.steps.last().map(|step| step.at.clone()).unwrap_or_default();
-        let why = "it waits until the next hop says its MAC address (ARP), which it has not yet".to_owned();
+        let hop = self.hop.clone().unwrap_or_else(|| self.target.to_string());
+        let why = format!("it waits until {hop} says its MAC address (ARP, NDP), which it has not yet");
         self.end(&at, Verdict::AwaitsNeighbour, why, None);
     }
 
