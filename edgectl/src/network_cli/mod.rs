@@ -36,24 +36,34 @@ struct Line {
 #[derive(Subcommand, Clone, Debug)]
 enum NetworkCommand {
     /// Networks, what is on them, and who joins them, as a tree.
+    #[command(after_help = "Example:\n  edgectl network-cli topology\n  edgectl network-cli topology edge")]
     Topology(What),
     /// NICs, and who else has a port: addresses, security groups, state.
+    #[command(after_help = "Example:\n  edgectl network-cli ports web")]
     Ports(What),
     /// Routes, of routers and those that guests are told of.
+    #[command(after_help = "Example:\n  edgectl network-cli routes edge")]
     Routes(What),
     /// SNAT and floating IPs.
+    #[command(after_help = "Example:\n  edgectl network-cli nat")]
     Nat(What),
     /// Load balancers: what is answered, and by whom.
+    #[command(after_help = "Example:\n  edgectl network-cli lb shop")]
     Lb(What),
     /// Rules of security groups, and whom they are about.
+    #[command(after_help = "Example:\n  edgectl network-cli acl web")]
     Acl(What),
     /// Who holds which address.
+    #[command(after_help = "Example:\n  edgectl network-cli addresses blue")]
     Addresses(What),
     /// What went over the NICs of the daemon's node.
+    #[command(after_help = "Example:\n  edgectl network-cli counters")]
     Counters(What),
     /// Which way a packet would take: trace vm:web db tcp/5432.
+    #[command(after_help = "Example:\n  edgectl network-cli trace vm:web db tcp/5432")]
     Trace(TraceArgs),
     /// Real echo requests: ping web --from vm:db.
+    #[command(after_help = "Example:\n  edgectl network-cli ping web --from vm:db")]
     Ping(PingArgs),
 }
 
