@@ -327,7 +327,7 @@ pub(crate) static NETWORK_NOT_HERE: Code = code(
     "network-not-here",
     409,
     "This daemon cannot test the virtual network: there is none, or another daemon works it.",
-    "Ask the daemon that the detail names.",
+    "Turn networks on, or ask the daemon that holds the lease gateway: edgectl list-leases.",
 );
 pub(crate) static NETWORK_UNREACHABLE: Code = code(
     "network-unreachable",

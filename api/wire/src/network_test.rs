@@ -133,7 +133,7 @@ pub struct Ping {
     /// Who asked.
     #[schema(example = "network \"blue\"")]
     pub from: String,
-    /// From which address; absent where no request could be sent.
+    /// From which address.
     #[schema(value_type = Option<String>)]
     pub from_ip: Option<IpAddr>,
     /// Who was asked.

@@ -45,20 +45,19 @@ async fn a_closed_guest(site: &Site, name: &str, network: &str) -> Plugged {
     guest
 }
 
+/// What tests have in the northbound database.
+fn rows(site: &Site) -> String {
+    let of_table = |table| {
+        site.nbctl(&["--bare", "--columns=external_ids", "find", table, "external_ids:\"edgestack:name\"=test-ping"])
+    };
+    ["Logical_Switch_Port", "Logical_Router_Port", "Logical_Switch", "NAT"].map(of_table).concat()
+}
+
 /// Nothing of a test is in the network any more.
 async fn await_nothing_left(site: &Site) {
     eventually("the test's rows and ports are gone", PATIENCE, async || {
-        let rows = ["Logical_Switch_Port", "Logical_Router_Port", "Logical_Switch", "NAT"].map(|table| {
-            site.nbctl(&[
-                "--bare",
-                "--columns=external_ids",
-                "find",
-                table,
-                "external_ids:\"edgestack:name\"=test-ping",
-            ])
-        });
         let ports = site.vsctl(&["--bare", "--columns=name,external_ids", "list", "Interface"]);
-        let left = rows.concat();
+        let left = rows(site);
         if left.trim().is_empty() && !ports.contains("probe-") { Ok(()) } else { Err(format!("{left}{ports}")) }
     })
     .await;
@@ -173,6 +172,9 @@ fn a_ping_tells_who_answers_whom_and_where_packets_stop() {
                 "count",
             ),
             (json!({"from": {"network": "red"}, "to": {"vm": "far"}, "ip_version": "6"}), 422, "to"),
+            (json!({"from": {"network": "red"}, "to": {"address": "::"}}), 422, "to"),
+            (json!({"from": {"outside": "red"}, "to": {"vm": "far"}}), 422, "from"),
+            (json!({"from": {"network": "red"}, "to": {"vm": "far"}, "size_bytes": 1500}), 422, "size_bytes"),
         ] {
             let refused = site.api().post(PING, &asked).await;
             assert_eq!(
@@ -214,6 +216,7 @@ fn what_a_killed_test_leaves_is_taken_away_and_nobody_is_told_of_drift() {
                 if is_there { Ok(()) } else { Err(ports) }
             })
             .await;
+            assert!(!rows(&site).trim().is_empty(), "its rows are found");
             site.kill_daemon();
             let broken = tokio::time::timeout(Duration::from_secs(20), asked).await.expect("it ends").unwrap();
             assert!(broken.is_err(), "{broken:?}");

@@ -26,6 +26,10 @@ pub const COUNT_MAX: u16 = 100;
 /// For so long the way is tried at most before requests count: the stack asks again for a MAC address after a second, and the
 /// first question may be lost while the switch and the kernel take up the port.
 const FIRST_WITHIN: Duration = Duration::from_millis(1300);
+/// `FD_SETSIZE`; select(2).
+const SELECT_MAX: i32 = 1024;
+/// How often a device is looked at that can't be waited for.
+const LOOK: Duration = Duration::from_micros(500);
 /// What the headers of an echo request take: IPv6's and ICMPv6's.
 const HEADERS: usize = 48;
 const PAYLOAD_MAX: usize = 65_535 - HEADERS;
@@ -140,9 +144,22 @@ fn run(host: &Host, opened: oneshot::Sender<()>, go: oneshot::Receiver<Ping>) ->
         let next = course.next(Instant::now());
         let stack = interface.poll_delay(smoltcp::time::Instant::now(), &sockets);
         let pause = stack.map_or(next, |stack| Duration::from_micros(stack.total_micros()).min(next));
-        phy::wait(device.as_raw_fd(), Some(pause.into()))?;
+        wait(&device, pause)?;
     }
     Ok(course.pinged())
+}
+
+/// Waits until there is something to be read, so long at most.
+fn wait(device: &TunTapInterface, pause: Duration) -> io::Result<()> {
+    // The stack waits by select(2), which knows no descriptor from here on, and ends the process over one.
+    if device.as_raw_fd() >= SELECT_MAX {
+        std::thread::sleep(pause.min(LOOK));
+        return Ok(());
+    }
+    match phy::wait(device.as_raw_fd(), Some(pause.into())) {
+        Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
+        waited => waited,
+    }
 }
 
 fn interface(host: &Host, device: &mut TunTapInterface) -> io::Result<Interface> {

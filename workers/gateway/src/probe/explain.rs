@@ -2,7 +2,7 @@
 //!
 //! Source of the tables' names: ovn-northd(8), "Logical Flow Table Structure".
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use edgestack_model::{
     World,
@@ -59,10 +59,19 @@ pub fn no_way(source: &Source, why: String, fix: Option<String>) -> Course {
 
 /// A trace in words.
 pub fn explain(world: &World, source: &Source, target: IpAddr, asked: Asked, trace: &Trace) -> Course {
-    let mut told = Told { world, source, target, asked, steps: vec![], hop: None, last: None };
+    let mut told = Told { world, source, target, asked, sender: source.ip, steps: vec![], hop: None, last: None };
     for section in &trace.sections {
         for stage in &section.stages {
             told.stage(section, stage);
+        }
+        if matches!(
+            section.name.as_str(),
+            "tcp_reset" | "sctp_abort" | "icmp4" | "icmp4_error" | "icmp6" | "icmp6_error" | "reject"
+        ) {
+            let at = told.datapath(section);
+            let why = "it is refused: who sent it is told so at once".to_owned();
+            told.end(&at, Verdict::Dropped, why, None);
+            break;
         }
         if matches!(section.name.as_str(), "arp" | "nd_ns") {
             // What follows is the way of the router's question.
@@ -78,6 +87,8 @@ struct Told<'t> {
     source: &'t Source,
     target: IpAddr,
     asked: Asked,
+    /// From whom it is by now.
+    sender: IpAddr,
     steps: Vec<Step>,
     /// The next hop of the last route, where that is not the target itself.
     hop: Option<String>,
@@ -179,7 +190,7 @@ impl Told<'_> {
         let groups = nic.security_groups.iter().flatten().filter_map(|group| self.world.security_groups.get(group));
         let groups: Vec<&str> = groups.map(|group| group.meta.name.as_str()).collect();
         let name = &vm.meta.name;
-        let other = if is_out { self.target } else { self.source.ip };
+        let other = if is_out { self.target } else { self.sender };
         let of = if is_out { "to" } else { "from" };
         let what = match self.asked {
             Asked::Icmp => "ICMP".to_owned(),
@@ -234,9 +245,18 @@ impl Told<'_> {
             let by = of.map(|ip| format!("floating IP {}: ", ip.spec.address)).unwrap_or_default();
             self.step(at, format!("{by}its destination becomes {to}"));
         } else if let Some(to) = inner("ct_snat").or_else(|| inner("ct_snat_in_czone")) {
+            // Who looks after this sees that one.
+            self.sender = to.parse().unwrap_or(self.sender);
             self.step(at, format!("its source becomes {to}"));
         } else if let Some(to) = inner("ct_lb_mark").or_else(|| inner("ct_lb")) {
-            self.step(at, format!("a load balancer chooses one of {}", to.trim_start_matches("backends=")));
+            let backends = to.trim_start_matches("backends=");
+            let first = backends.split([',', ';']).next().and_then(|first| first.parse::<SocketAddr>().ok());
+            self.asked = match (self.asked, first) {
+                (Asked::Tcp(_), Some(first)) => Asked::Tcp(first.port()),
+                (Asked::Udp(_), Some(first)) => Asked::Udp(first.port()),
+                (asked, _) => asked,
+            };
+            self.step(at, format!("a load balancer chooses one of {backends}"));
         }
     }
 

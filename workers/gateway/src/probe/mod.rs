@@ -26,7 +26,7 @@ use edgestack_model::World;
 use tokio::sync::watch;
 use uuid::Uuid;
 
-use crate::rows::Desired;
+use crate::rows::{Desired, Key, Table};
 pub use place::{Place, Probe};
 
 /// So many at once: each is a write of the northbound database, and a thread that waits for answers.
@@ -110,7 +110,9 @@ impl Probes {
         for running in state.running.values() {
             crate::desired::probe_rows(world, &running.probe, rows);
         }
-        let unconfirmed = state.running.iter().filter(|(_, running)| !*running.realized.borrow());
+        // One whose place is gone has no rows, and is never confirmed.
+        let has_rows = |id: &Uuid| rows.contains_key(&Key::new(Table::LogicalSwitchPort, id.to_string()));
+        let unconfirmed = state.running.iter().filter(|(id, running)| has_rows(id) && !*running.realized.borrow());
         unconfirmed.map(|(id, _)| *id).collect()
     }
 

@@ -93,6 +93,12 @@ pub enum PathError {
         /// `IPv4` or `IPv6`.
         family: &'static str,
     },
+    /// No host has such an address.
+    #[error("{0} is no address of a host")]
+    NoHost(IpAddr),
+    /// The network is one of the site's own.
+    #[error("network \"{0}\" is not outside; ask from it as network:{0}")]
+    NotOutside(String),
     /// There are several networks outside, or none.
     #[error("the site has {0} networks outside; name the one that is meant: outside:NETWORK")]
     Outside(usize),
@@ -145,7 +151,13 @@ pub fn start(world: &World, from: &From) -> Result<Start, PathError> {
         From::Vm(vm) => Start::Vm(world.vm(vm)?.id),
         From::Network(network) => Start::Probe(Place::Network(world.network(network)?.id)),
         From::Router(router) => Start::Probe(Place::Router(world.router(router)?.id)),
-        From::Outside(Some(network)) => Start::Probe(Place::Network(world.network(network)?.id)),
+        From::Outside(Some(network)) => {
+            let network = world.network(network)?;
+            if !network.spec.network_type.is_provider() {
+                return Err(PathError::NotOutside(network.meta.name.to_string()));
+            }
+            Start::Probe(Place::Network(network.id))
+        }
         From::Outside(None) => {
             let outside = world.networks.values().filter(|network| network.spec.physical_network.is_some());
             let outside: Vec<_> = outside.map(|network| network.id).collect();
@@ -161,7 +173,10 @@ pub fn start(world: &World, from: &From) -> Result<Start, PathError> {
 /// [`PathError`].
 pub fn target(world: &World, start: Start, to: &To, ipv4: Option<bool>) -> Result<IpAddr, PathError> {
     let vm = match to {
-        To::Address(address) => return Ok(*address),
+        To::Address(address) => {
+            let is_host = !address.is_unspecified() && !address.is_multicast() && !address.is_loopback();
+            return if is_host { Ok(*address) } else { Err(PathError::NoHost(*address)) };
+        }
         To::Vm(vm) => world.vm(vm)?,
     };
     let near = near(world, start);
@@ -171,18 +186,21 @@ pub fn target(world: &World, start: Start, to: &To, ipv4: Option<bool>) -> Resul
         nics.flat_map(|nic| nic.spec.addresses.iter().copied()).find(|address| of_family(address))
     };
     let by_network = near.iter().find_map(|network| address(&mut on(*network)));
+    let outside = match start {
+        Start::Probe(Place::Network(network)) => {
+            world.networks.get(&network).filter(|network| network.spec.network_type.is_provider())
+        }
+        Start::Vm(_) | Start::Probe(Place::Router(_)) => None,
+    };
     let floating = || {
-        let leads = |ip: &&std::sync::Arc<FloatingIp>| ip.association.as_ref().is_some_and(|to| to.vm == vm.id);
+        let leads = |ip: &&std::sync::Arc<FloatingIp>| {
+            let is_near = outside.is_none_or(|network| network.id == ip.spec.network);
+            is_near && ip.association.as_ref().is_some_and(|to| to.vm == vm.id)
+        };
         world.floating_ips.values().filter(leads).map(|ip| ip.spec.address).find(|address| of_family(address))
     };
-    let is_outside = match start {
-        Start::Probe(Place::Network(network)) => {
-            world.networks.get(&network).is_some_and(|network| network.spec.network_type.is_provider())
-        }
-        Start::Vm(_) | Start::Probe(Place::Router(_)) => false,
-    };
     let found = by_network.or_else(floating);
-    if is_outside {
+    if outside.is_some() {
         return found.ok_or_else(|| PathError::NoFloatingIp(vm.meta.name.to_string()));
     }
     let any = || address(&mut vm.nics.iter());

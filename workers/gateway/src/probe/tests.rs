@@ -162,6 +162,11 @@ fn a_vm_is_asked_for_under_the_address_by_which_one_comes_to_it() {
     let no_such = target(&site.world, begin(&site, From::Network("red".into())), &To::Vm("db".into()), Some(false));
     assert_eq!(no_such, Err(PathError::NoAddress { vm: "db".into(), family: "IPv6" }));
     assert!(matches!(start(&site.world, &From::Vm("nobody".into())), Err(PathError::Refused(_))));
+    assert_eq!(start(&site.world, &From::Outside(Some("blue".into()))), Err(PathError::NotOutside("blue".into())));
+    for nobody in ["0.0.0.0", "::", "224.0.0.1", "127.0.0.1"] {
+        let asked = target(&site.world, begin(&site, From::Outside(None)), &To::Address(ip(nobody)), None);
+        assert_eq!(asked, Err(PathError::NoHost(ip(nobody))));
+    }
     let mut two = site.clone();
     two.has(create(a_provider_network("out2", "198.51.100.0/24", Some(7))));
     assert_eq!(start(&two.world, &From::Outside(None)), Err(PathError::Outside(2)));
@@ -323,4 +328,44 @@ fn a_missing_route_and_a_silent_next_hop_are_told() {
     ];
     let course = explained(&site, "db", "203.0.113.9", Asked::Icmp, waits.concat());
     assert_eq!(course.verdict, Verdict::AwaitsNeighbour, "{course:?}");
+}
+
+#[test]
+fn a_rule_that_is_missing_is_for_what_comes_there_after_nat_and_load_balancers() {
+    let site = a_site();
+    let db = nic(site.vm("db").id);
+    let guard = group_name(site.network("red").id);
+    let text = [
+        heading("ingress(dp=\"edgestack-r\", inport=\"x\")"),
+        " 7. lr_in_dnat (northd.c:1): ct.new, priority 120, uuid 1a\n    ct_lb_mark(backends=10.1.0.2:8080);\n".into(),
+        heading("egress(dp=\"edgestack-r\", inport=\"x\", outport=\"y\")"),
+        " 3. lr_out_snat (northd.c:1): ip4.src == 10.0.0.0/24, priority 25, uuid 2a\n    ct_snat(192.0.2.2);\n".into(),
+        heading(&format!("egress(dp=\"edgestack-red\", inport=\"p\", outport=\"{db}\")")),
+        format!(
+            " 4. ls_out_acl (northd.c:2): reg0[9] == 1 && (outport == @{guard} && ip), priority 2001, uuid 3a\n    /* drop */\n"
+        ),
+    ];
+    let course = explained(&site, "web", "10.1.0.9", Asked::Tcp(80), text.concat());
+    let fix =
+        "edgectl create-sgr default --direction ingress --protocol tcp --port 8080 --remote-ip-prefix 192.0.2.2/32";
+    assert_eq!(course.fix.as_deref(), Some(fix), "{course:?}");
+}
+
+#[test]
+fn a_refusal_is_no_delivery() {
+    let site = a_site();
+    let db = nic(site.vm("db").id);
+    let text = [
+        heading("ingress(dp=\"edgestack-r\", inport=\"x\")"),
+        " 3. lr_in_ip_input (northd.c:1): tcp, priority 80, uuid 1a\n    tcp_reset { output; };\n".into(),
+        heading("tcp_reset"),
+        "    output;\n".into(),
+        heading(&format!("egress(dp=\"edgestack-red\", inport=\"p\", outport=\"{db}\")")),
+        format!(
+            " 9. ls_out_apply_port_sec (northd.c:3): 1, priority 0, uuid 4a\n    /* output to \"{db}\", type \"\" */\n"
+        ),
+    ];
+    let course = explained(&site, "db", "10.0.0.1", Asked::Tcp(80), text.concat());
+    assert_eq!(course.verdict, Verdict::Dropped, "{course:?}");
+    assert!(course.why.contains("refused"), "{course:?}");
 }
