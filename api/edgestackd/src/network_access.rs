@@ -288,16 +288,20 @@ fn told(question: &Question, course: Course, ovn_trace: Option<String>) -> Trace
     }
 }
 
-/// Why a guest sent nothing, and what can be done.
+/// The longest that is told of a guest's own words, characters.
+const WORDS_MAX: usize = 400;
+
+/// Why a guest sent nothing, and what can be done. Some of it are the guest's words, which go to a person's terminal.
 fn unsent(error: &DriverError) -> String {
-    match error {
-        DriverError::Gone => "the VM does not run".to_owned(),
+    let words = match error {
+        DriverError::Gone => "the VM does not run on this daemon's node".to_owned(),
         DriverError::Retry { reason, fix } | DriverError::Never { reason, fix } => match fix {
             Some(fix) => format!("{reason}; {fix}"),
             None => reason.clone(),
         },
         DriverError::PortTaken(_) => error.to_string(),
-    }
+    };
+    words.chars().filter(|c| !c.is_control()).take(WORDS_MAX).collect()
 }
 
 fn round_trips(replies: &[ping::Reply]) -> Option<RoundTrips> {
