@@ -160,8 +160,7 @@ async fn own_network(client: &Client, vm: &str) -> Result<TestFrom, Failure> {
 
 fn ping_sheet(ping: &Ping) -> Sheet {
     let mut sheet = Sheet::default();
-    let from = ping.from_ip.map(|ip| format!(" ({ip})")).unwrap_or_default();
-    sheet.pair("from", format!("{}{from}", ping.from));
+    sheet.pair("from", format!("{} ({})", ping.from, ping.from_ip));
     sheet.pair("to", ping.to_ip.to_string());
     sheet.pair_if("not sent", ping.not_sent.clone());
     if ping.sent > 0 {

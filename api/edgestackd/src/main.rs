@@ -185,6 +185,7 @@ async fn run(mut options: Options) -> Result<(), Failure> {
                     node: network.node.clone(),
                     southbound: networks::southbound(&options, &root),
                     tracer: networks::tracer(&options, &root),
+                    turns: tokio::sync::Semaphore::new(network_access::TESTS_MAX),
                     driver: driver.clone(),
                 }),
                 node: node_name.clone(),

@@ -26,6 +26,8 @@ use edgestack_worker_gateway::probe::{
 };
 use edgestack_worker_vm::driver::{GuestPing, NodeNetwork, VmDriver};
 
+use tokio::sync::{Semaphore, SemaphorePermit};
+
 use crate::networks;
 
 /// What tests are made with.
@@ -46,7 +48,12 @@ pub struct Tests {
     pub tracer: Result<Tracer, String>,
     /// The way into guests.
     pub driver: Arc<dyn VmDriver>,
+    /// Who may test at once: each may read the whole southbound database.
+    pub turns: Semaphore,
 }
+
+/// So many tests at once.
+pub const TESTS_MAX: usize = 8;
 
 /// Who asks whom, found.
 struct Question {
@@ -60,6 +67,7 @@ struct Question {
 #[async_trait]
 impl NetworkAccess for Tests {
     async fn ping(&self, asked: AskPing) -> Result<Ping, NetworkError> {
+        let _turn = self.turn()?;
         let question = self.question(&asked.from, &asked.to, asked.ip_version)?;
         let (mut sent, mut replies, mut not_sent) = (0, vec![], None);
         match self.send(&question, &asked).await? {
@@ -77,7 +85,7 @@ impl NetworkAccess for Tests {
         let lost = f64::from(sent - received.min(sent));
         Ok(Ping {
             from: question.source.who.clone(),
-            from_ip: Some(question.source.ip),
+            from_ip: question.source.ip,
             to_ip: question.target,
             sent,
             received,
@@ -94,6 +102,7 @@ impl NetworkAccess for Tests {
     }
 
     async fn trace(&self, asked: AskTrace) -> Result<Trace, NetworkError> {
+        let _turn = self.turn()?;
         let question = self.question(&asked.from, &asked.to, asked.ip_version)?;
         if let Some(standing) = &question.standing {
             // A node that is dead holds the confirmation back; the trace needs none of it.
@@ -172,6 +181,11 @@ impl NetworkAccess for Tests {
 }
 
 impl Tests {
+    fn turn(&self) -> Result<SemaphorePermit<'_>, NetworkError> {
+        let busy = |_| NetworkError::NotNow { why: format!("{TESTS_MAX} tests run already; try again") };
+        self.turns.try_acquire().map_err(busy)
+    }
+
     /// This node's way into the virtual network.
     fn chassis(&self) -> Result<&Chassis, NetworkError> {
         let Some(node) = &self.node else {

@@ -89,9 +89,10 @@ async fn keep_up(
         match started {
             Ok(bundled) => {
                 tracing::info!(northbound = bundled.northbound(), "the virtual network is up");
+                // Before there can be tests of this process.
+                probe::run::sweep(&bundled.chassis()).await;
                 // Nobody else sets it.
                 let _ = network.set(bundled.chassis());
-                probe::run::sweep(&bundled.chassis()).await;
                 tried.send_replace(true);
                 // As long as this is held, what ends is started again.
                 return std::future::pending().await;

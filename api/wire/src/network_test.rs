@@ -134,8 +134,8 @@ pub struct Ping {
     #[schema(example = "network \"blue\"")]
     pub from: String,
     /// From which address.
-    #[schema(value_type = Option<String>)]
-    pub from_ip: Option<IpAddr>,
+    #[schema(value_type = String)]
+    pub from_ip: IpAddr,
     /// Who was asked.
     #[schema(value_type = String)]
     pub to_ip: IpAddr,

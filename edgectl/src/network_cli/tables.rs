@@ -9,6 +9,18 @@ use crate::{
     security_group_rule as rules,
 };
 
+/// The columns that are numbers to programs, too.
+const NUMBERS: [&str; 8] = [
+    "NIC",
+    "MEMBER PORT",
+    "SENT PACKETS",
+    "SENT BYTES",
+    "SENT DROPPED",
+    "RECEIVED PACKETS",
+    "RECEIVED BYTES",
+    "RECEIVED DROPPED",
+];
+
 /// Rows of one form.
 #[derive(Clone, Debug)]
 pub struct Table {
@@ -30,7 +42,12 @@ impl Table {
     pub fn json(&self) -> Value {
         let object = |row: &Vec<String>| {
             let pairs = self.columns.iter().zip(row).map(|(column, cell)| {
-                let value = if cell.is_empty() { Value::Null } else { Value::String(cell.clone()) };
+                let number = NUMBERS.contains(column).then(|| cell.parse::<u64>().ok()).flatten();
+                let value = match number {
+                    Some(number) => number.into(),
+                    None if cell.is_empty() => Value::Null,
+                    None => cell.as_str().into(),
+                };
                 (column.to_lowercase().replace(' ', "_"), value)
             });
             Value::Object(pairs.collect::<Map<_, _>>())
@@ -131,11 +148,17 @@ pub fn routes(site: &Site) -> Table {
         let outside = router.external_network.as_ref();
         let outside = outside.and_then(|name| site.networks.iter().find(|one| one.meta.name == *name));
         if let Some(outside) = outside {
-            let is_own = router.routes.iter().any(|route| route.destination == "0.0.0.0/0");
-            let peer = router.peer_router.as_ref().map(|peer| (&peer.ip_address, "its peer router"));
-            let gateway = outside.gateway_ip.as_ref().map(|gateway| (gateway, "the external network's gateway"));
-            if let Some((hop, why)) = peer.or(gateway).filter(|_| !is_own) {
-                add("0.0.0.0/0", hop, why);
+            let peer = router.peer_router.as_ref().map(|peer| (peer.ip_address.clone(), "its peer router"));
+            let ipv6 = outside.ipv6.as_ref().and_then(|ipv6| ipv6.gateway_ip.clone().flatten());
+            let gateways = outside.gateway_ip.iter().cloned().chain(ipv6);
+            let gateways = gateways.filter(|gateway| !router.external_ips.contains(gateway));
+            let hops: Vec<_> =
+                peer.into_iter().chain(gateways.map(|one| (one, "the external network's gateway"))).collect();
+            for (all, mark) in [("0.0.0.0/0", '.'), ("::/0", ':')] {
+                let is_own = router.routes.iter().any(|route| route.destination == all);
+                if let Some((hop, why)) = hops.iter().find(|(hop, _)| hop.contains(mark)).filter(|_| !is_own) {
+                    add(all, hop, why);
+                }
             }
         }
     }

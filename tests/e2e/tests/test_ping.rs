@@ -226,6 +226,18 @@ fn what_a_killed_test_leaves_is_taken_away_and_nobody_is_told_of_drift() {
             is_answered(&ping(&site, from, json!({"address": open.ip})).await);
         }
         await_nothing_left(&site).await;
+        // A route that is missing, and a port that a router refuses, by OVN's real trace.
+        let change = json!({"external_network": null});
+        site.api().patch("routers/r", &change).await.accepted();
+        await_active(&site, "routers/r").await;
+        let asked = json!({"from": {"network": "blue"}, "to": {"address": "203.0.113.9"}});
+        let lost = site.api().post(TRACE, &asked).await.expect(200);
+        assert_eq!(lost["verdict"], "dropped", "{lost}");
+        assert!(lost["why"].as_str().unwrap().contains("router \"r\": no route leads to 203.0.113.9"), "{lost}");
+        let asked = json!({"from": {"network": "blue"}, "to": {"address": "10.0.0.1"}, "protocol": "tcp", "port": 80});
+        let refused = site.api().post(TRACE, &asked).await.expect(200);
+        assert_eq!(refused["verdict"], "dropped", "{refused}");
+        assert!(refused["why"].as_str().unwrap().contains("refused"), "{refused}");
         for path in ["networks/blue", "networks/out", "routers/r"] {
             let events = site.api().get(&format!("{path}/events?limit=1000")).await;
             let drifts = events["items"]

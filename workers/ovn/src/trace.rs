@@ -113,7 +113,7 @@ impl Tracer {
     /// [`TraceError`].
     pub async fn trace(&self, microflow: &str) -> Result<Trace, TraceError> {
         let mut command = Command::new(&self.program);
-        command.arg(format!("--db={}", self.southbound)).args(["--no-leader-only", "--no-friendly-names"]);
+        command.arg(format!("--db={}", self.southbound)).arg("--no-leader-only");
         if let Some(tls) = self.southbound.tls() {
             command.arg("--ca-cert").arg(&tls.ca).arg("--certificate").arg(&tls.certificate);
             command.arg("--private-key").arg(&tls.private_key);

@@ -144,12 +144,15 @@ impl Told<'_> {
     fn datapath(&self, section: &Section) -> String {
         let Some(name) = section.datapath.as_deref() else { return self.source.who.clone() };
         let own = name.strip_prefix("edgestack-").unwrap_or(name);
-        if own.starts_with("probe-") {
+        // Its link has the probe's own name, which is the port's.
+        if own.strip_prefix("probe-") == Some(self.source.port.as_str()) {
             return format!("the test's link to {}", self.source.who);
         }
         let is_router = section.stages.iter().any(|stage| stage.name.starts_with("lr_"));
+        // A router of that very name is meant before a load balancer's.
+        let is_there = self.world.router(&own.into()).is_ok();
         match own.strip_suffix("-vip") {
-            Some(balancer) if is_router => format!("load balancer \"{balancer}\""),
+            Some(balancer) if is_router && !is_there => format!("load balancer \"{balancer}\""),
             _ if is_router => format!("router \"{own}\""),
             _ => format!("network \"{own}\""),
         }
@@ -262,7 +265,8 @@ impl Told<'_> {
 
     fn output(&mut self, at: &str, port: &str, port_type: &str) {
         match port_type {
-            "" if port == self.source.port => {
+            // ovn-trace shortens a name that is a bare UUID, as a probe's is, and keeps a VM's.
+            "" if port.len() >= 6 && self.source.port.starts_with(port) => {
                 self.end(at, Verdict::Delivered, format!("it was answered, and is back at {}", self.source.who), None);
             }
             "" => match self.nic(port) {
