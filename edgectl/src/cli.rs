@@ -403,6 +403,18 @@ pub fn replacement(pairs: &[(String, String)], clear: bool) -> Option<Option<BTr
     (!pairs.is_empty()).then(|| Some(pairs.iter().cloned().collect()))
 }
 
+/// A switch.
+///
+/// # Errors
+/// What it can be, as a sentence.
+pub fn on_or_off(text: &str) -> Result<bool, String> {
+    match text {
+        "on" => Ok(true),
+        "off" => Ok(false),
+        _ => Err("must be on or off".to_owned()),
+    }
+}
+
 /// A list of a PATCH: what is given replaces it, `clear` makes it `null`, neither leaves it.
 pub fn replaced_list<T>(given: Vec<T>, clear: bool) -> Option<Option<Vec<T>>> {
     if clear { Some(None) } else { (!given.is_empty()).then_some(Some(given)) }
@@ -505,7 +517,7 @@ mod tests {
             show-webhook-events version diff explain history replay verify-log watch backup verify-backup restore \
             reconcile force-remove adopt what-if undo archive \
             create-network list-networks show-network update-network remove-network show-network-events \
-            create-sg list-sgs show-sg update-sg remove-sg show-sg-events edit-vm-sg attach-nic detach-nic \
+            create-sg list-sgs show-sg update-sg remove-sg show-sg-events edit-vm-sg edit-vm-nic attach-nic detach-nic \
             create-sgr list-sgrs show-sgr update-sgr remove-sgr show-sgr-events \
             create-router list-routers show-router update-router remove-router show-router-events create-peer-router \
             remove-peer-router \
@@ -568,6 +580,8 @@ mod tests {
             ("edgectl edit-vm-sg a", 2),
             ("edgectl edit-vm-sg a --nic 0", 2),
             ("edgectl edit-vm-sg a --set web --clear", 2),
+            ("edgectl edit-vm-nic a", 2),
+            ("edgectl edit-vm-nic a --port-security maybe", 2),
             ("edgectl attach-nic a", 2),
             ("edgectl attach-nic a --network blue,group=web", 2),
             ("edgectl detach-nic a", 2),

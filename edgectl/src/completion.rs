@@ -200,6 +200,7 @@ mod tests {
             ("edit-vm-sg", "add_group"),
             ("edit-vm-sg", "remove_group"),
             ("edit-vm-sg", "set_groups"),
+            ("edit-vm-nic", "name"),
             ("attach-nic", "name"),
             ("attach-nic", "network"),
             ("detach-nic", "name"),

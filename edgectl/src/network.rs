@@ -33,7 +33,7 @@ pub enum NetworkCommand {
     /// Shows a network, and who holds its addresses.
     #[command(after_help = "Example:\n  edgectl show-network blue")]
     ShowNetwork(ShowArgs),
-    /// Changes a network's description, labels, name servers, routes, MTU, pool or DHCP.
+    /// Changes a network's description, labels, name servers, routes, MTU, pool, DHCP or port security.
     #[command(after_help = "Example:\n  edgectl update-network blue --dns-server 9.9.9.9 --dns-server 149.112.112.112")]
     UpdateNetwork(UpdateNetworkArgs),
     /// Removes networks that no VM is on.
@@ -85,6 +85,9 @@ pub struct CreateNetworkArgs {
     /// Don't give guests their addresses by DHCP.
     #[arg(long)]
     no_dhcp: bool,
+    /// Let NICs use other addresses than their own, where they say nothing else: for guests that route or bridge.
+    #[arg(long)]
+    no_port_security: bool,
     #[command(flatten)]
     meta: NewMetaArgs,
     #[command(flatten)]
@@ -133,7 +136,7 @@ enum AddressModeArg {
 #[derive(Args, Debug)]
 #[command(group(clap::ArgGroup::new("what").required(true).multiple(true).args([
     "description", "label", "clear_labels", "mtu", "dns_server", "clear_dns_servers", "host_route", "clear_host_routes",
-    "ip_pool", "dhcp",
+    "ip_pool", "dhcp", "port_security",
 ])))]
 pub struct UpdateNetworkArgs {
     #[command(flatten)]
@@ -154,6 +157,9 @@ pub struct UpdateNetworkArgs {
     /// Whether guests get their addresses by DHCP.
     #[arg(long, value_name = "BOOL")]
     dhcp: Option<bool>,
+    /// Whether NICs that come, and say nothing of it, are held to their own addresses.
+    #[arg(long, value_name = "on|off", value_parser = cli::on_or_off)]
+    port_security: Option<bool>,
     #[command(flatten)]
     change: ChangeArgs,
     #[command(flatten)]
@@ -225,6 +231,7 @@ async fn create(client: &Client, args: CreateNetworkArgs) -> Result<(), Failure>
         dns_servers: args.options.dns_server,
         host_routes: args.options.host_route,
         dhcp: !args.no_dhcp,
+        port_security: !args.no_port_security,
     })?;
     let reply = client.change(Method::POST, &[Kind::Network.plural()], &body, &args.change).await?;
     resource::finish::<Network>(client, &reply, &args.change, args.wait.patience(), "created", verdict).await
@@ -240,6 +247,7 @@ async fn update(client: &Client, args: UpdateNetworkArgs) -> Result<(), Failure>
         dns_servers: cli::replaced_list(args.options.dns_server, args.clear_dns_servers),
         host_routes: cli::replaced_list(args.options.host_route, args.clear_host_routes),
         dhcp: args.dhcp,
+        port_security: args.port_security,
     })?;
     let segments = [Kind::Network.plural(), args.of.name.as_str()];
     let reply = client.change(Method::PATCH, &segments, &body, &args.change).await?;
@@ -322,6 +330,7 @@ impl Shown for Network {
             sheet.pair_if("IPv6 given from", ipv6.ip_pool.as_ref().map(|pool| format!("{}-{}", pool.start, pool.end)));
         }
         sheet.pair("DHCP", if self.dhcp { "yes" } else { "no" });
+        sheet.pair("port security", if self.port_security { "on" } else { "off for NICs that say nothing else" });
         if !self.dns_servers.is_empty() {
             sheet.pair("name servers", self.dns_servers.join(", "));
         }

@@ -17,7 +17,7 @@ use crate::{
     history::{self, EventsArgs},
     live::{self, WatchArgs},
     resource,
-    vm_nic::{self, AttachNicArgs, DetachNicArgs, EditSgArgs},
+    vm_nic::{self, AttachNicArgs, DetachNicArgs, EditNicArgs, EditSgArgs},
     wait::Verdict,
 };
 
@@ -64,6 +64,9 @@ pub enum VmCommand {
         after_help = "Example:\n  edgectl edit-vm-sg hello --add web --remove default\n  edgectl edit-vm-sg hello --nic 1 --set web,db"
     )]
     EditVmSg(EditSgArgs),
+    /// Changes a VM's NICs: whether they are held to their own addresses.
+    #[command(after_help = "Example:\n  edgectl edit-vm-nic hello --nic 0 --port-security off")]
+    EditVmNic(EditNicArgs),
     /// Attaches a NIC to a VM, also while it runs.
     #[command(
         after_help = "Example:\n  edgectl attach-nic hello --network blue\n  edgectl attach-nic hello --network red,ip=10.1.0.20,sg=web"
@@ -113,7 +116,7 @@ pub struct CreateVmArgs {
     keypair: Option<String>,
     /// A network to be on, by name or id, the addresses wished for there, and security groups; may be given several times,
     /// a NIC each.
-    #[arg(long, value_name = "NAME[,ip=ADDRESS][,mac=ADDRESS][,sg=GROUP]...", value_parser = vm_nic::parse)]
+    #[arg(long, value_name = "NAME[,ip=ADDRESS][,mac=ADDRESS][,sg=GROUP]...[,port-security=on|off]", value_parser = vm_nic::parse)]
     network: Vec<VmNetwork>,
     /// A security group of the NICs for which --network names none; may be given several times. The group default if absent.
     #[arg(long, value_name = "NAME", value_delimiter = ',', requires = "network")]
@@ -283,6 +286,7 @@ pub async fn run(command: VmCommand, client: &Client) -> Result<(), Failure> {
             act(client, &args.of, &action, &args.change, &args.wait, agent_no_matter).await
         }
         VmCommand::EditVmSg(args) => vm_nic::edit(client, args).await,
+        VmCommand::EditVmNic(args) => vm_nic::edit_nic(client, args).await,
         VmCommand::AttachNic(args) => vm_nic::attach(client, args).await,
         VmCommand::DetachNic(args) => vm_nic::detach(client, args).await,
         VmCommand::ShowVmEvents(args) => history::events(client, Kind::Vm, &args).await,
@@ -355,7 +359,7 @@ async fn act(
         VmAction::Restart {} => "restarted",
         VmAction::Pause {} => "paused",
         VmAction::Unpause {} => "unpaused",
-        VmAction::EditSecurityGroups { .. } => "edited",
+        VmAction::EditSecurityGroups { .. } | VmAction::EditNic { .. } => "edited",
         VmAction::AttachNic { .. } => "attached",
         VmAction::DetachNic { .. } => "detached",
         VmAction::Reconcile {} => "to be looked at again",

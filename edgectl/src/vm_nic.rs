@@ -6,7 +6,7 @@ use edgestack_wire::vm::{Vm, VmAction, VmNetwork};
 use reqwest::Method;
 
 use crate::{
-    cli::{ChangeArgs, NameArgs, WaitArgs, name_or_id},
+    cli::{self, ChangeArgs, NameArgs, WaitArgs, name_or_id},
     client::{Client, Payload},
     failure::Failure,
     output, resource,
@@ -42,6 +42,23 @@ pub struct EditSgArgs {
     wait: WaitArgs,
 }
 
+/// `edit-vm-nic`
+#[derive(Args, Debug)]
+pub struct EditNicArgs {
+    #[command(flatten)]
+    of: NameArgs,
+    /// Which of the VM's NICs, from 0; all if absent.
+    #[arg(long, value_name = "N")]
+    nic: Option<u32>,
+    /// Whether it is held to its own addresses.
+    #[arg(long, value_name = "on|off", value_parser = cli::on_or_off, action = clap::ArgAction::Set)]
+    port_security: bool,
+    #[command(flatten)]
+    change: ChangeArgs,
+    #[command(flatten)]
+    wait: WaitArgs,
+}
+
 /// `attach-nic`
 #[derive(Args, Debug)]
 pub struct AttachNicArgs {
@@ -49,7 +66,7 @@ pub struct AttachNicArgs {
     of: NameArgs,
     /// The network to be on, by name or id, the addresses wished for there, and security groups; the group default if none
     /// is named.
-    #[arg(long, value_name = "NAME[,ip=ADDRESS][,mac=ADDRESS][,sg=GROUP]...", value_parser = parse)]
+    #[arg(long, value_name = "NAME[,ip=ADDRESS][,mac=ADDRESS][,sg=GROUP]...[,port-security=on|off]", value_parser = parse)]
     network: VmNetwork,
     #[command(flatten)]
     change: ChangeArgs,
@@ -82,7 +99,7 @@ pub struct DetachNicArgs {
 pub fn parse(text: &str) -> Result<VmNetwork, String> {
     let mut parts = text.split(',');
     let network = parts.next().unwrap_or_default().to_owned();
-    let mut nic = VmNetwork { network, fixed_ip: None, mac: None, security_groups: None };
+    let mut nic = VmNetwork { network, fixed_ip: None, mac: None, security_groups: None, port_security: None };
     for part in parts {
         match part.split_once('=') {
             Some(("ip", address)) => nic.fixed_ip = Some(address.to_owned()),
@@ -90,7 +107,11 @@ pub fn parse(text: &str) -> Result<VmNetwork, String> {
             Some(("sg", group)) if !group.is_empty() => {
                 nic.security_groups.get_or_insert_default().push(group.to_owned());
             }
-            Some(_) | None => return Err(format!("{part:?} is none of ip=ADDRESS, mac=ADDRESS and sg=GROUP")),
+            Some(("port-security", word)) => nic.port_security = Some(cli::on_or_off(word)?),
+            Some(_) | None => {
+                let words = "ip=ADDRESS, mac=ADDRESS, sg=GROUP and port-security=on|off";
+                return Err(format!("{part:?} is none of {words}"));
+            }
         }
     }
     Ok(nic)
@@ -121,13 +142,24 @@ pub async fn edit(client: &Client, args: EditSgArgs) -> Result<(), Failure> {
     resource::finish::<Vm>(client, &reply, &args.change, args.wait.patience(), "edited", verdict).await
 }
 
+/// Changes a VM's NICs.
+///
+/// # Errors
+/// The server's, those of waiting, or output's.
+pub async fn edit_nic(client: &Client, args: EditNicArgs) -> Result<(), Failure> {
+    let body = Payload::json(&VmAction::EditNic { nic: args.nic, port_security: args.port_security })?;
+    let segments = [Kind::Vm.plural(), args.of.name.as_str(), "action"];
+    let reply = client.change(Method::POST, &segments, &body, &args.change).await?;
+    resource::finish::<Vm>(client, &reply, &args.change, args.wait.patience(), "edited", verdict).await
+}
+
 /// Attaches a NIC.
 ///
 /// # Errors
 /// The server's, those of waiting, or output's.
 pub async fn attach(client: &Client, args: AttachNicArgs) -> Result<(), Failure> {
-    let VmNetwork { network, fixed_ip, mac, security_groups } = args.network;
-    let body = Payload::json(&VmAction::AttachNic { network, fixed_ip, mac, security_groups })?;
+    let VmNetwork { network, fixed_ip, mac, security_groups, port_security } = args.network;
+    let body = Payload::json(&VmAction::AttachNic { network, fixed_ip, mac, security_groups, port_security })?;
     let segments = [Kind::Vm.plural(), args.of.name.as_str(), "action"];
     let reply = client.change(Method::POST, &segments, &body, &args.change).await?;
     let answered: Vm = serde_json::from_str(&reply.body)?;
@@ -208,7 +240,10 @@ mod tests {
         let nic = parse("blue,ip=10.0.0.20,mac=fa:16:3e:00:00:20,sg=web,sg=db").unwrap();
         assert_eq!((nic.network.as_str(), nic.fixed_ip.as_deref()), ("blue", Some("10.0.0.20")));
         assert_eq!(nic.security_groups, Some(vec!["web".to_owned(), "db".to_owned()]));
-        assert_eq!(parse("blue").unwrap().security_groups, None);
+        let plain = parse("blue").unwrap();
+        assert_eq!((plain.security_groups, plain.port_security), (None, None));
+        assert_eq!(parse("blue,port-security=off").unwrap().port_security, Some(false));
+        assert_eq!(parse("blue,port-security=no").unwrap_err(), "must be on or off");
         for wrong in ["blue,10.0.0.20", "blue,sg=", "blue,group=web", "blue,"] {
             assert!(parse(wrong).unwrap_err().contains("sg=GROUP"), "{wrong}");
         }
@@ -234,6 +269,7 @@ mod tests {
             addresses: vec![],
             mac: String::new(),
             security_groups: Some(vec![]),
+            port_security: true,
             ready,
             state: "attached".to_owned(),
         };

@@ -135,6 +135,9 @@ fn placement(sheet: &mut Sheet, vm: &Vm, view: &View) {
         };
         sheet.pair("security groups", format!("{groups} (NIC {} on {})", nic.number, nic.network));
     }
+    for nic in vm.networks.iter().filter(|nic| !nic.port_security) {
+        sheet.pair("port security", format!("off (NIC {} on {})", nic.number, nic.network));
+    }
     for address in &vm.addresses {
         sheet.pair("address", format!("{} on {}, mac {}", address.ip, address.network, address.mac));
     }

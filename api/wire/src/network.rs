@@ -57,6 +57,9 @@ pub struct Network {
     pub host_routes: Vec<HostRoute>,
     /// Whether guests get their addresses by DHCP.
     pub dhcp: bool,
+    /// Whether NICs that say nothing of it are held to their own addresses.
+    #[serde(default = "yes")]
+    pub port_security: bool,
     /// Who holds which of its addresses, in order of address.
     pub addresses: Vec<HeldAddress>,
 }
@@ -214,6 +217,9 @@ pub struct CreateNetwork {
     /// Whether guests get their addresses by DHCP.
     #[serde(default = "yes")]
     pub dhcp: bool,
+    /// Whether NICs that say nothing of it are held to their own addresses: nothing leaves by them under another's.
+    #[serde(default = "yes")]
+    pub port_security: bool,
 }
 
 const fn geneve() -> NetworkType {
@@ -261,6 +267,10 @@ pub struct UpdateNetwork {
     #[serde(default, deserialize_with = "meta::given", skip_serializing_if = "Option::is_none")]
     #[schema(value_type = bool, required = false)]
     pub dhcp: Option<bool>,
+    /// Whether NICs that come, and say nothing of it, are held to their own addresses. Those that are there stay as they are.
+    #[serde(default, deserialize_with = "meta::given", skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = bool, required = false)]
+    pub port_security: Option<bool>,
 }
 
 /// Something to do with a network.
@@ -316,6 +326,7 @@ impl TryFrom<CreateNetwork> for NetworkCommand {
             dns_servers: addresses("dns_servers", &create.dns_servers)?,
             host_routes: host_routes(create.host_routes)?,
             dhcp: create.dhcp,
+            port_security: create.port_security,
         })))
     }
 }
@@ -342,6 +353,7 @@ impl UpdateNetwork {
             host_routes: self.host_routes.map(|routes| host_routes(routes.unwrap_or_default())).transpose()?,
             dhcp: self.dhcp,
             pools,
+            port_security: self.port_security,
         })))
     }
 }
@@ -421,6 +433,7 @@ impl Network {
                 })
                 .collect(),
             dhcp: spec.dhcp,
+            port_security: spec.port_security,
             addresses: holders
                 .into_iter()
                 .map(|(address, holder)| HeldAddress { ip: address.to_string(), holder })

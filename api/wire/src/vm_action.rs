@@ -51,6 +51,14 @@ pub enum VmAction {
         #[schema(max_items = 16)]
         remove: Vec<String>,
     },
+    /// Changes its NICs, while it runs, too.
+    EditNic {
+        /// Which NIC, from 0; all if absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        nic: Option<u32>,
+        /// Whether it is held to its own addresses.
+        port_security: bool,
+    },
     /// Gives it one more NIC, while it runs, too.
     AttachNic {
         /// The network's name or id.
@@ -74,6 +82,9 @@ pub enum VmAction {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         #[schema(max_items = 16)]
         security_groups: Option<Vec<String>>,
+        /// Whether it is held to its own addresses; as the network has it if absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        port_security: Option<bool>,
     },
     /// Takes a NIC away, while it runs, too: by its number, or the only one on a network.
     DetachNic {
@@ -120,8 +131,9 @@ impl VmAction {
                 };
                 VmCommand::EditSecurityGroups { vm, nic, change }
             }
-            Self::AttachNic { network, fixed_ip, mac, security_groups } => {
-                let nic = VmNetwork { network, fixed_ip, mac, security_groups }.into_request("")?;
+            Self::EditNic { nic, port_security } => VmCommand::EditNics { vm, nic, port_security },
+            Self::AttachNic { network, fixed_ip, mac, security_groups, port_security } => {
+                let nic = VmNetwork { network, fixed_ip, mac, security_groups, port_security }.into_request("")?;
                 VmCommand::AttachNic { vm, nic }
             }
             Self::DetachNic { nic: Some(number), network: None } => {

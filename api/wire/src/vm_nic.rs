@@ -31,6 +31,10 @@ pub struct VmNic {
     /// The names of its security groups; empty: nothing passes. Null where the NIC is from a time before there were any:
     /// everything passes, until its groups are set.
     pub security_groups: Option<Vec<String>>,
+    /// Whether it is held to its own addresses: nothing leaves by it under another's, and nothing comes to it that is for an
+    /// address which nobody on the network has.
+    #[serde(default = "yes")]
+    pub port_security: bool,
     /// Whether the nodes work by it.
     pub ready: bool,
     /// Where it is: in the VM (`attached`), not in the running VM yet (`attaching`), in it from its next start
@@ -38,6 +42,11 @@ pub struct VmNic {
     #[serde(default = "attached")]
     #[schema(example = "attached")]
     pub state: String,
+}
+
+/// What servers that don't tell of it mean.
+const fn yes() -> bool {
+    true
 }
 
 /// What servers that tell no state mean.
@@ -70,6 +79,9 @@ pub struct VmNetwork {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(max_items = 16)]
     pub security_groups: Option<Vec<String>>,
+    /// Whether it is held to its own addresses; as the network has it if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port_security: Option<bool>,
 }
 
 impl VmNetwork {
@@ -84,6 +96,7 @@ impl VmNetwork {
                 .security_groups
                 .map(|named| groups(&format!("{field}security_groups"), named))
                 .transpose()?,
+            port_security: self.port_security,
         })
     }
 }

@@ -123,6 +123,7 @@ fn shown_nic(vm: &vm::Vm, nic: &vm::Nic, around: &Neighbours<'_>) -> VmNic {
         addresses: addresses.iter().map(ToString::to_string).collect(),
         mac: mac.to_string(),
         security_groups: nic.security_groups.as_ref().map(|groups| groups.iter().map(group_name).collect()),
+        port_security: nic.port_security,
         ready: nic.ready,
         state: vm.nic_state(nic).as_str().to_owned(),
     }

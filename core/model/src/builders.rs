@@ -460,7 +460,7 @@ pub(crate) fn a_vm_on(vm: &str, networks: &[&str]) -> CreateVm {
 }
 
 pub(crate) fn a_nic(network: &str) -> NicRequest {
-    NicRequest { network: network.into(), fixed_ip: None, mac: None, security_groups: None }
+    NicRequest { network: network.into(), fixed_ip: None, mac: None, security_groups: None, port_security: None }
 }
 
 pub(crate) fn start(vm: &str) -> VmCommand {

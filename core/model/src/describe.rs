@@ -115,6 +115,12 @@ fn vm(event: &VmEvent) -> String {
             let names: Vec<&str> = group_names.iter().map(crate::Name::as_str).collect();
             format!("NIC {number} is in security groups {}", names.join(", "))
         }
+        VmEvent::VmNicPortSecurityChanged { number, port_security: true } => {
+            format!("NIC {number} is held to its own addresses: port security is on")
+        }
+        VmEvent::VmNicPortSecurityChanged { number, port_security: false } => {
+            format!("NIC {number} may send from any address and gets what is for none: port security is off")
+        }
         VmEvent::VmNicDetachRequested { number } => format!("asked to detach NIC {number}"),
         VmEvent::VmNicDetached { number } => format!("NIC {number} is detached, and its addresses are free"),
         VmEvent::VmNicPlugged { number } => format!("NIC {number} is in the running VM"),
@@ -256,12 +262,13 @@ fn network(event: &NetworkEvent) -> String {
             let segment = spec.segment_id.map(|segment| format!(" {segment}")).unwrap_or_default();
             format!("created: {}{segment}, {}", spec.network_type.as_str(), prefixes.join(" and "))
         }
-        NetworkEvent::NetworkUpdated { change, mtu, dns_servers, host_routes, dhcp, pools } => {
+        NetworkEvent::NetworkUpdated { change, mtu, dns_servers, host_routes, dhcp, pools, port_security } => {
             let mut parts = changed(change);
             parts.extend(mtu.map(|mtu| format!("mtu {mtu}")));
             parts.extend(dns_servers.as_ref().map(|_| "DNS servers".to_owned()));
             parts.extend(host_routes.as_ref().map(|_| "host routes".to_owned()));
             parts.extend(dhcp.map(|dhcp| if dhcp { "DHCP on" } else { "DHCP off" }.to_owned()));
+            parts.extend(port_security.map(|on| format!("port security {}", if on { "on" } else { "off" })));
             parts.extend(pools.as_ref().map(|pools| {
                 format!("addresses from {}", pools.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "))
             }));

@@ -72,6 +72,7 @@ pub fn ports(site: &Site) -> Table {
     for vm in &site.vms {
         for nic in &vm.networks {
             let groups = nic.security_groups.as_ref().map_or("not guarded".to_owned(), |groups| groups.join(", "));
+            let groups = if nic.port_security { groups } else { format!("{groups} (port security off)") };
             let state = if nic.ready { nic.state.clone() } else { format!("{}, not ready", nic.state) };
             let who = format!("vm {}", vm.meta.name);
             let addresses = nic.addresses.join(", ");

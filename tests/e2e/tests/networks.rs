@@ -77,6 +77,65 @@ fn guests_of_one_network_reach_each_other_and_those_of_another_they_do_not() {
 }
 
 #[test]
+fn a_guest_that_routes_or_bridges_is_not_held_to_its_addresses_if_it_is_wished() {
+    let test = "a_guest_that_routes_or_bridges_is_not_held_to_its_addresses_if_it_is_wished";
+    in_own_network(test, async || {
+        let Some(site) = a_site(test).await else { return };
+        // The default group knows its NICs by their own addresses.
+        let open = json!({"name": "open", "rules": [{"direction": "ingress"}, {"direction": "egress"}]});
+        site.api().post("security_groups", &open).await.accepted();
+        let groups = json!(["open"]);
+        for (name, port_security) in [("a", None), ("b", None), ("bridge", Some(false))] {
+            let mut nic = json!({"network": "blue", "security_groups": groups});
+            nic["port_security"] = json!(port_security);
+            site.create(name, &json!({"networks": [nic]})).await;
+        }
+        let (a, vm) = (site.await_nics("a").await, site.await_nics("bridge").await);
+        let b = Plugged::as_nic(&site, &site.await_nics("b").await, 0);
+        assert_eq!(
+            (&a["networks"][0]["port_security"], &vm["networks"][0]["port_security"]),
+            (&json!(true), &json!(false))
+        );
+        let (a, bridge) = (Plugged::as_nic(&site, &a, 0), Plugged::as_nic(&site, &vm, 0));
+        a.await_answer(&b.ip).await;
+
+        // Somebody behind it, whom the network doesn't know.
+        bridge.set_mac("02:00:00:00:00:99");
+        bridge.set_ip("10.0.0.50");
+        bridge.await_answer(&b.ip).await;
+        b.await_answer("10.0.0.50").await;
+        a.set_ip("10.0.0.60");
+        assert!(!a.is_answered(&b.ip, SILENCE), "the others are held to theirs");
+
+        // Off and on while it runs.
+        let edit = async |vm: &str, port_security: bool| {
+            let edit = json!({"action": "edit_nic", "port_security": port_security});
+            site.api().act(vm, &edit).await.accepted();
+            site.await_nics(vm).await;
+        };
+        edit("a", false).await;
+        a.await_answer(&b.ip).await;
+        edit("bridge", true).await;
+        assert!(!bridge.is_answered(&b.ip, SILENCE), "a forged address got through");
+        assert!(!b.is_answered("10.0.0.50", SILENCE), "what is for nobody came to it");
+        edit("a", true).await;
+        assert!(!a.is_answered(&b.ip, SILENCE), "a forged address got through");
+        let events = events_of(&site, "vms/a").await;
+        let changed = events.iter().filter(|event| *event == "VmNicPortSecurityChanged").count();
+        assert_eq!((changed, events.contains(&"VmNicDrifted".to_owned())), (2, false), "{events:?}");
+
+        // A network where nobody is, unless he says so.
+        site.api().patch("networks/red", &json!({"port_security": false})).await.accepted();
+        site.await_network("red", "active").await;
+        let (vm, c) = a_guest(&site, "c", "red", None).await;
+        assert_eq!(vm["networks"][0]["port_security"], false, "{vm}");
+        let d = Plugged::at_a_port_of_our_own(&site, "red", "p", "10.0.0.200");
+        c.set_ip("10.0.0.70");
+        c.await_answer(&d.ip).await;
+    });
+}
+
+#[test]
 fn what_others_change_is_told_and_mended_and_what_is_not_ours_stays() {
     let test = "what_others_change_is_told_and_mended_and_what_is_not_ours_stays";
     in_own_network(test, async || {

@@ -265,6 +265,7 @@ fn a_submission(number: usize, outside: &Outside, plane: &ControlPlane) -> Submi
         | VmCommand::Stop { vm, .. }
         | VmCommand::Restart { vm }
         | VmCommand::EditSecurityGroups { vm, .. }
+        | VmCommand::EditNics { vm, .. }
         | VmCommand::AttachNic { vm, .. }
         | VmCommand::DetachNic { vm, .. },
     ) = &command

@@ -47,7 +47,12 @@ pub fn a_command(random: &Random, world: &World) -> Command {
         112..124 => security_group::a_wish(random, world),
         124..136 => router::a_wish(random, world),
         136..146 => load_balancer::a_wish(random, world),
-        146..152 => security_group::an_edit(random, world, vm()),
+        146..151 => security_group::an_edit(random, world, vm()),
+        151..152 => Command::Vm(VmCommand::EditNics {
+            vm: one_that_has_some(random, world, vm()),
+            nic: random.per_mille(400).then(|| u32::try_from(random.below(3)).unwrap()),
+            port_security: random.per_mille(500),
+        }),
         152..156 => {
             Command::Vm(VmCommand::AttachNic { vm: one_that_has_some(random, world, vm()), nic: some_nic(random) })
         }
@@ -122,6 +127,7 @@ pub fn a_nic(network: &str, address: Option<u64>, mac: Option<u64>) -> NicReques
         fixed_ip: address.map(|last| format!("10.0.{number}.{last}").parse().unwrap()),
         mac: mac.map(|last| format!("fa:16:3e:00:00:0{last}").parse().unwrap()),
         security_groups: None,
+        port_security: None,
     }
 }
 
@@ -135,7 +141,8 @@ fn some_nic(random: &Random) -> NicRequest {
     let network = network::a_name(random);
     let wished = |rate| random.per_mille(rate).then(|| random.below(8));
     let nic = a_nic(&network, wished(200), wished(150));
-    NicRequest { security_groups: security_group::of_a_nic(random), ..nic }
+    let port_security = random.per_mille(200).then(|| random.per_mille(500));
+    NicRequest { security_groups: security_group::of_a_nic(random), port_security, ..nic }
 }
 
 /// A NIC that goes, mostly one that is there; at times on a network that several are on, or none.

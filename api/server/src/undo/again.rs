@@ -7,7 +7,7 @@ use edgestack_model::{
     address::holders,
     image::ImageSource,
     network::Network as ModelNetwork,
-    vm::{NicSpec, Target, Vm},
+    vm::{Nic, Target, Vm},
 };
 use edgestack_wire::{flavor::Flavor, image::Image, keypair::Keypair, network::Network};
 use serde::Serialize;
@@ -76,6 +76,7 @@ pub(super) fn network(looking: &mut Looking<'_>) {
         "dns_servers",
         "host_routes",
         "dhcp",
+        "port_security",
     ];
     let mut body = body(&gone.meta, &shown, &fields);
     if shown.gateway_ip.is_none() {
@@ -154,7 +155,7 @@ fn vm_body(looking: &mut Looking<'_>, gone: &Vm) -> Value {
     }
     let mut networks: Vec<Value> = vec![];
     for nic in gone.nics_staying() {
-        let mut wish = on_network(looking.now, &nic.spec);
+        let mut wish = on_network(looking.now, nic);
         if let Some(groups) = security_groups::named_again(looking, nic) {
             wish["security_groups"] = json!(groups);
         }
@@ -167,7 +168,8 @@ fn vm_body(looking: &mut Looking<'_>, gone: &Vm) -> Value {
 }
 
 /// A NIC of the same addresses, as far as nobody else has them by now.
-pub(super) fn on_network(now: &World, nic: &NicSpec) -> Value {
+pub(super) fn on_network(now: &World, gone: &Nic) -> Value {
+    let nic = &gone.spec;
     let mut wish = json!({"network": name_of(now, Kind::Network, nic.network.uuid())});
     let held = now.networks.get(&nic.network).map(|network| holders(now, network)).unwrap_or_default();
     // An IPv6 address may follow from the MAC address, which is wished for.
@@ -177,6 +179,10 @@ pub(super) fn on_network(now: &World, nic: &NicSpec) -> Value {
     }
     if !now.vms.values().any(|vm| vm.nics.iter().any(|other| other.spec.mac == nic.mac)) {
         wish["mac"] = json!(nic.mac);
+    }
+    let of_network = now.networks.get(&nic.network).map(|network| network.spec.port_security);
+    if of_network != Some(gone.port_security) {
+        wish["port_security"] = json!(gone.port_security);
     }
     wish
 }

@@ -124,6 +124,7 @@ fn vm(looking: &mut Looking<'_>, fact: &VmEvent) {
         VmEvent::VmPauseRequested {} => power::paused(looking),
         VmEvent::VmUnpauseRequested {} => power::unpaused(looking),
         VmEvent::VmNicSecurityGroupsChanged { number, .. } => security_groups::nic(looking, *number),
+        VmEvent::VmNicPortSecurityChanged { number, .. } => nics::edited(looking, *number),
         VmEvent::VmNicAttached { nic, .. } => nics::attached(looking, nic.number),
         VmEvent::VmNicDetachRequested { number } => nics::detached(looking, *number),
         VmEvent::VmForceRemoved { .. } => looking.cannot(FORGOTTEN),
@@ -180,7 +181,7 @@ fn image(looking: &mut Looking<'_>, fact: &ImageEvent) {
 fn network(looking: &mut Looking<'_>, fact: &NetworkEvent) {
     match fact {
         NetworkEvent::NetworkCreated { .. } => looking.remove(None),
-        NetworkEvent::NetworkUpdated { change, mtu, dns_servers, host_routes, dhcp, pools } => {
+        NetworkEvent::NetworkUpdated { change, mtu, dns_servers, host_routes, dhcp, pools, port_security } => {
             fn of<T: serde::Serialize>(part: impl Fn(&NetworkSpec) -> T) -> impl Fn(&World, Uuid) -> Option<Value> {
                 move |world, id| world.networks.get(&Id::new(id)).map(|network| json!(part(&network.spec)))
             }
@@ -188,6 +189,7 @@ fn network(looking: &mut Looking<'_>, fact: &NetworkEvent) {
                 patch.field("mtu", mtu.is_some(), of(|spec| spec.mtu));
                 patch.field("dns_servers", dns_servers.is_some(), of(|spec| spec.dns_servers.clone()));
                 patch.field("host_routes", host_routes.is_some(), of(|spec| spec.host_routes.clone()));
+                patch.field("port_security", port_security.is_some(), of(|spec| spec.port_security));
                 patch.field("dhcp", dhcp.is_some(), of(|spec| spec.dhcp));
                 let pools_of = |spec: &NetworkSpec| spec.subnets.first().map(|subnet| subnet.pools.clone());
                 patch.field("ip_pools", pools.is_some(), of(pools_of));

@@ -46,7 +46,7 @@ pub(super) fn detached(looking: &mut Looking<'_>, number: u32) {
     if looking.now.resource(Kind::Network, gone.spec.network.uuid()).is_none() {
         return looking.cannot(format!("one like NIC {number} can't be made: its network is gone"));
     }
-    let mut wish = again::on_network(looking.now, &gone.spec);
+    let mut wish = again::on_network(looking.now, &gone);
     let groups = security_groups::named_again(looking, &gone);
     let mut line =
         format!("edgectl attach-nic {} --network {}", looking.id(), wish["network"].as_str().unwrap_or_default());
@@ -54,6 +54,9 @@ pub(super) fn detached(looking: &mut Looking<'_>, number: u32) {
         if let Some(address) = wish[field].as_str() {
             line.push_str(&format!(",{word}={address}"));
         }
+    }
+    if let Some(port_security) = wish["port_security"].as_bool() {
+        line.push_str(&format!(",port-security={}", on_or_off(port_security)));
     }
     groups.iter().flatten().for_each(|group| line.push_str(&format!(",sg={group}")));
     // A NIC in no group is no word of the command line.
@@ -66,6 +69,34 @@ pub(super) fn detached(looking: &mut Looking<'_>, number: u32) {
     floating_ips::lead_to_new(looking, &vm, Some(number));
     load_balancers::join_again(looking, &vm, Some(number));
     looking.cannot("the new NIC has another number, and is another device to the guest");
+}
+
+/// A NIC is held to its addresses, or not, as before.
+pub(super) fn edited(looking: &mut Looking<'_>, number: u32) {
+    if !looking.lives() {
+        return;
+    }
+    let worlds = [looking.before, looking.after, looking.now];
+    // One that was attached goes as a whole.
+    let [Some(before), Some(after), Some(now)] =
+        worlds.map(|world| nic_of(world, looking, number).map(|(_, nic)| nic.port_security))
+    else {
+        return;
+    };
+    if now == before {
+        return looking.already(format!("port security of NIC {number} is {} as before", on_or_off(before)));
+    }
+    if now != after {
+        return looking.changed_since(format!("port security of NIC {number} changed since, and is left as it is"));
+    }
+    let (id, word) = (looking.id(), on_or_off(before));
+    let body = json!({"action": "edit_nic", "nic": number, "port_security": before});
+    let line = format!("edgectl edit-vm-nic {id} --nic {number} --port-security {word}");
+    looking.change(&format!("port security of NIC {number} {word} again"), "POST", "/action", Some(body), Some(line));
+}
+
+const fn on_or_off(port_security: bool) -> &'static str {
+    if port_security { "on" } else { "off" }
 }
 
 fn nic_of<'w>(world: &'w World, looking: &Looking<'_>, number: u32) -> Option<(&'w Vm, &'w Nic)> {

@@ -146,3 +146,43 @@ async fn what_cannot_be_attached_or_detached_is_refused_by_field() {
     }
     assert!(document["paths"][format!("{BASE}/vms/{{name}}/action")].is_object());
 }
+
+#[tokio::test]
+async fn port_security_is_switched_off_and_on_and_undo_puts_it_back() {
+    let site = with_vm().await;
+    let shown = async || -> Value {
+        let vm = site.get("/vms/a").await.json();
+        vm["networks"].as_array().unwrap().iter().map(|nic| nic["port_security"].clone()).collect()
+    };
+    assert_eq!(shown().await, json!([true]));
+    let edit = |more: Value| {
+        let mut body = json!({"action": "edit_nic", "port_security": false});
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        Some(body)
+    };
+    site.call("POST", ACTION, edit(json!({"nic": 9}))).await.expect_problem(409, "reference-not-found", Some("nic"));
+    let reply = site.call("POST", ACTION, edit(json!({"port_security": "no"}))).await.expect(422);
+    assert!(reply.text().contains("expected a boolean"), "{}", reply.text());
+    let off = change(&site, "POST", ACTION, edit(json!({"nic": 0}))).await;
+    assert_eq!(shown().await, json!([false]));
+    let undone = undo(&site, off).await;
+    let line = undone["commands"][0]["edgectl"].as_str().unwrap();
+    assert!(line.ends_with(" --nic 0 --port-security on"), "{line}");
+    assert_eq!(shown().await, json!([true]));
+
+    // As the network has it, where a NIC says nothing.
+    let before = change(&site, "PATCH", "/networks/red", Some(json!({"port_security": false}))).await;
+    assert_eq!(site.get("/networks/red").await.json()["port_security"], false);
+    site.call("POST", ACTION, attach(json!({}))).await.expect(202);
+    told(&site, VmReport::NicPlugged { number: 1 }).await;
+    assert_eq!(shown().await, json!([true, false]));
+    undo(&site, before).await;
+    assert_eq!(site.get("/networks/red").await.json()["port_security"], true);
+    // One like it is not held to its addresses either.
+    let detached = change(&site, "POST", ACTION, detach(json!({"nic": 1}))).await;
+    told(&site, VmReport::NicUnplugged { number: 1 }).await;
+    let undone = undo(&site, detached).await;
+    let line = undone["commands"][0]["edgectl"].as_str().unwrap();
+    assert!(line.contains(",port-security=off"), "{line}");
+    assert_eq!(shown().await, json!([true, false]));
+}

@@ -27,6 +27,7 @@ pub(crate) fn a_network(network: &str, cidr: &str) -> CreateNetwork {
         dns_servers: vec![],
         host_routes: vec![],
         dhcp: true,
+        port_security: true,
     }
 }
 
@@ -160,5 +161,6 @@ pub(crate) fn a_network_update(network: &str) -> UpdateNetwork {
         host_routes: None,
         dhcp: None,
         pools: None,
+        port_security: None,
     }
 }

@@ -40,6 +40,7 @@ pub(super) fn settle(world: &World, create: &CreateNetwork) -> Result<NetworkSpe
         subnets,
         dns_servers: create.dns_servers.clone(),
         host_routes: create.host_routes.clone(),
+        port_security: create.port_security,
         dhcp: create.dhcp,
     };
     check_mtu(&spec, spec.mtu)?;

@@ -72,6 +72,8 @@ pub struct CreateNetwork {
     pub host_routes: Vec<HostRoute>,
     /// Whether guests get their addresses by DHCP.
     pub dhcp: bool,
+    /// Whether NICs that say nothing of it are held to their own addresses.
+    pub port_security: bool,
 }
 
 /// A prefix to be used.
@@ -104,6 +106,8 @@ pub struct UpdateNetwork {
     pub dhcp: Option<bool>,
     /// What the first prefix's addresses are given from.
     pub pools: Option<Vec<IpRange>>,
+    /// Whether NICs that come, and say nothing of it, are held to their own addresses.
+    pub port_security: Option<bool>,
 }
 
 impl NetworkCommand {

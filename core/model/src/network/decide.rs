@@ -89,6 +89,7 @@ fn decide_update(network: &Network, update: &UpdateNetwork) -> Result<Vec<Event>
     let change = update.change.clone().against(&network.meta);
     let mtu = update.mtu.filter(|new| *new != spec.mtu);
     let dhcp = update.dhcp.filter(|new| *new != spec.dhcp);
+    let port_security = update.port_security.filter(|new| *new != spec.port_security);
     let dns_servers = update.dns_servers.clone().filter(|new| *new != spec.dns_servers);
     let host_routes = update.host_routes.clone().filter(|new| *new != spec.host_routes);
     let pools = update.pools.clone().filter(|new| Some(new) != pools_now);
@@ -97,8 +98,9 @@ fn decide_update(network: &Network, update: &UpdateNetwork) -> Result<Vec<Event>
         && dhcp.is_none()
         && dns_servers.is_none()
         && host_routes.is_none()
-        && pools.is_none();
-    let event = NetworkEvent::NetworkUpdated { change, mtu, dns_servers, host_routes, dhcp, pools };
+        && pools.is_none()
+        && port_security.is_none();
+    let event = NetworkEvent::NetworkUpdated { change, mtu, dns_servers, host_routes, dhcp, pools, port_security };
     Ok(if same { vec![] } else { vec![wish(network, event)] })
 }
 

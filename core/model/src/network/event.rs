@@ -46,6 +46,9 @@ pub enum NetworkEvent {
         /// What the first prefix's addresses are given from, all of it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pools: Option<Vec<IpRange>>,
+        /// Whether NICs that come, and say nothing of it, are held to their own addresses.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        port_security: Option<bool>,
     },
     /// The nodes work by it.
     NetworkBecameReady {},

@@ -38,11 +38,12 @@ pub(crate) fn evolve(world: &mut World, at: &At<'_>, event: &NetworkEvent) -> Re
         NetworkEvent::NetworkCreated { .. }
         | NetworkEvent::NetworkDeleted {}
         | NetworkEvent::NetworkForceRemoved {} => {}
-        NetworkEvent::NetworkUpdated { change, mtu, dns_servers, host_routes, dhcp, pools } => {
+        NetworkEvent::NetworkUpdated { change, mtu, dns_servers, host_routes, dhcp, pools, port_security } => {
             change.apply(meta);
             let before = spec.clone();
             spec.mtu = mtu.unwrap_or(spec.mtu);
             spec.dhcp = dhcp.unwrap_or(spec.dhcp);
+            spec.port_security = port_security.unwrap_or(spec.port_security);
             if let Some(dns_servers) = dns_servers {
                 spec.dns_servers.clone_from(dns_servers);
             }

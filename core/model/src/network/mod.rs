@@ -69,6 +69,19 @@ pub struct NetworkSpec {
     pub host_routes: Vec<HostRoute>,
     /// Whether guests get their addresses by DHCP.
     pub dhcp: bool,
+    /// Whether NICs that say nothing of it are held to their own addresses ([`crate::vm::Nic::port_security`]).
+    #[serde(default = "yes", skip_serializing_if = "is_yes")]
+    pub port_security: bool,
+}
+
+/// Networks from before it could be switched off have it.
+const fn yes() -> bool {
+    true
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // serde's form
+const fn is_yes(port_security: &bool) -> bool {
+    *port_security
 }
 
 /// How a network is carried.

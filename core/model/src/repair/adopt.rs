@@ -165,6 +165,9 @@ fn adopt_vm(world: &World, node: &Node, adoption: Adoption<'_>, record: &VmRecor
         let number = nic.number;
         let regrouped = VmEvent::VmNicSecurityGroupsChanged { number, security_groups, group_names };
         events.push(new(id, name, Fact::Vm(regrouped)));
+        // Nor is whether they were held to their addresses: it is as the network has it.
+        let unsecured = crate::vm::unsecured(number, network.spec.port_security);
+        events.extend(unsecured.map(|event| new(id, name, Fact::Vm(event))));
     }
     events.extend(no_longer_orphans(node, |artifact| match artifact.kind {
         ArtifactKind::VmFolder | ArtifactKind::VmProcess => artifact.id == id,

@@ -9,7 +9,7 @@ use super::{SecurityGroup, check_stays, default_group};
 use crate::{
     Event, Id, Kind, Name, Refusal, World,
     command::Reference,
-    vm::{Nic, Vm, VmEvent},
+    vm::{Nic, Vm, VmEvent, check_has_nic},
 };
 
 /// So many groups a NIC may be in.
@@ -66,18 +66,7 @@ pub(crate) fn changed(
     change: &GroupsChange,
 ) -> Result<Vec<VmEvent>, Refusal> {
     let invalid = |field: &str, reason: String| Refusal::Invalid { field: field.to_owned().into(), reason };
-    if vm.nics.is_empty() {
-        return Err(Refusal::WrongState {
-            kind: Kind::Vm,
-            name: vm.meta.name.clone(),
-            state: "on no network".into(),
-            action: "change the security groups of".into(),
-            fix: "groups are of NICs on networks; attach one: edgectl attach-nic".into(),
-        });
-    }
-    if let Some(number) = only.filter(|number| !vm.nics.iter().any(|nic| nic.spec.number == *number)) {
-        return Err(Refusal::ReferenceNotFound { field: "nic".into(), kind: "NIC".into(), name: number.to_string() });
-    }
+    check_has_nic(vm, only, "change the security groups of")?;
     let found = |field: &str, named: &[Reference]| -> Result<Vec<(Id<SecurityGroup>, Name)>, Refusal> {
         named.iter().enumerate().map(|(at, of)| find(world, &format!("{field}.{at}"), of)).collect()
     };

@@ -62,6 +62,15 @@ pub enum VmCommand {
         /// How.
         change: GroupsChange,
     },
+    /// Changes what its NICs are, their groups and addresses left out.
+    EditNics {
+        /// Which.
+        vm: Reference,
+        /// Which NIC; all if absent.
+        nic: Option<u32>,
+        /// Whether they are held to their own addresses.
+        port_security: bool,
+    },
     /// Gives it one more NIC. In every state but on its way out.
     AttachNic {
         /// Which.
@@ -242,6 +251,7 @@ impl VmCommand {
             Self::Pause { .. } => "pause-vm",
             Self::Unpause { .. } => "unpause-vm",
             Self::EditSecurityGroups { .. } => "edit-vm-sg",
+            Self::EditNics { .. } => "edit-vm-nic",
             Self::AttachNic { .. } => "attach-nic",
             Self::DetachNic { .. } => "detach-nic",
             Self::Delete { .. } => "remove-vm",

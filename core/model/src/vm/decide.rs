@@ -98,6 +98,11 @@ pub(crate) fn decide(world: &World, given: &Given, command: &VmCommand) -> Resul
             let events = membership::changed(world, vm, *nic, change)?;
             (vm.id, events.into_iter().map(|event| wish(vm, event)).collect())
         }
+        VmCommand::EditNics { vm, nic, port_security } => {
+            let vm = wished(world, given, vm)?;
+            let events = nic::edited(vm, *nic, *port_security)?;
+            (vm.id, events.into_iter().map(|event| wish(vm, event)).collect())
+        }
         VmCommand::AttachNic { vm, nic } => {
             let vm = wished(world, given, vm)?;
             (vm.id, nic::attached(world, vm, given.new_ids[0], nic)?)

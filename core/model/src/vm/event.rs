@@ -121,6 +121,13 @@ pub enum VmEvent {
         /// Their names, for people.
         group_names: Vec<Name>,
     },
+    /// A NIC of it is held to its own addresses from now on, or isn't any more. New ones are.
+    VmNicPortSecurityChanged {
+        /// Which.
+        number: u32,
+        /// Whether it is.
+        port_security: bool,
+    },
     /// A NIC of it is to go.
     VmNicDetachRequested {
         /// Which.

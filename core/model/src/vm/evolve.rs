@@ -60,6 +60,7 @@ pub(crate) fn evolve(world: &mut World, at: &At<'_>, event: &VmEvent) -> Result<
         | VmEvent::VmReleased {}
         | VmEvent::VmNicAttached { .. }
         | VmEvent::VmNicSecurityGroupsChanged { .. }
+        | VmEvent::VmNicPortSecurityChanged { .. }
         | VmEvent::VmNicDetachRequested { .. }
         | VmEvent::VmNicDetached { .. }
         | VmEvent::VmNicPlugged { .. }
@@ -207,6 +208,11 @@ fn change(vm: &mut Vm, at: &At<'_>, event: &VmEvent) -> Result<(), Impossible> {
             let nic = nic_of(vm, at, *number)?;
             nic.security_groups = Some(security_groups.clone());
             nic.ready &= planted::is(Bug::RegroupedUnawaited);
+        }
+        VmEvent::VmNicPortSecurityChanged { number, port_security } => {
+            let nic = nic_of(vm, at, *number)?;
+            nic.port_security = *port_security;
+            nic.ready = false;
         }
         VmEvent::VmNicBecameReady { number } => nic_of(vm, at, *number)?.ready = true,
         VmEvent::VmNicDrifted { number, .. } => nic_of(vm, at, *number)?.ready = false,

@@ -29,10 +29,19 @@ pub struct Nic {
     /// The security groups that it is in; none of them: nothing passes. Absent where it is from a time before there were
     /// any: everything passes.
     pub security_groups: Option<Vec<Id<SecurityGroup>>>,
+    /// Whether it is held to its own addresses: nothing leaves by it under another's, and what is for an address that nobody
+    /// on the network has doesn't come to it. Security groups are in force either way.
+    #[serde(default = "yes")]
+    pub port_security: bool,
     /// Whether the VM is to have it.
     pub stage: NicStage,
     /// The last failed attempt to put it into the running VM or to take it out, until the next success or wish.
     pub failure: Option<Failure>,
+}
+
+/// NICs from before it could be switched off have it.
+const fn yes() -> bool {
+    true
 }
 
 /// Whether a VM is to have a NIC.
@@ -77,7 +86,7 @@ impl NicState {
 
 impl Nic {
     pub(super) fn new(spec: NicSpec, stage: NicStage) -> Self {
-        Self { spec, ready: false, security_groups: None, stage, failure: None }
+        Self { spec, ready: false, security_groups: None, port_security: true, stage, failure: None }
     }
 }
 
@@ -136,6 +145,9 @@ pub struct NicRequest {
     /// The security groups to be in; the default one if absent.
     #[serde(default)]
     pub security_groups: Option<Vec<Reference>>,
+    /// Whether it is held to its own addresses; as the network has it if absent.
+    #[serde(default)]
+    pub port_security: Option<bool>,
 }
 
 /// Which NIC of a VM.
@@ -190,6 +202,38 @@ pub(super) fn attached(world: &World, vm: &Vm, seed: Uuid, request: &NicRequest)
     let (mut events, attached) = new.events(world, &mut Taken::default(), request)?;
     events.extend(attached.into_iter().map(|event| wish(vm, event)));
     Ok(events)
+}
+
+/// What tells that a new NIC is not held to its own addresses; those of which nothing is told are.
+pub(crate) fn unsecured(number: u32, port_security: bool) -> Option<VmEvent> {
+    (!port_security).then_some(VmEvent::VmNicPortSecurityChanged { number, port_security })
+}
+
+/// The events of a change of NICs; `only`: which of them, all if absent.
+pub(super) fn edited(vm: &Vm, only: Option<u32>, port_security: bool) -> Result<Vec<VmEvent>, Refusal> {
+    check_has_nic(vm, only, "change a NIC of")?;
+    let other = vm.nics.iter().filter(|nic| nic.port_security != port_security);
+    let numbers = other.map(|nic| nic.spec.number).filter(|number| only.is_none_or(|only| only == *number));
+    Ok(numbers.map(|number| VmEvent::VmNicPortSecurityChanged { number, port_security }).collect())
+}
+
+/// Whether a change of its NICs, or of one, finds what it is about.
+pub(crate) fn check_has_nic(vm: &Vm, only: Option<u32>, action: &'static str) -> Result<(), Refusal> {
+    if vm.nics.is_empty() {
+        return Err(Refusal::WrongState {
+            kind: Kind::Vm,
+            name: vm.meta.name.clone(),
+            state: "on no network".into(),
+            action: action.into(),
+            fix: "attach a NIC: edgectl attach-nic".into(),
+        });
+    }
+    match only.filter(|number| !vm.nics.iter().any(|nic| nic.spec.number == *number)) {
+        None => Ok(()),
+        Some(number) => {
+            Err(Refusal::ReferenceNotFound { field: "nic".into(), kind: "NIC".into(), name: number.to_string() })
+        }
+    }
 }
 
 /// The events of a NIC's end; none when it is wished already.
@@ -264,7 +308,7 @@ impl New<'_> {
         world: &World,
         taken: &mut Taken,
         request: &NicRequest,
-    ) -> Result<(Vec<Event>, [VmEvent; 2]), Refusal> {
+    ) -> Result<(Vec<Event>, Vec<VmEvent>), Refusal> {
         let Self { field, number, vm, seed } = *self;
         let network = world.network(&request.network).map_err(|_| Refusal::ReferenceNotFound {
             field: format!("{field}network").into(),
@@ -281,7 +325,9 @@ impl New<'_> {
         let (security_groups, group_names) = chosen.groups.into_iter().unzip();
         let attached = VmEvent::VmNicAttached { nic, network_name: network.meta.name.clone() };
         let regrouped = VmEvent::VmNicSecurityGroupsChanged { number, security_groups, group_names };
-        Ok((chosen.made, [attached, regrouped]))
+        let port_security = request.port_security.unwrap_or(network.spec.port_security);
+        let secured = unsecured(number, port_security);
+        Ok((chosen.made, [attached, regrouped].into_iter().chain(secured).collect()))
     }
 }
 

@@ -205,6 +205,7 @@ fn vms() -> Vec<(&'static str, VmEvent)> {
                 group_names: vec![name("web")],
             },
         ),
+        ("", VmEvent::VmNicPortSecurityChanged { number: 0, port_security: false }),
         ("", VmEvent::VmNicDetachRequested { number: 1 }),
         ("", VmEvent::VmNicDetached { number: 1 }),
         ("", VmEvent::VmNicPlugged { number: 1 }),

@@ -40,6 +40,7 @@ pub fn a_network(name: &str, cidr: &str) -> CreateNetwork {
         dns_servers: vec![],
         host_routes: vec![],
         dhcp: true,
+        port_security: true,
     }
 }
 
@@ -85,12 +86,14 @@ fn a_change(random: &Random) -> Command {
         host_routes: None,
         dhcp: None,
         pools: None,
+        port_security: None,
     };
-    match random.below(5) {
+    match random.below(6) {
         0 => update.change.description = Some(random.below(9).to_string()),
         1 => update.mtu = Some(1300 + u32::try_from(random.below(100)).unwrap()),
         2 => update.dns_servers = Some(vec![random.one_of(&["192.0.2.53", "192.0.2.54"]).parse().unwrap()]),
         3 => update.pools = Some(vec![a_pool(number, 2 + random.below(4))]),
+        4 => update.port_security = Some(random.per_mille(500)),
         _ => update.dhcp = Some(random.per_mille(500)),
     }
     Command::Network(NetworkCommand::Update(Box::new(update)))

@@ -13,10 +13,13 @@ use edgestack_planted::{self as planted, Bug};
 use super::{guard, network, security_group};
 use crate::rows::{Desired, Key, Owner, Table, Wanted};
 
+/// Whoever is on no other port.
+const UNKNOWN: &str = "unknown";
+
 /// The rows of a NIC, and what its network's rows have of it.
 pub(super) fn rows(vm: &Vm, nic: &Nic, on: &Network, rows: &mut Desired) {
     // One that leaves keeps its rows until its node has let go of it and it is gone from the log.
-    let Nic { spec: nic, ready, security_groups, stage: _, failure: _ } = nic;
+    let Nic { spec: nic, ready, security_groups, port_security, stage: _, failure: _ } = nic;
     let Some(switch) = rows.get_mut(&network::switch(on)) else { return };
     let key = Key::new(Table::LogicalSwitchPort, port_name(vm.id, nic.number));
     switch.references.entry("ports").or_default().insert(key.clone());
@@ -34,12 +37,18 @@ pub(super) fn rows(vm: &Vm, nic: &Nic, on: &Network, rows: &mut Desired) {
     }
     let addresses: Vec<String> = nic.addresses.iter().map(ToString::to_string).collect();
     let address = format!("{} {}", nic.mac, addresses.join(" "));
+    let (addresses, port_security) = if *port_security {
+        (Value::text(address.clone()), Value::text(address))
+    } else {
+        // Who is behind it is not known: what is for none of the others is for it. ovn-nb(5), `addresses`.
+        (Value::texts([address.as_str(), UNKNOWN]), Value::empty())
+    };
     let columns = Row::new()
         .with("name", Value::text(port_name(vm.id, nic.number)))
         .with("type", Value::text(""))
-        .with("addresses", Value::text(address.clone()))
+        .with("addresses", addresses)
         // Nothing leaves by it under another's address.
-        .with("port_security", Value::text(address))
+        .with("port_security", port_security)
         .with("options", Value::empty_map())
         .with("tag", Value::empty())
         .with("enabled", Value::empty());

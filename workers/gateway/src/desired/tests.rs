@@ -251,6 +251,24 @@ fn both_families_are_told_by_their_mode() {
 }
 
 #[test]
+fn a_nic_without_port_security_may_send_as_anybody_and_gets_what_is_for_nobody() {
+    let mut site = a_site([a_network("blue", "10.0.0.0/24")]);
+    site.has(create_vm("web", &[NicRequest { port_security: Some(false), ..a_nic("blue") }]));
+    let columns = |site: &Site, nic: u32| {
+        let (rows, vm) = (desired(&site.world), site.vm("web").id);
+        row(&rows, Table::LogicalSwitchPort, &port_name(vm, nic)).columns.clone()
+    };
+    let spec = site.vm("web").nics[0].spec.clone();
+    let address = format!("{} {}", spec.mac, spec.addresses[0]);
+    assert_eq!(columns(&site, 0).get("addresses"), Some(&Value::texts([address.as_str(), "unknown"])));
+    assert_eq!(columns(&site, 0).get("port_security"), Some(&Value::empty()));
+    let edit = edgestack_model::vm::VmCommand::EditNics { vm: "web".into(), nic: None, port_security: true };
+    site.has(edgestack_model::Command::Vm(edit));
+    assert_eq!(columns(&site, 0).text("addresses"), Some(address.as_str()));
+    assert_eq!(columns(&site, 0).text("port_security"), Some(address.as_str()));
+}
+
+#[test]
 fn a_network_of_ipv6_alone_has_no_options_of_ipv4() {
     let mut site = a_site([a_network("six", "fd00::/64")]);
     site.has(create_vm("web", &[a_nic("six")]));

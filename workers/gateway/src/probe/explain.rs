@@ -228,9 +228,16 @@ impl Told<'_> {
                 format!("it was dropped in OVN's table {name} ({way}), by {}", matched(stage))
             }
         };
-        let fix = (stage.name == "lr_in_ip_routing")
-            .then(|| "edgectl update-router ROUTER --route PREFIX=NEXT-HOP, or --external-network NETWORK".to_owned());
-        (why, fix)
+        let fix = match stage.name.as_str() {
+            "lr_in_ip_routing" => {
+                Some("edgectl update-router ROUTER --route PREFIX=NEXT-HOP, or --external-network NETWORK")
+            }
+            name if name.contains("port_sec") => {
+                Some("edgectl edit-vm-nic VM --port-security off, if its guest routes or bridges for others")
+            }
+            _ => None,
+        };
+        (why, fix.map(str::to_owned))
     }
 
     /// What NAT and load balancers make of its addresses.

@@ -169,6 +169,7 @@ pub fn a_network(network: &str, cidr: &str) -> CreateNetwork {
         dns_servers: vec![],
         host_routes: vec![],
         dhcp: true,
+        port_security: true,
     }
 }
 
@@ -197,7 +198,7 @@ pub fn a_route(destination: &str, next_hop: &str) -> HostRoute {
 }
 
 pub fn a_nic(network: &str) -> NicRequest {
-    NicRequest { network: network.into(), fixed_ip: None, mac: None, security_groups: None }
+    NicRequest { network: network.into(), fixed_ip: None, mac: None, security_groups: None, port_security: None }
 }
 
 pub fn a_nic_in(network: &str, groups: &[&str]) -> NicRequest {
@@ -374,6 +375,7 @@ pub fn update(network: &str, change: impl FnOnce(&mut UpdateNetwork)) -> Command
         host_routes: None,
         dhcp: None,
         pools: None,
+        port_security: None,
     };
     change(&mut update);
     Command::Network(NetworkCommand::Update(Box::new(update)))

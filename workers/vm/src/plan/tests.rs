@@ -355,7 +355,7 @@ fn a_nic(number: u32, stage: NicStage, failing_until: Option<i64>) -> Nic {
         at: at(0),
         next_attempt_at: at(second),
     });
-    Nic { spec, ready: true, security_groups: None, stage, failure }
+    Nic { spec, ready: true, security_groups: None, port_security: true, stage, failure }
 }
 
 fn with_nics(vm: Vm, nics: impl IntoIterator<Item = Nic>, known: Option<Vec<u32>>) -> Vm {

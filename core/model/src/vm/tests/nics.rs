@@ -3,7 +3,7 @@
 use crate::{
     builders::*,
     floating_ip::{AssociationRequest, CreateFloatingIp},
-    network::NetworkCommand,
+    network::{NetworkCommand, UpdateNetwork},
     vm::{Instance, NICS_MAX, NicChoice, NicRequest, NicState, Target, VmCommand, VmReport},
 };
 
@@ -174,4 +174,38 @@ fn floating_ips_that_lead_to_a_nic_lead_nowhere_from_its_detachment_on() {
     site.has(detach("web", 1));
     assert!(site.floating_ip("one").association.is_some() && site.floating_ip("two").association.is_none());
     check(&site, leading_to("three", "10.1.0.2"), Err("invalid-value fixed_ip"));
+}
+
+#[test]
+fn a_nic_is_held_to_its_addresses_unless_it_or_its_network_says_otherwise() {
+    let mut site = a_world_with_nics();
+    let secured = |site: &Site| -> Vec<bool> { site.vm("web").nics.iter().map(|nic| nic.port_security).collect() };
+    let edit = |nic: Option<u32>, port_security| VmCommand::EditNics { vm: "web".into(), nic, port_security };
+    let asked = |port_security: bool| NicRequest { port_security: Some(port_security), ..a_nic("red") };
+    let unsecured = [ATTACHED.as_slice(), &["VmNicPortSecurityChanged"]].concat();
+    check(&site, attach("web", asked(true)), Ok(&ATTACHED));
+    check(&site, attach("web", asked(false)), Ok(&unsecured));
+    // The network's word is for those that come.
+    let on_network = |on| UpdateNetwork { port_security: Some(on), ..a_network_update("red") };
+    site.has(attach("web", a_nic("red")));
+    check(&site, on_network(true), Ok(&[]));
+    site.has(on_network(false));
+    check(&site, attach("web", a_nic("red")), Ok(&unsecured));
+    check(&site, attach("web", asked(true)), Ok(&ATTACHED));
+    site.has(attach("web", a_nic("red")));
+    assert_eq!(secured(&site), [true, true, false]);
+
+    let numbers = [0, 1, 2];
+    site.has(site.told("web", VmReport::NicsReady { numbers: numbers.into() }));
+    check(&site, edit(None, true), Ok(&["VmNicPortSecurityChanged"]));
+    check(&site, edit(Some(0), true), Ok(&[]));
+    check(&site, edit(Some(7), true), Err("reference-not-found nic"));
+    let generation = site.vm("web").meta.generation;
+    site.has(edit(Some(0), false));
+    assert_eq!((secured(&site), site.vm("web").meta.generation), (vec![false, true, false], generation.next()));
+    let ready: Vec<bool> = site.vm("web").nics.iter().map(|nic| nic.ready).collect();
+    assert_eq!(ready, [false, true, true], "what changed is to be made so");
+    site.has(a_vm("alone"));
+    let alone = VmCommand::EditNics { vm: "alone".into(), nic: None, port_security: true };
+    check(&site, alone, Err("wrong-state"));
 }

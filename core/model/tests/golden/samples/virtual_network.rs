@@ -35,6 +35,7 @@ pub(super) fn networks() -> Vec<(&'static str, Fact)> {
         dns_servers: vec![address("192.0.2.53")],
         host_routes: vec![route],
         dhcp: true,
+        port_security: true,
     };
     let plain = |network_type, segment_id| NetworkSpec {
         network_type,
@@ -52,6 +53,7 @@ pub(super) fn networks() -> Vec<(&'static str, Fact)> {
         ("vxlan", created(plain(NetworkType::Vxlan, Some(1)))),
         ("gre", created(plain(NetworkType::Gre, Some(2)))),
         ("geneve-stateful", created(stateful)),
+        ("unsecured", created(NetworkSpec { port_security: false, ..plain(NetworkType::Geneve, Some(4)) })),
         ("flat", created(plain(NetworkType::Flat, None))),
         (
             "",
@@ -62,6 +64,19 @@ pub(super) fn networks() -> Vec<(&'static str, Fact)> {
                 host_routes: Some(vec![route]),
                 dhcp: Some(false),
                 pools: Some(vec![range("10.0.0.10", "10.0.0.19")]),
+                port_security: None,
+            },
+        ),
+        (
+            "unsecured",
+            NetworkEvent::NetworkUpdated {
+                change: MetaChange::default(),
+                mtu: None,
+                dns_servers: None,
+                host_routes: None,
+                dhcp: None,
+                pools: None,
+                port_security: Some(false),
             },
         ),
         ("", NetworkEvent::NetworkBecameReady {}),
