@@ -36,9 +36,9 @@ pub enum NetworkCommand {
     /// Changes a network's description, labels, name servers, routes, MTU, pool, DHCP or port security.
     #[command(after_help = "Example:\n  edgectl update-network blue --dns-server 9.9.9.9 --dns-server 149.112.112.112")]
     UpdateNetwork(UpdateNetworkArgs),
-    /// Removes networks that no VM is on.
-    #[command(after_help = "Example:\n  edgectl remove-network blue red")]
-    RemoveNetwork(RemoveArgs),
+    /// Removes networks that nothing is on.
+    #[command(after_help = "Example:\n  edgectl remove-network blue red\n  edgectl remove-network blue --cascade")]
+    RemoveNetwork(RemoveNetworkArgs),
     /// Shows a network's history.
     #[command(after_help = "Example:\n  edgectl show-network-events blue")]
     ShowNetworkEvents(EventsArgs),
@@ -166,6 +166,17 @@ pub struct UpdateNetworkArgs {
     wait: WaitArgs,
 }
 
+/// `remove-network`
+#[derive(Args, Debug)]
+pub struct RemoveNetworkArgs {
+    /// Detach NICs from it, remove its load balancers and floating IPs, and take routers off it first. Refused where there
+    /// is any of them otherwise.
+    #[arg(long)]
+    cascade: bool,
+    #[command(flatten)]
+    remove: RemoveArgs,
+}
+
 fn range(text: &str) -> Result<IpPool, String> {
     match text.split_once('-') {
         Some((start, end)) => Ok(IpPool { start: start.trim().to_owned(), end: end.trim().to_owned() }),
@@ -190,7 +201,10 @@ pub async fn run(command: NetworkCommand, client: &Client) -> Result<(), Failure
         NetworkCommand::ListNetworks(args) => resource::list::<Network>(client, &args).await,
         NetworkCommand::ShowNetwork(args) => resource::show::<Network>(client, &args).await,
         NetworkCommand::UpdateNetwork(args) => update(client, args).await,
-        NetworkCommand::RemoveNetwork(args) => resource::remove::<Network>(client, &args).await,
+        NetworkCommand::RemoveNetwork(args) => {
+            let query: &[(&str, &str)] = if args.cascade { &[("cascade", "true")] } else { &[] };
+            resource::remove_by::<Network>(client, &args.remove, query).await
+        }
         NetworkCommand::ShowNetworkEvents(args) => history::events(client, Kind::Network, &args).await,
     }
 }

@@ -350,6 +350,10 @@ async fn a_group_is_removed_with_what_uses_it_only_when_that_is_said() {
     server.run(&["remove-sg", "web", "--cascade", "--dry-run"]).await.expect(1);
     let lines = ["DELETE /security_groups/web", "DELETE /security_groups/web?cascade=true&dry_run=true"];
     assert_eq!(server.lines(), lines);
+    server.run(&["remove-network", "blue"]).await.expect(1);
+    server.run(&["remove-network", "blue", "--cascade", "--dry-run"]).await.expect(1);
+    let of_network = ["DELETE /networks/blue", "DELETE /networks/blue?cascade=true&dry_run=true"];
+    assert_eq!(server.lines()[2..], of_network);
 }
 
 #[tokio::test]

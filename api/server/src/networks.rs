@@ -17,7 +17,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
     answer::{Success, answer},
-    change::Change,
+    change::{Change, Removal},
     history, list,
     moment::AtParam,
     path::Named,
@@ -46,8 +46,7 @@ impl Shown for Network {
     fn show(resource: &Resource, around: &mut Surroundings<'_>) -> Result<Option<Self>, ViewError> {
         match resource {
             Resource::Network(network) => {
-                let (waiting, held) =
-                    around.in_world(|world| (network.realization.waiting(world), holders(world, network)));
+                let (waiting, held) = around.in_world(|world| (network.waiting(world), holders(world, network)));
                 Ok(Some(Self::of(network, waiting, held)))
             }
             _ => Ok(None),
@@ -126,16 +125,22 @@ async fn update_network(State(site): State<Arc<Site>>, change: Change) -> Answer
 #[utoipa::path(
     delete, path = "/networks/{name}", tag = "networks", operation_id = "remove_network",
     summary = "Remove a network",
-    description = "Refused while VMs have NICs on it.",
-    params(("name" = String, Path, description = "Name or id")),
+    description = "Refused while something is on it, unless that is to go first. It is gone when the nodes have let go of its \
+                   NICs.",
+    params(
+        ("name" = String, Path, description = "Name or id"),
+        ("cascade" = Option<bool>, Query, description = "true: NICs are detached from it, its load balancers and floating IPs \
+                                                         go, routers leave it"),
+    ),
     responses(
         (status = 202, description = "It is being removed", body = Network),
         (status = 204, description = "It is gone"),
         (status = 200, description = "Dry run: the network as it would be then", body = Network),
     )
 )]
-async fn remove_network(State(site): State<Arc<Site>>, change: Change) -> Answer {
-    let command = NetworkCommand::Delete { network: change.reference()? };
+async fn remove_network(State(site): State<Arc<Site>>, removal: Removal) -> Answer {
+    let Removal { change, cascade } = removal;
+    let command = NetworkCommand::Delete { network: change.reference()?, cascade };
     let outcome = change.submit(&site, Command::Network(command)).await?;
     answer::<Network>(&site, outcome, Success::Removed)
 }

@@ -193,7 +193,7 @@ proptest! {
             site.has(site.told_of_balancer(&balancer, RealizationReport::Removed));
         }
         for network in site.world.networks.values().map(|one| one.meta.name.to_string()).collect::<Vec<_>>() {
-            site.has(NetworkCommand::Delete { network: network.as_str().into() });
+            site.has(NetworkCommand::Delete { network: network.as_str().into(), cascade: false });
             site.has(site.told_of_network(&network, RealizationReport::Removed));
         }
         for group in site.world.security_groups.values().map(|one| one.meta.name.to_string()).collect::<Vec<_>>() {

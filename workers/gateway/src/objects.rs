@@ -37,7 +37,8 @@ impl Object {
 
 /// All of them. What goes with another object is told with that one.
 pub(crate) fn objects(world: &World) -> impl Iterator<Item = Object> {
-    let networks = world.networks.values().map(|network| Object {
+    // One that goes is this pool's turn once nothing is on it any more.
+    let networks = world.networks.values().filter(|network| !network.is_held(world)).map(|network| Object {
         owner: Owner::Network(network.id),
         meta: network.meta.clone(),
         realization: network.realization.clone(),

@@ -167,6 +167,15 @@ fn vm_body(looking: &mut Looking<'_>, gone: &Vm) -> Value {
     finished(&gone.meta, fields)
 }
 
+/// How a command names a network: one that is there by its id, one that this undo makes again by its name.
+pub(super) fn network_by(looking: &Looking<'_>, network: Id<ModelNetwork>) -> Option<Value> {
+    if super::routers::is_there(looking.now, network) {
+        return Some(json!(network));
+    }
+    let name = &looking.before.networks.get(&network)?.meta.name;
+    looking.is_made_before(Kind::Network, name.as_str()).then(|| json!(name))
+}
+
 /// A NIC of the same addresses, as far as nobody else has them by now.
 pub(super) fn on_network(now: &World, gone: &Nic) -> Value {
     let nic = &gone.spec;

@@ -448,6 +448,13 @@ impl Patch<'_> {
     }
 
     /// Labels one by one: who set another one since keeps it.
+    /// Changes what a field is put back to.
+    pub fn rewrite(&mut self, name: &str, change: impl Fn(&Value) -> Value) {
+        if let Some(value) = self.body.get_mut(name) {
+            *value = change(value);
+        }
+    }
+
     fn labels(&mut self, before: &Meta, after: &Meta, now: &Meta) {
         let map = |labels: &Labels| std::collections::BTreeMap::<String, String>::from(labels.clone());
         let (before, after, mut wanted) = (map(&before.labels), map(&after.labels), map(&now.labels));

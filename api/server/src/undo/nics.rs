@@ -1,7 +1,7 @@
 //! What compensates a NIC's coming and going.
 
 use edgestack_model::{
-    Id, Kind, World,
+    Id, World,
     event::{Fact, VmEvent},
     vm::{Nic, NicStage, Vm},
 };
@@ -43,10 +43,13 @@ pub(super) fn detached(looking: &mut Looking<'_>, number: u32) {
     let Some((vm, gone)) = nic_of(looking.before, looking, number).map(|(vm, nic)| (vm.clone(), nic.clone())) else {
         return;
     };
-    if looking.now.resource(Kind::Network, gone.spec.network.uuid()).is_none() {
+    let Some(network) = again::network_by(looking, gone.spec.network) else {
         return looking.cannot(format!("one like NIC {number} can't be made: its network is gone"));
-    }
+    };
     let mut wish = again::on_network(looking.now, &gone);
+    if wish["network"].is_null() {
+        wish["network"] = network;
+    }
     let groups = security_groups::named_again(looking, &gone);
     let mut line =
         format!("edgectl attach-nic {} --network {}", looking.id(), wish["network"].as_str().unwrap_or_default());

@@ -1,6 +1,9 @@
 //! What compensates changes of routers.
 
-use std::{collections::BTreeSet, net::IpAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 
 use edgestack_model::{
     Id, Kind, World,
@@ -39,6 +42,14 @@ fn spec_of(world: &World, id: Uuid) -> Option<&RouterSpec> {
 fn put_back(looking: &mut Looking<'_>, change: &edgestack_model::meta::MetaChange) {
     let (before_world, id) = (looking.before, looking.id());
     let (Some(before), Some(after)) = (spec_of(before_world, id), spec_of(looking.after, id)) else { return };
+    let external = before.external.as_ref().map(|external| external.network);
+    let renamed: BTreeMap<String, Option<Value>> = before
+        .internal
+        .iter()
+        .copied()
+        .chain(external)
+        .map(|network| (network.to_string(), again::network_by(looking, network)))
+        .collect();
     let wished = before.external.as_ref().is_none_or(|external| wish_address(before_world, external).is_some());
     let (external_field, external_of): (_, fn(&World, &External) -> Value) =
         if wished { ("external", external_map) } else { ("external_network", |_, external| json!(external.network)) };
@@ -54,7 +65,21 @@ fn put_back(looking: &mut Looking<'_>, change: &edgestack_model::meta::MetaChang
         patch.field(external_field, before.external != after.external, of(external));
         patch.field("peer_router", before.peer != after.peer, of(|_, spec| json!(spec.peer)));
         patch.field("routes", before.routes != after.routes, of(|_, spec| json!(spec.routes)));
+        patch.rewrite("internal_networks", |networks| {
+            let networks = networks.as_array().into_iter().flatten();
+            networks.filter_map(|network| renamed.get(network.as_str()?)?.clone()).collect()
+        });
+        let by_new = |network: &Value| renamed.get(network.as_str()?)?.clone();
+        patch.rewrite("external_network", |network| by_new(network).unwrap_or(Value::Null));
+        patch.rewrite("external", |external| match external.as_object().and_then(|map| map.iter().next()) {
+            Some((address, network)) => by_new(network).map_or(Value::Null, |network| json!({ address: network })),
+            None => Value::Null,
+        });
     });
+    for (id, _) in renamed.iter().filter(|(_, there)| there.is_none()) {
+        let name = id.parse().map_or_else(|_| id.clone(), |id| name_of(before_world, Id::new(id)));
+        looking.cannot(format!("network \"{name}\" is gone: it is not put back on it"));
+    }
 }
 
 /// A way outside as a request has it.

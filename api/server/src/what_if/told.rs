@@ -164,7 +164,7 @@ fn waits(world: &World, resource: &Resource) -> bool {
     match resource {
         Resource::Vm(vm) => vm.waiting(world).is_some(),
         Resource::Image(image) => !matches!(image.state, ImageState::Active),
-        Resource::Network(network) => network.realization.waiting(world).is_some(),
+        Resource::Network(network) => network.waiting(world).is_some(),
         Resource::SecurityGroup(group) => group.realization.waiting(world).is_some(),
         Resource::SecurityGroupRule(rule) => rule.realization.waiting(world).is_some(),
         Resource::Router(router) => router.realization.waiting(world).is_some(),

@@ -17,6 +17,7 @@ mod load_balancers;
 mod manifest;
 #[path = "../../../../core/model/tests/fuzz/mutation.rs"]
 mod mutation;
+mod network_removal;
 mod network_tests;
 mod networks;
 mod nics;

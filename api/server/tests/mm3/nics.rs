@@ -14,14 +14,14 @@ use crate::{
 const ACTION: &str = "/vms/a/action";
 
 /// What its workers say of VM `a`.
-async fn told(site: &Site, report: VmReport) {
+pub async fn told(site: &Site, report: VmReport) {
     let vm = vm_of(site, "a").unwrap();
     let (vm, generation) = (vm.id, vm.meta.generation);
     site.submit(Command::Vm(VmCommand::Report { vm, generation, report })).await;
 }
 
 /// Networks `blue`, `red` and `outside`, router `edge` between all of them, and VM `a` on `blue`, which runs.
-async fn with_vm() -> Site {
+pub async fn with_vm() -> Site {
     let site = with_networks().await;
     let edge = json!({"name": "edge", "internal_networks": ["blue", "red"], "external_network": "outside"});
     a_router(&site, edge).await;
@@ -42,7 +42,7 @@ async fn with_vm() -> Site {
     site
 }
 
-async fn nics(site: &Site) -> Value {
+pub async fn nics(site: &Site) -> Value {
     let vm = site.get("/vms/a").await.json();
     let shown = |nic: &Value| of(nic, &["number", "network", "fixed_ip", "state"]);
     vm["networks"].as_array().unwrap().iter().map(shown).collect()

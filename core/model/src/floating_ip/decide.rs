@@ -5,11 +5,12 @@ use super::{
     association,
 };
 use crate::{
-    Decision, Event, Generation, Given, Kind, Name, Refusal, World,
+    Decision, Event, Generation, Given, Id, Kind, Name, Refusal, World,
     address::{self, Taken},
     command::Reference,
     decide::{check_description, check_generation, check_name_free, check_precondition},
     event::Fact,
+    network::Network,
     realization::{RealizationState, Told},
     repair,
     router::{self, Router},
@@ -72,6 +73,14 @@ pub(crate) fn decide(world: &World, given: &Given, command: &FloatingIpCommand) 
         }
     };
     Ok(Decision::of(KIND, id.uuid(), events))
+}
+
+/// The floating IPs whose addresses are on a network go with it.
+pub(crate) fn removed_with_network(world: &World, network: Id<Network>) -> impl Iterator<Item = Event> {
+    let stays =
+        move |ip: &&FloatingIp| ip.spec.network == network && ip.realization.state != RealizationState::Deleting;
+    let ips = world.floating_ips.values().map(AsRef::as_ref).filter(stays);
+    ips.map(|ip| wish(ip, Happened::FloatingIpDeleteRequested {}))
 }
 
 fn decide_create(world: &World, given: &Given, create: &CreateFloatingIp) -> Result<Decision, Refusal> {

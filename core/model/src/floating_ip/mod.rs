@@ -23,7 +23,7 @@ pub use command::{AssociationRequest, CreateFloatingIp, FloatingIpCommand};
 pub use event::FloatingIpEvent;
 
 pub(crate) use association::{freed_with, freed_with_load_balancer, freed_with_nic};
-pub(crate) use decide::{decide, wish};
+pub(crate) use decide::{decide, removed_with_network, wish};
 pub(crate) use evolve::evolve;
 
 use crate::{

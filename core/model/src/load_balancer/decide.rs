@@ -198,6 +198,13 @@ fn fact(balancer: &LoadBalancer, event: Happened) -> Event {
     }
 }
 
+/// The load balancers on a network go with it.
+pub(crate) fn removed_with_network(world: &World, network: Id<Network>) -> impl Iterator<Item = Event> {
+    let stay = |balancer: &&LoadBalancer| balancer.realization.state != RealizationState::Deleting;
+    let all = on_network(world, network).filter(stay);
+    all.flat_map(|balancer| removed(world, balancer, Happened::LoadBalancerDeleteRequested {}))
+}
+
 /// The load balancers on a network, until they are gone.
 pub(crate) fn on_network(world: &World, network: Id<Network>) -> impl Iterator<Item = &LoadBalancer> {
     world.load_balancers.values().map(AsRef::as_ref).filter(move |balancer| balancer.spec.network == network)

@@ -25,7 +25,7 @@ pub use event::LoadBalancerEvent;
 pub use rule::{PortRange, Protocol, Rule, RuleError};
 
 pub(crate) use check::{check_stays, freed_with};
-pub(crate) use decide::{decide, on_network};
+pub(crate) use decide::{decide, on_network, removed_with_network};
 pub(crate) use evolve::evolve;
 
 use crate::{

@@ -97,7 +97,7 @@ fn a_vip_is_given_or_wished_for_and_held_until_it_is_gone() {
     check(&site, with_vip("10.1.0.9"), Err("invalid-value vip"));
     check(&site, a_balancer("m", "nope", &[]), Err("reference-not-found network"));
     check(&site, a_balancer("m", "out", &[]), Err("invalid-value network"));
-    check(&site, NetworkCommand::Delete { network: "blue".into() }, Err("in-use"));
+    check(&site, NetworkCommand::Delete { network: "blue".into(), cascade: false }, Err("in-use"));
     site.has(a_vm_on("c", &["blue"]));
     assert_eq!(site.vm("c").nics[0].spec.addresses, ["10.0.0.5".parse::<IpAddr>().unwrap()]);
     site.has(remove("l"));

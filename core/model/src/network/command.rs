@@ -21,10 +21,13 @@ pub enum NetworkCommand {
     Create(Box<CreateNetwork>),
     /// Changes what can be changed.
     Update(Box<UpdateNetwork>),
-    /// Removes it. Refused while a VM has a NIC on it.
+    /// Removes it. Refused while something is on it.
     Delete {
         /// Which.
         network: Reference,
+        /// What is on it goes first: NICs, load balancers, floating IPs; routers leave it.
+        #[serde(default)]
+        cascade: bool,
     },
     /// Looks at it again now, whatever it waits for; see [`crate::repair`].
     Reconcile {

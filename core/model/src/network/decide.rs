@@ -1,21 +1,14 @@
 //! Network commands to events.
 
-use edgestack_planted::{self as planted, Bug};
-
-use super::{CreateNetwork, Network, NetworkCommand, NetworkEvent, UpdateNetwork, check};
+use super::{CreateNetwork, Network, NetworkCommand, NetworkEvent, UpdateNetwork, check, removal};
 use crate::{
     Decision, Event, Generation, Given, Kind, Refusal, World,
     command::Reference,
     decide::{check_description, check_generation, check_name_free, check_precondition},
     event::Fact,
-    load_balancer,
     realization::{RealizationState, Told},
     repair,
-    router::Router,
 };
-
-/// How many users a refusal names.
-const NAMED_MAX: usize = 5;
 
 pub(crate) fn decide(world: &World, given: &Given, command: &NetworkCommand) -> Result<Decision, Refusal> {
     let (id, events) = match command {
@@ -24,12 +17,10 @@ pub(crate) fn decide(world: &World, given: &Given, command: &NetworkCommand) -> 
             let network = wished(world, given, &update.network)?;
             (network.id, decide_update(network, update)?)
         }
-        NetworkCommand::Delete { network } => {
+        NetworkCommand::Delete { network, cascade } => {
             let network = world.network(network)?;
             check_precondition(given, Kind::Network, &network.meta)?;
-            check_unused(world, network)?;
-            let wanted = network.realization.state != RealizationState::Deleting;
-            (network.id, wanted.then(|| wish(network, NetworkEvent::NetworkDeleteRequested {})).into_iter().collect())
+            (network.id, removal::requested(world, network, *cascade)?)
         }
         NetworkCommand::Reconcile { network: of } => {
             let network = world.network(of)?;
@@ -40,16 +31,18 @@ pub(crate) fn decide(world: &World, given: &Given, command: &NetworkCommand) -> 
         NetworkCommand::ForceRemove { network: of } => {
             let network = world.network(of)?;
             repair::check_force(given, (Kind::Network, "remove-network"), of, &network.meta, &network.realization)?;
+            removal::check_free(world, network)?;
             (network.id, vec![wish(network, NetworkEvent::NetworkForceRemoved {})])
         }
         NetworkCommand::Report { network, generation, report } => {
             let network = world.network(&Reference::id(*network))?;
             check_generation(Kind::Network, &network.meta, *generation)?;
-            let event = network.realization.told(report, given.time).map(|told| match told {
-                Told::BecameReady => NetworkEvent::NetworkBecameReady {},
-                Told::Drifted { what } => NetworkEvent::NetworkDrifted { what },
-                Told::AttemptFailed { failure } => NetworkEvent::NetworkAttemptFailed { failure },
-                Told::Deleted => NetworkEvent::NetworkDeleted {},
+            let event = network.realization.told(report, given.time).and_then(|told| match told {
+                Told::BecameReady => Some(NetworkEvent::NetworkBecameReady {}),
+                Told::Drifted { what } => Some(NetworkEvent::NetworkDrifted { what }),
+                Told::AttemptFailed { failure } => Some(NetworkEvent::NetworkAttemptFailed { failure }),
+                // It is told again when the last is gone that is on it.
+                Told::Deleted => (!network.is_held(world)).then_some(NetworkEvent::NetworkDeleted {}),
             });
             (network.id, event.map(|event| fact(network, event)).into_iter().collect())
         }
@@ -126,28 +119,8 @@ pub(crate) fn check_stays(network: &Network, action: &'static str) -> Result<(),
     })
 }
 
-fn check_unused(world: &World, network: &Network) -> Result<(), Refusal> {
-    let on_it = |vm: &&std::sync::Arc<crate::vm::Vm>| vm.nics.iter().any(|nic| nic.spec.network == network.id);
-    let vms = world.vms.values().filter(on_it).map(|vm| format!("vm \"{}\"", vm.meta.name));
-    let is_on_it = |router: &&std::sync::Arc<Router>| {
-        let external = router.spec.external.as_ref().map(|external| external.network);
-        router.realization.state != RealizationState::Deleting
-            && (router.spec.internal.contains(&network.id) || external == Some(network.id))
-    };
-    let routers = world.routers.values().filter(is_on_it).map(|router| format!("router \"{}\"", router.meta.name));
-    let ips = world.floating_ips.values().filter(|ip| ip.spec.network == network.id);
-    let ips = ips.map(|ip| format!("floating_ip \"{}\"", ip.meta.name));
-    let balancers = load_balancer::on_network(world, network.id);
-    let balancers = balancers.map(|balancer| format!("load_balancer \"{}\"", balancer.meta.name));
-    let by: Vec<String> = vms.chain(balancers).chain(routers).chain(ips).take(NAMED_MAX).collect();
-    if by.is_empty() || planted::is(Bug::NetworkInUseRemoved) {
-        return Ok(());
-    }
-    Err(Refusal::InUse { kind: Kind::Network, name: network.meta.name.clone(), by })
-}
-
 /// A person's wish: the generation grows.
-fn wish(network: &Network, event: NetworkEvent) -> Event {
+pub(super) fn wish(network: &Network, event: NetworkEvent) -> Event {
     Event { generation: network.meta.generation.next(), ..fact(network, event) }
 }
 

@@ -8,6 +8,7 @@ mod command;
 mod decide;
 mod event;
 mod evolve;
+mod removal;
 #[cfg(test)]
 mod tests;
 
@@ -21,6 +22,7 @@ pub use command::{CreateNetwork, NetworkCommand, SubnetRequest, UpdateNetwork};
 pub(crate) use decide::{check_stays, decide};
 pub use event::NetworkEvent;
 pub(crate) use evolve::evolve;
+pub use removal::users;
 
 use crate::{
     Id, Meta, Name,

@@ -14,7 +14,7 @@ fn range(start: &str, end: &str) -> IpRange {
 }
 
 fn remove(network: &str) -> NetworkCommand {
-    NetworkCommand::Delete { network: network.into() }
+    NetworkCommand::Delete { network: network.into(), cascade: false }
 }
 
 /// A world with an active network `blue`, 10.0.0.0/24.

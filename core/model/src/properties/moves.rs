@@ -207,7 +207,7 @@ pub fn moves() -> impl Strategy<Value = Vec<Move>> {
         1 => (0..2_u8, 0..6_u8).prop_map(|(webhook, wish)| Move::Webhook { webhook, wish }),
         2 => (small.clone(), 0..3_u8, prop::bool::weighted(0.1))
             .prop_map(|(nth, report, stale)| Move::WebhookTold { nth, report, stale }),
-        2 => (0..3_u8, 0..5_u8).prop_map(|(network, wish)| Move::Network { network, wish }),
+        2 => (0..3_u8, 0..6_u8).prop_map(|(network, wish)| Move::Network { network, wish }),
         2 => (small.clone(), 0..4_u8, prop::bool::weighted(0.1))
             .prop_map(|(nth, report, stale)| Move::NetworkTold { nth, report, stale }),
         3 => (0..3_u8, 0..8_u8, 0..3_u8).prop_map(|(group, wish, of)| Move::Group { group, wish, of }),

@@ -29,6 +29,28 @@ pub fn of_network(world: &World, network: Id<Network>) -> Option<&Router> {
         .find(|router| router.spec.internal.contains(&network))
 }
 
+/// The routers that are on a network, on either side, and stay.
+pub(crate) fn on_network(world: &World, network: Id<Network>) -> impl Iterator<Item = &Router> {
+    world.routers.values().map(AsRef::as_ref).filter(move |router: &&Router| {
+        let external = router.spec.external.as_ref().map(|external| external.network);
+        router.realization.state != RealizationState::Deleting
+            && (router.spec.internal.contains(&network) || external == Some(network))
+    })
+}
+
+/// What a router is once a network is gone that it was on.
+pub(super) fn without_network(world: &World, spec: &RouterSpec, network: Id<Network>) -> RouterSpec {
+    let mut spec = spec.clone();
+    spec.internal.remove(&network);
+    if spec.external.as_ref().is_some_and(|external| external.network == network) {
+        (spec.external, spec.peer) = (None, None);
+    }
+    let left = spec.internal.iter().copied().chain(spec.external.as_ref().map(|external| external.network));
+    let left: Vec<&Network> = left.filter_map(|id| world.networks.get(&id)).map(AsRef::as_ref).collect();
+    spec.routes.retain(|route| left.iter().any(|network| is_on(network, route.next_hop)));
+    spec
+}
+
 /// The networks of a request, each once.
 pub(super) fn networks<'w>(world: &'w World, field: &str, named: &[Reference]) -> Result<Vec<&'w Network>, Refusal> {
     let mut found: Vec<&Network> = vec![];

@@ -9,6 +9,8 @@ use crate::{
     decide::{check_description, check_generation, check_name_free, check_precondition},
     event::Fact,
     floating_ip::{self, FloatingIpEvent},
+    meta::MetaChange,
+    network::Network,
     realization::{RealizationState, Told},
     repair,
 };
@@ -129,6 +131,15 @@ fn delete(world: &World, router: &Router, cascade: bool) -> Result<Vec<Event>, R
     }
     let ips = ips.into_iter().map(|ip| floating_ip::wish(ip, FloatingIpEvent::FloatingIpDeleteRequested {}));
     Ok(ips.chain([wish(router, RouterEvent::RouterDeleteRequested {})]).collect())
+}
+
+/// Routers leave a network that goes, whose floating IPs, and where those lead, go with it.
+pub(crate) fn left_network(world: &World, network: Id<Network>) -> impl Iterator<Item = Event> {
+    check::on_network(world, network).map(move |router| {
+        let spec = check::without_network(world, &router.spec, network);
+        let words = check::words(world, Some(&router.spec), &spec);
+        wish(router, RouterEvent::RouterUpdated { change: MetaChange::default(), spec: Some(spec), words })
+    })
 }
 
 /// What is being removed takes nothing new.

@@ -22,7 +22,8 @@ pub use command::{CreateRouter, ExternalRequest, RouterCommand, UpdateRouter};
 pub use event::RouterEvent;
 
 pub use check::of_network;
-pub(crate) use decide::{check_stays, decide};
+pub(crate) use check::on_network;
+pub(crate) use decide::{check_stays, decide, left_network};
 pub(crate) use evolve::evolve;
 
 use crate::{

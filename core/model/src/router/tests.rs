@@ -126,7 +126,7 @@ fn an_update_says_all_or_what_comes_and_goes() {
 #[test]
 fn a_network_stays_while_a_router_is_on_it() {
     let mut site = a_world_with_router();
-    let remove_network = |network: &str| NetworkCommand::Delete { network: network.into() };
+    let remove_network = |network: &str| NetworkCommand::Delete { network: network.into(), cascade: false };
     for network in ["blue", "out"] {
         check(&site, remove_network(network), Err("in-use"));
     }

@@ -31,7 +31,7 @@ pub(crate) use deletion::{deleted_with_its_last_volume, freed_with};
 pub use event::{AfterStop, VmEvent};
 pub(crate) use evolve::evolve;
 pub use nic::{NICS_MAX, Nic, NicChoice, NicRequest, NicSpec, NicStage, NicState, port_name};
-pub(crate) use nic::{check_has_nic, unsecured};
+pub(crate) use nic::{check_has_nic, detached_with_network, unsecured};
 pub use state::State;
 
 use crate::{

@@ -11,6 +11,7 @@ use crate::{
     Event, Given, Id, Kind, Refusal, World,
     address::{self, Mac, Taken},
     command::Reference,
+    floating_ip,
     network::{self, Network},
     security_group::{SecurityGroup, membership},
     waiting::Failure,
@@ -244,12 +245,31 @@ pub(super) fn detached(world: &World, vm: &Vm, choice: &NicChoice) -> Result<Vec
     }
     let number = nic.spec.number;
     let requested = wish(vm, VmEvent::VmNicDetachRequested { number });
-    // No process has it, so there is nobody to let go of it.
+    Ok([requested].into_iter().chain(deletion::freed_with_nic(world, vm, number)).chain(gone(vm, nic)).collect())
+}
+
+/// The events of the end of a VM's NICs on a network that goes, as its load balancers do: there is none to take members out
+/// of. A VM that goes takes its NICs with it.
+pub(crate) fn detached_with_network(world: &World, vm: &Vm, network: Id<Network>) -> Vec<Event> {
+    if vm.target == Target::Deleted {
+        return vec![];
+    }
+    let on_it = vm.nics_staying().filter(|nic| nic.spec.network == network);
+    let ends = on_it.flat_map(|nic| {
+        let number = nic.spec.number;
+        let freed = floating_ip::freed_with_nic(world, vm, number);
+        let requested = wish(vm, VmEvent::VmNicDetachRequested { number });
+        [requested].into_iter().chain(freed).chain(gone(vm, nic))
+    });
+    ends.collect()
+}
+
+/// What tells that a NIC is gone with the wish: no process has it, so there is nobody to let go of it.
+fn gone(vm: &Vm, nic: &Nic) -> Option<Event> {
     let is_nowhere = vm.placement.is_none()
         || nic.stage == NicStage::AwaitsStart
         || matches!((vm.target, &vm.power), (Target::Stopped { .. }, Power::Off));
-    let gone = is_nowhere.then(|| wish(vm, VmEvent::VmNicDetached { number }));
-    Ok([requested].into_iter().chain(deletion::freed_with_nic(world, vm, number)).chain(gone).collect())
+    is_nowhere.then(|| wish(vm, VmEvent::VmNicDetached { number: nic.spec.number }))
 }
 
 fn chosen<'v>(world: &World, vm: &'v Vm, choice: &NicChoice) -> Result<&'v Nic, Refusal> {

@@ -3,7 +3,9 @@
 
 use edgestack_model::{
     Command, World,
+    network::Network,
     realization::{RealizationReport, RealizationState},
+    world::Resource,
 };
 use edgestack_worker_gateway::{
     desired::desired,
@@ -66,8 +68,19 @@ fn what_is_missing(seen: &Seen, world: &World, whose: Whose) -> Option<String> {
 pub fn check(outside: &Outside, world: &World) -> Result<(), String> {
     for object in objects(world) {
         let (title, state) = (object.title(), object.realization.state);
+        // Whether a VM may still have its NIC, on a node that is lost, say, is judged where VMs are.
+        let has_nics =
+            |network: &Network| world.vms.values().any(|vm| vm.nics.iter().any(|nic| nic.spec.network == network.id));
+        if state == RealizationState::Deleting
+            && matches!(&object.resource, Resource::Network(network) if has_nics(network))
+        {
+            continue;
+        }
         if state != RealizationState::Active {
-            let waiting = object.realization.waiting(world);
+            let waiting = match &object.resource {
+                Resource::Network(network) => network.waiting(world),
+                _ => object.realization.waiting(world),
+            };
             return Err(format!("{title} is {}, waiting {waiting:?}", state.as_str()));
         }
     }

@@ -97,7 +97,7 @@ pub async fn check(outside: &Outside, plane: &ControlPlane) -> Result<(), String
 }
 
 async fn remove_network_and_group(plane: &ControlPlane) -> Result<(), String> {
-    wish(plane, Command::Network(NetworkCommand::Delete { network: NAME.into() })).await?;
+    wish(plane, Command::Network(NetworkCommand::Delete { network: NAME.into(), cascade: false })).await?;
     let (group, cascade) = (NAME.into(), false);
     wish(plane, Command::SecurityGroup(SecurityGroupCommand::Delete { group, cascade })).await?;
     until(plane, "the network and the group are gone", |world| {

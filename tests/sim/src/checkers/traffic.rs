@@ -11,6 +11,7 @@ use edgestack_model::{
     security_group_rule::{Direction, EtherType, Ports, Protocol, Remote, RuleSpec},
     vm::{Nic, port_name},
 };
+use edgestack_ovn::ovsdb::Value;
 use edgestack_worker_gateway::rows::{Key, Seen, SeenRow, Table};
 
 use crate::outside::Outside;
@@ -264,7 +265,8 @@ impl Reading<'_> {
         let group = set.strip_suffix(if address.is_ipv4() { "_ip4" } else { "_ip6" });
         let ports = self.ports(group.ok_or_else(|| format!("{set} is of the other family"))?)?;
         let rows = ports.into_iter().filter_map(|port| self.seen.rows.get(port));
-        let mut addresses = rows.filter_map(|row| row.columns.text("addresses"));
+        // `unknown`, of a port that is not held to its addresses, is none.
+        let mut addresses = rows.filter_map(|row| row.columns.get("addresses")).flat_map(Value::as_texts);
         // A MAC address first, then its IP addresses.
         Ok(addresses.any(|line| line.split(' ').skip(1).any(|one| one.parse() == Ok(address))))
     }

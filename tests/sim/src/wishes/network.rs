@@ -22,7 +22,10 @@ pub fn a_wish(random: &Random) -> Command {
     match random.below(12) {
         0..6 => some_network(random),
         6..10 => a_change(random),
-        _ => Command::Network(NetworkCommand::Delete { network: a_name(random).into() }),
+        _ => {
+            let cascade = random.per_mille(400);
+            Command::Network(NetworkCommand::Delete { network: a_name(random).into(), cascade })
+        }
     }
 }
 

@@ -27,7 +27,8 @@ pub fn desired(world: &World) -> Desired {
     let mut names = nic::names(world);
     for network in world.networks.values() {
         let router = edgestack_model::router::of_network(world, network.id);
-        network::rows(network, router.is_some(), names.remove(&network.id).unwrap_or_default(), &mut rows);
+        let names = names.remove(&network.id).unwrap_or_default();
+        network::rows(network, network.is_held(world), router.is_some(), names, &mut rows);
     }
     for router in world.routers.values() {
         router::rows(world, router, &mut rows);

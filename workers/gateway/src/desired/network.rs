@@ -8,9 +8,16 @@ use edgestack_ovn::ovsdb::{Row, Value};
 use super::{dhcp, guard};
 use crate::rows::{Derived, Desired, Key, Owner, Table, Wanted};
 
-/// The rows of a network, without its NICs; none when it is on its way out. `names` are those that resolve on it.
-pub(super) fn rows(network: &Network, has_router: bool, names: BTreeMap<String, String>, rows: &mut Desired) {
-    if network.realization.state == RealizationState::Deleting {
+/// The rows of a network, without its NICs; none when it is on its way out, and nothing on it any more. `names` are those
+/// that resolve on it.
+pub(super) fn rows(
+    network: &Network,
+    is_held: bool,
+    has_router: bool,
+    names: BTreeMap<String, String>,
+    rows: &mut Desired,
+) {
+    if network.realization.state == RealizationState::Deleting && !is_held {
         return;
     }
     let (spec, id) = (&network.spec, network.id);

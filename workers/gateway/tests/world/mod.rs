@@ -357,7 +357,7 @@ pub fn remove_vm(vm: &str) -> Command {
 }
 
 pub fn remove(network: &str) -> Command {
-    Command::Network(NetworkCommand::Delete { network: network.into() })
+    Command::Network(NetworkCommand::Delete { network: network.into(), cascade: false })
 }
 
 /// Another look at a network is asked for.

@@ -22,7 +22,8 @@ pub(super) fn command(one: &Move, world: &World) -> Option<Command> {
                 0 | 1 => a_network(name, &format!("10.0.{network}.0/29")).into(),
                 2 => UpdateNetwork { dhcp: Some(false), ..a_network_update(name) }.into(),
                 3 => NetworkCommand::Reconcile { network: name.as_str().into() }.into(),
-                _ => NetworkCommand::Delete { network: name.as_str().into() }.into(),
+                4 => NetworkCommand::Delete { network: name.as_str().into(), cascade: false }.into(),
+                _ => NetworkCommand::Delete { network: name.as_str().into(), cascade: true }.into(),
             }
         }
         Move::Group { group, wish, of } => {

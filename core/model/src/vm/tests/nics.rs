@@ -84,7 +84,7 @@ fn addresses_stay_held_until_the_node_has_let_go_and_numbers_are_never_given_aga
     check(&site, detach_from("web", "red"), Ok(&[]));
     let wished = |address: &str| NicRequest { fixed_ip: Some(address.parse().unwrap()), ..a_nic("red") };
     check(&site, attach("web", wished("10.1.0.2")), Err("address-in-use fixed_ip"));
-    check(&site, NetworkCommand::Delete { network: "red".into() }, Err("in-use"));
+    check(&site, NetworkCommand::Delete { network: "red".into(), cascade: false }, Err("in-use"));
     site.has(site.told("web", failed_nic(1)));
     site.has(site.told("web", failed_nic(1)));
     let failure = site.vm("web").nics[1].failure.clone().unwrap();
