@@ -64,6 +64,14 @@ pub struct Object {
 }
 
 impl Object {
+    /// Whether it is a network that goes, and VMs have NICs on it. Whether they still may, on a node that is lost, say, is
+    /// judged where VMs are.
+    pub fn waits_for_nics(&self, world: &World) -> bool {
+        let Resource::Network(network) = &self.resource else { return false };
+        let has_nics = || world.vms.values().any(|vm| vm.nics.iter().any(|nic| nic.spec.network == network.id));
+        self.realization.state == RealizationState::Deleting && has_nics()
+    }
+
     pub fn meta(&self) -> &Meta {
         self.resource.meta()
     }

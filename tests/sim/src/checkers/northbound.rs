@@ -3,7 +3,6 @@
 
 use edgestack_model::{
     Command, World,
-    network::Network,
     realization::{RealizationReport, RealizationState},
     world::Resource,
 };
@@ -68,12 +67,7 @@ fn what_is_missing(seen: &Seen, world: &World, whose: Whose) -> Option<String> {
 pub fn check(outside: &Outside, world: &World) -> Result<(), String> {
     for object in objects(world) {
         let (title, state) = (object.title(), object.realization.state);
-        // Whether a VM may still have its NIC, on a node that is lost, say, is judged where VMs are.
-        let has_nics =
-            |network: &Network| world.vms.values().any(|vm| vm.nics.iter().any(|nic| nic.spec.network == network.id));
-        if state == RealizationState::Deleting
-            && matches!(&object.resource, Resource::Network(network) if has_nics(network))
-        {
+        if object.waits_for_nics(world) {
             continue;
         }
         if state != RealizationState::Active {

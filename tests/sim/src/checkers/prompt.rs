@@ -107,7 +107,7 @@ async fn remove_network_and_group(plane: &ControlPlane) -> Result<(), String> {
 }
 
 fn are_ready(world: &World) -> bool {
-    objects(world).all(|object| object.realization.state == RealizationState::Active)
+    objects(world).all(|object| object.realization.state == RealizationState::Active || object.waits_for_nics(world))
 }
 
 fn nic_is_ready(world: &World) -> bool {
