@@ -13,7 +13,7 @@ use crate::{
     client::{Client, Payload},
     failure::Failure,
     history::{self, EventsArgs},
-    output::{self, Cell, Sheet, View},
+    output::{self, Cell, Sheet, Tone, View},
     resource::{self, Shown},
     vm_sheet,
     wait::Verdict,
@@ -331,6 +331,19 @@ impl Shown for Network {
         sheet.pair("type", type_word(self.network_type));
         sheet.pair_if("segment id", self.segment_id.map(|segment| segment.to_string()));
         sheet.pair_if("physical network", self.external.as_ref().map(|one| one.physical_network.as_str()));
+        if let Some(external) = &self.external {
+            let name = &external.physical_network;
+            sheet.pair(
+                "reached by",
+                match self.reached_by.as_slice() {
+                    [] => Cell {
+                        text: format!("no node that is known to: edgestackd --physical-network {name}=BRIDGE on one"),
+                        tone: Tone::Bad,
+                    },
+                    nodes => nodes.join(", ").into(),
+                },
+            );
+        }
         sheet.pair("mtu", format!("{} bytes", self.mtu));
         sheet.section("Addresses");
         sheet.pair("prefix", self.cidr.as_str());

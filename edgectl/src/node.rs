@@ -146,6 +146,12 @@ impl Shown for Node {
             format!("{} of {} GiB ({})", self.used.disk_gib, self.allocatable.disk_gib, self.capacity.disk_gib),
         );
         sheet.pair("vms", self.vms.to_string());
+        if let Some(network) = &self.network {
+            sheet.section("Virtual network");
+            sheet.pair("chassis", network.chassis.as_str());
+            let outside = network.physical_networks.join(", ");
+            sheet.pair("leads outside to", if outside.is_empty() { "nothing".to_owned() } else { outside });
+        }
         if !self.sriov_devices.is_empty() {
             sheet.pair("sr-iov devices", self.sriov_devices.join(", "));
         }
@@ -245,6 +251,21 @@ mod tests {
     fn a_node_without_orphans_says_nothing_of_them() {
         let text = sheet(&a_node(json!({})));
         assert!(text.contains("edge-1") && !text.contains("Orphans"), "{text}");
+    }
+
+    #[test]
+    fn its_way_into_the_virtual_network_is_shown() {
+        let on = |leads: serde_json::Value| json!({"network": {"chassis": "c0ffee", "physical_networks": leads}});
+        let lines = |node: &Node| {
+            sheet(node).lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect::<Vec<_>>()
+        };
+        let there = lines(&a_node(on(json!(["lab", "wan"]))));
+        assert!(
+            there.contains(&"chassis c0ffee".to_owned()) && there.contains(&"leads outside to lab, wan".to_owned()),
+            "{there:?}"
+        );
+        assert!(lines(&a_node(on(json!([])))).contains(&"leads outside to nothing".to_owned()));
+        assert!(!sheet(&a_node(json!({}))).contains("chassis"));
     }
 
     #[test]

@@ -245,6 +245,7 @@ async fn run(mut options: Options) -> Result<(), Failure> {
             clock,
             seal,
             accelerator: found,
+            network: network.node.clone(),
             beat,
         };
         workers::start(&options, node, &driver)

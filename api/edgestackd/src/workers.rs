@@ -5,12 +5,14 @@ use std::{
     time::Duration,
 };
 
-use edgestack_engine::{Clock, CommandPort, Replica};
+use edgestack_engine::{Clock, CommandPort, Replica, error_chain};
 use edgestack_log::Log;
 use edgestack_model::{
-    Id, Name,
+    Id, Kind, Name,
+    node::{NetworkFacts, NodeFacts},
     orphan::{Artifact, ArtifactKind, Record},
 };
+use edgestack_ovn::chassis::Identity;
 use edgestack_pool::{DriverError, NodeFolders, PoolConfig, Reporter};
 use edgestack_qemu::Accelerator;
 use edgestack_seal::SealingKey;
@@ -44,6 +46,8 @@ pub struct Node {
     pub seal: SealingKey,
     /// What runs guests' code.
     pub accelerator: Accelerator,
+    /// Its way into the virtual network, once it is up; `None` where it has none.
+    pub network: Option<vm_driver::NodeNetwork>,
     /// Where signs of life go.
     pub beat: Box<dyn Fn() + Send + Sync>,
 }
@@ -107,7 +111,12 @@ pub fn start(options: &Options, node: Node, driver: &Arc<dyn VmDriver>) {
             clock: node.clock.clone(),
             every: beat,
         }));
-        let driver = node_driver(options, &node);
+        let driver = Arc::new(OnNetwork {
+            driver: node_driver(options, &node),
+            network: node.network.clone(),
+            replica: node.replica.clone(),
+            node: node.name.clone(),
+        });
         let reporter = reporter("monitoring");
         let Node { name, replica, clock, beat, .. } = node;
         tokio::spawn(run_heart(Heart { node: name, replica, reporter, driver, clock, beat }));
@@ -129,6 +138,47 @@ fn node_driver(options: &Options, node: &Node) -> Arc<dyn node_driver::NodeDrive
         cpu_overcommit: options.cpu_overcommit,
         ssh_ports: edgestack_model::node::PortRange { first: options.ssh_ports.first, last: options.ssh_ports.last },
     }))
+}
+
+/// What a node is, its way into the virtual network included.
+struct OnNetwork {
+    driver: Arc<dyn node_driver::NodeDriver>,
+    network: Option<vm_driver::NodeNetwork>,
+    replica: Arc<Replica>,
+    node: Name,
+}
+
+#[async_trait::async_trait]
+impl node_driver::NodeDriver for OnNetwork {
+    async fn facts(&self) -> Result<NodeFacts, DriverError> {
+        let mut facts = self.driver.facts().await?;
+        let Some(network) = &self.network else { return Ok(facts) };
+        let identity = match network.get() {
+            Some(chassis) => chassis.identity().await.map_err(|error| {
+                tracing::warn!(
+                    error = error_chain(&error),
+                    "what this node is in the virtual network cannot be told now"
+                );
+            }),
+            None => Err(()),
+        };
+        facts.network = match identity {
+            Ok(Identity { name, physical_networks }) => {
+                Some(NetworkFacts { chassis: name, physical_networks: physical_networks.into_iter().collect() })
+            }
+            // What was told before holds: a switch that is not up yet, or not for a moment, is no news.
+            Err(()) => {
+                let world = self.replica.world();
+                let id = world.id_of(Kind::Node, &self.node).map(Id::new);
+                id.and_then(|id| world.nodes.get(&id)).and_then(|node| node.facts.network.clone())
+            }
+        };
+        Ok(facts)
+    }
+
+    fn are_to_come(&self) -> bool {
+        self.network.as_ref().is_some_and(|network| network.get().is_none())
+    }
 }
 
 /// What on this node is of VMs.

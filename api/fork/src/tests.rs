@@ -74,6 +74,7 @@ fn a_node() -> Command {
         capacity: has,
         allocatable: has,
         ssh_ports: PortRange { first: 22000, last: 22999 },
+        network: None,
     };
     Command::Node(NodeCommand::Report(NodeReport::Inventory {
         name: "edge-1".parse().unwrap(),

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use axum::{extract::State, http::HeaderMap};
 use edgestack_model::{
-    Command, Kind, address::holders, network::NetworkCommand, realization::RealizationState, world::Resource,
+    Command, Kind, address::holders, network::NetworkCommand, node::Node, realization::RealizationState,
+    world::Resource,
 };
 use edgestack_views::ViewError;
 use edgestack_wire::{
@@ -46,8 +47,17 @@ impl Shown for Network {
     fn show(resource: &Resource, around: &mut Surroundings<'_>) -> Result<Option<Self>, ViewError> {
         match resource {
             Resource::Network(network) => {
-                let (waiting, held) = around.in_world(|world| (network.waiting(world), holders(world, network)));
-                Ok(Some(Self::of(network, waiting, held)))
+                let (waiting, held, reached_by) = around.in_world(|world| {
+                    let leads = |node: &&Arc<Node>| {
+                        let outside = network.spec.physical_network.as_ref();
+                        outside.and_then(|outside| node.facts.leads_to(outside.as_str())) == Some(true)
+                    };
+                    let mut nodes: Vec<String> =
+                        world.nodes.values().filter(leads).map(|node| node.meta.name.to_string()).collect();
+                    nodes.sort();
+                    (network.waiting(world), holders(world, network), nodes)
+                });
+                Ok(Some(Self { reached_by, ..Self::of(network, waiting, held) }))
             }
             _ => Ok(None),
         }

@@ -36,6 +36,9 @@ pub struct Network {
     pub segment_id: Option<u32>,
     /// The network outside that it is.
     pub external: Option<External>,
+    /// The nodes that lead to it, of one outside; those that tell nothing of networks left out.
+    #[serde(default)]
+    pub reached_by: Vec<String>,
     /// The largest packet, bytes.
     pub mtu: u32,
     /// Its prefix.
@@ -411,6 +414,7 @@ impl Network {
             network_type: spec.network_type.into(),
             segment_id: spec.segment_id,
             external: spec.physical_network.as_ref().map(|name| External { physical_network: name.to_string() }),
+            reached_by: vec![],
             mtu: spec.mtu,
             cidr: first.map(|subnet| subnet.cidr.to_string()).unwrap_or_default(),
             gateway_ip: first.and_then(|subnet| subnet.gateway_ip).map(|address| address.to_string()),

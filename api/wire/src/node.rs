@@ -41,6 +41,9 @@ pub struct Node {
     pub used: Capacity,
     /// How many VMs have their place on it.
     pub vms: u64,
+    /// Its way into the site's virtual network, where it has one.
+    #[serde(default)]
+    pub network: Option<NodeNetwork>,
     /// SR-IOV devices.
     pub sriov_devices: Vec<String>,
     /// What is true of it, since when and why.
@@ -51,6 +54,17 @@ pub struct Node {
     /// How many orphans it has besides those.
     #[serde(default)]
     pub orphans_unlisted: u64,
+}
+
+/// A node's way into the site's virtual network.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct NodeNetwork {
+    /// Its name there, as OVN knows it.
+    #[schema(example = "edge-1")]
+    pub chassis: String,
+    /// The networks outside that it leads to.
+    #[schema(example = json!(["external"]))]
+    pub physical_networks: Vec<String>,
 }
 
 /// Something on a node that carries an id of EdgeStack's and that the log does not account for.
@@ -159,6 +173,10 @@ impl Node {
             allocatable: facts.allocatable.into(),
             used: used.into(),
             vms,
+            network: facts.network.as_ref().map(|network| NodeNetwork {
+                chassis: network.chassis.clone(),
+                physical_networks: network.physical_networks.clone(),
+            }),
             sriov_devices: vec![],
             conditions: vec![
                 Condition {

@@ -358,6 +358,7 @@ pub(crate) fn a_node() -> NodeFacts {
         capacity: has,
         allocatable: has,
         ssh_ports: PortRange { first: 22000, last: 22999 },
+        network: None,
     }
 }
 

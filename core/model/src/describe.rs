@@ -202,13 +202,20 @@ fn lease(event: &LeaseEvent) -> String {
 fn node(event: &NodeEvent) -> String {
     match event {
         NodeEvent::NodeRegistered { facts } | NodeEvent::NodeFactsChanged { facts } => format!(
-            "{} {} ({}), {} vCPUs, {} MiB memory, {} GiB disk for VMs",
+            "{} {} ({}), {} vCPUs, {} MiB memory, {} GiB disk for VMs{}",
             facts.hypervisor.name,
             facts.hypervisor.version,
             facts.hypervisor.accelerator,
             facts.allocatable.vcpus,
             facts.allocatable.memory_mib,
-            facts.allocatable.disk_gib
+            facts.allocatable.disk_gib,
+            match &facts.network {
+                Some(network) if network.physical_networks.is_empty() => ", on the virtual network".to_owned(),
+                Some(network) => {
+                    format!(", on the virtual network, leads to {}", network.physical_networks.join(", "))
+                }
+                None => String::new(),
+            }
         ),
         NodeEvent::NodeUpdated { change } => format!("changed: {}", changed(change).join(", ")),
         NodeEvent::NodeReconcileRequested {} => LOOK_AGAIN.to_owned(),

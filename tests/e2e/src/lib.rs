@@ -8,7 +8,7 @@
 //! * [`Three`]: a site whose log is on three nodes, in network namespaces if need be.
 //! * [`Guest`]: a Debian guest over SSH.
 //! * [`in_own_network`]: a test in a network namespace of its own, for sites with virtual networks; [`Plugged`] a guest there.
-//! * [`virtual_network`]: what its tests begin with.
+//! * [`virtual_network`]: what its tests begin with; [`existing_ovn`]: an OVN that others run.
 //! * [`nats`]: the log as a plain NATS client reads it.
 //!
 //! The programs come from `EDGESTACK_BIN_DIR`, or from the target folder that this test was built in.
@@ -18,6 +18,7 @@ mod api;
 mod daemon;
 mod deadline;
 mod disks;
+pub mod existing_ovn;
 mod guest;
 mod joined;
 mod machine;

@@ -7,6 +7,7 @@ use std::{
     fs::File,
     net::{SocketAddr, TcpListener, TcpStream},
     os::fd::AsFd as _,
+    path::PathBuf,
     process::{Command, Output},
     time::Duration,
 };
@@ -14,7 +15,7 @@ use std::{
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use serde_json::Value;
 
-use crate::{PATIENCE, Site, SiteOptions, eventually, machine};
+use crate::{PATIENCE, Site, SiteOptions, eventually, existing_ovn::ExistingOvn, machine};
 
 /// What of OVN's and of others a test runs.
 const PROGRAMS: [&str; 8] =
@@ -84,15 +85,29 @@ impl Site {
         Some(site)
     }
 
-    /// ovn-nbctl on the site's own northbound database.
+    /// The same on an OVN that others run.
+    pub async fn start_on(test: &str, ovn: &ExistingOvn) -> Option<Self> {
+        let mut site = Self::prepare(test, SiteOptions { simulated: true, arguments: ovn.arguments() })?;
+        site.ovn = Some(ovn.folder().to_owned());
+        site.up().await;
+        site.await_node().await;
+        Some(site)
+    }
+
+    /// Where its OVN is.
+    fn ovn(&self) -> PathBuf {
+        self.ovn.clone().unwrap_or_else(|| self.state().join("ovn"))
+    }
+
+    /// ovn-nbctl on the site's northbound database.
     pub fn nbctl(&self, words: &[&str]) -> String {
-        let database = format!("--db=unix:{}", self.state().join("ovn/nb.sock").display());
+        let database = format!("--db=unix:{}", self.ovn().join("nb.sock").display());
         run(&[&["ovn-nbctl", &database, "--timeout=20"][..], words].concat())
     }
 
-    /// ovs-vsctl on the site's own switch.
+    /// ovs-vsctl on the site's switch.
     pub fn vsctl(&self, words: &[&str]) -> String {
-        let database = format!("--db=unix:{}", self.state().join("ovn/switch.sock").display());
+        let database = format!("--db=unix:{}", self.ovn().join("switch.sock").display());
         run(&[&["ovs-vsctl", &database, "--timeout=20"][..], words].concat())
     }
 

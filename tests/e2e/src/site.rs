@@ -34,6 +34,8 @@ pub struct Site {
     /// The daemon of all roles, while there is one.
     pub daemon: Option<Daemon>,
     options: SiteOptions,
+    /// The folder of an OVN that others run, where it has none of its own.
+    pub(crate) ovn: Option<PathBuf>,
     folder: tempfile::TempDir,
     nats_server: PathBuf,
     ports: Ports,
@@ -56,7 +58,16 @@ impl Site {
         let link = folder.path().join("nats-server");
         std::os::unix::fs::symlink(nats_server, &link).expect("a link");
         let spare = Spare::start(folder.path());
-        Some(Self { daemon: None, options, folder, nats_server: link, ports: Ports::take(), spare, api: None })
+        Some(Self {
+            daemon: None,
+            options,
+            ovn: None,
+            folder,
+            nats_server: link,
+            ports: Ports::take(),
+            spare,
+            api: None,
+        })
     }
 
     /// A site with real VMs, running and with a node that is ready; or `None` after saying what this machine lacks.

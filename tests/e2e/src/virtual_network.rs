@@ -16,6 +16,12 @@ pub const OUTSIDE: &str = "192.0.2.200";
 /// `tiny`.
 pub async fn a_site(test: &str) -> Option<Site> {
     let site = Site::start_networked(test).await?;
+    furnish(&site).await;
+    Some(site)
+}
+
+/// Gives a site what one of [`a_site`] has.
+pub async fn furnish(site: &Site) {
     site.add_tiny().await;
     let out = json!({
         "name": "out", "type": "FLAT", "external": {"physical_network": "external"}, "cidr": "192.0.2.0/24", "dhcp": false,
@@ -27,8 +33,7 @@ pub async fn a_site(test: &str) -> Option<Site> {
     }
     let open = json!({"name": "open", "rules": [{"direction": "egress"}, {"direction": "ingress"}]});
     site.api().post("security_groups", &open).await.accepted();
-    await_active(&site, "security_groups/open").await;
-    Some(site)
+    await_active(site, "security_groups/open").await;
 }
 
 /// Waits until an object is active.

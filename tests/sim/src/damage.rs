@@ -50,16 +50,16 @@ impl Outside {
         let fault = match kinds + self.random.below(10 - kinds) {
             0..4 => {
                 let count = (1 + self.random.below(10)).min(last - 1);
-                // An engine that has not folded so far yet would be given a place of what is lost for a commit of its own,
-                // and nobody could tell (ADR 0027).
-                if self.anybody_stands_before(last - count) {
+                // An engine that has not folded so far yet, or a commit that was given up and is on its way, would be given
+                // a place of what is lost, and nobody could tell (ADR 0027).
+                if self.anybody_stands_before(last - count) || self.log.on_their_way.any_past(last - count) {
                     return false;
                 }
                 log.cut_tail(count);
                 Fault::LogRolledBack
             }
             4 => {
-                if self.anybody_stands_before(0) {
+                if self.anybody_stands_before(0) || self.log.on_their_way.any_past(0) {
                     return false;
                 }
                 log.cut_tail(last);

@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -35,6 +35,39 @@ pub struct SimLog {
     pub faults: Faults,
     /// Whether things go wrong by themselves.
     pub faulty: Arc<AtomicBool>,
+    /// After which commits that are on their way want to stand, whose senders have given them up.
+    pub on_their_way: OnTheirWay,
+}
+
+/// The expected last sequence of each commit that is on its way.
+#[derive(Clone, Default)]
+pub struct OnTheirWay(Arc<Mutex<Vec<u64>>>);
+
+impl OnTheirWay {
+    fn begin(&self, after: u64) -> Coming {
+        self.0.lock().unwrap().push(after);
+        Coming { all: self.clone(), after }
+    }
+
+    /// Whether one wants to stand after this commit or a later one.
+    pub fn any_past(&self, sequence: u64) -> bool {
+        self.0.lock().unwrap().iter().any(|after| *after >= sequence)
+    }
+}
+
+/// One that is on its way as long as this lives.
+struct Coming {
+    all: OnTheirWay,
+    after: u64,
+}
+
+impl Drop for Coming {
+    fn drop(&mut self) {
+        let mut all = self.all.0.lock().unwrap();
+        if let Some(at) = all.iter().position(|after| *after == self.after) {
+            all.swap_remove(at);
+        }
+    }
 }
 
 impl SimLog {
@@ -74,8 +107,10 @@ impl SimLog {
     /// Stored by the log when its sender has given it up already, if nothing has taken its place.
     fn store_late(&self, entry: Append) {
         let (inner, faults, pause) = (self.inner.clone(), self.faults.clone(), self.random.millis(5, 2500));
+        let coming = self.on_their_way.begin(entry.expected_last_sequence);
         tokio::spawn(async move {
             tokio::time::sleep(pause).await;
+            drop(coming);
             if inner.append_foreign(entry).is_ok() {
                 faults.fired(Fault::StoredLate);
             }

@@ -26,7 +26,7 @@ use crate::{
     clock::SimClock,
     crash::CrashSwitch,
     fault::{Fault, Faults},
-    log::SimLog,
+    log::{OnTheirWay, SimLog},
     northbound::Northbound,
     random::Random,
 };
@@ -134,6 +134,7 @@ impl Outside {
             random: random.clone(),
             faults: faults.clone(),
             faulty: faulty.clone(),
+            on_their_way: OnTheirWay::default(),
         };
         let nodes = (1..=3)
             .map(|number| Node {

@@ -6,6 +6,7 @@ use edgestack_model::{
     floating_ip::{Association, FloatingIpCommand, FloatingIpSpec},
     load_balancer::{LoadBalancer, LoadBalancerCommand, LoadBalancerSpec},
     network::{NetworkCommand, NetworkSpec},
+    node::NetworkFacts,
     realization::{Realization, RealizationReport, RealizationState},
     router::{RouterCommand, RouterSpec},
     security_group::SecurityGroupCommand,
@@ -24,6 +25,8 @@ pub(crate) struct Object {
     pub meta: Meta,
     /// Where it is on its way.
     pub realization: Realization,
+    /// Whether it is on its way out, and others are on it still: there is nothing to do for it but to keep it as it is.
+    pub is_held: bool,
     id: Uuid,
     report: fn(Uuid, Generation, RealizationReport) -> Command,
 }
@@ -37,8 +40,8 @@ impl Object {
 
 /// All of them. What goes with another object is told with that one.
 pub(crate) fn objects(world: &World) -> impl Iterator<Item = Object> {
-    // One that goes is this pool's turn once nothing is on it any more.
-    let networks = world.networks.values().filter(|network| !network.is_held(world)).map(|network| Object {
+    let networks = world.networks.values().map(|network| Object {
+        is_held: network.is_held(world),
         owner: Owner::Network(network.id),
         meta: network.meta.clone(),
         realization: network.realization.clone(),
@@ -51,6 +54,7 @@ pub(crate) fn objects(world: &World) -> impl Iterator<Item = Object> {
         owner: Owner::SecurityGroup(group.id),
         meta: group.meta.clone(),
         realization: group.realization.clone(),
+        is_held: false,
         id: group.id.uuid(),
         report: |id, generation, report| {
             Command::SecurityGroup(SecurityGroupCommand::Report { group: Id::new(id), generation, report })
@@ -65,6 +69,7 @@ pub(crate) fn objects(world: &World) -> impl Iterator<Item = Object> {
         owner: Owner::SecurityGroupRule(rule.id),
         meta: rule.meta.clone(),
         realization: rule.realization.clone(),
+        is_held: false,
         id: rule.id.uuid(),
         report: |id, generation, report| {
             Command::SecurityGroupRule(SecurityGroupRuleCommand::Report { rule: Id::new(id), generation, report })
@@ -74,6 +79,7 @@ pub(crate) fn objects(world: &World) -> impl Iterator<Item = Object> {
         owner: Owner::Router(router.id),
         meta: router.meta.clone(),
         realization: router.realization.clone(),
+        is_held: false,
         id: router.id.uuid(),
         report: |id, generation, report| {
             Command::Router(RouterCommand::Report { router: Id::new(id), generation, report })
@@ -83,6 +89,7 @@ pub(crate) fn objects(world: &World) -> impl Iterator<Item = Object> {
         owner: Owner::FloatingIp(ip.id),
         meta: ip.meta.clone(),
         realization: ip.realization.clone(),
+        is_held: false,
         id: ip.id.uuid(),
         report: |id, generation, report| {
             Command::FloatingIp(FloatingIpCommand::Report { floating_ip: Id::new(id), generation, report })
@@ -92,12 +99,21 @@ pub(crate) fn objects(world: &World) -> impl Iterator<Item = Object> {
         owner: Owner::LoadBalancer(balancer.id),
         meta: balancer.meta.clone(),
         realization: balancer.realization.clone(),
+        is_held: false,
         id: balancer.id.uuid(),
         report: |id, generation, report| {
             Command::LoadBalancer(LoadBalancerCommand::Report { load_balancer: Id::new(id), generation, report })
         },
     });
     networks.chain(groups).chain(rules).chain(routers).chain(ips).chain(balancers)
+}
+
+/// A node's way into the virtual network, if it is one that is there.
+fn way_of(resource: Option<&Resource>) -> Option<Option<&NetworkFacts>> {
+    match resource {
+        Some(Resource::Node(node)) => Some(node.facts.network.as_ref()),
+        Some(_) | None => None,
+    }
 }
 
 /// What of an object the pool works by.
@@ -136,7 +152,7 @@ fn wish(resource: &Resource) -> Option<(Wish<'_>, &Realization)> {
 pub(crate) fn concerns(change: &Changed) -> bool {
     let (before, after) = (change.before.as_ref(), change.after.as_ref());
     // Where routers' traffic may go outside.
-    if change.kind == Kind::Node && before.is_some() != after.is_some() {
+    if change.kind == Kind::Node && way_of(before) != way_of(after) {
         return true;
     }
     let wishes = [before, after].map(|resource| resource.and_then(wish));

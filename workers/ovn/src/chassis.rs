@@ -14,7 +14,7 @@ use tokio::process::Command;
 
 mod listed;
 
-pub use listed::Counters;
+pub use listed::{Counters, Identity};
 
 use crate::bundled::{Datapath, ToolError, attempt, device_name_problem, in_namespace, ip, links, quoted, remove, run};
 
@@ -187,6 +187,17 @@ impl Chassis {
         let said = self.vsctl(&["list-ports", &self.bridge, "--", columns, "list", "Interface"]).await?;
         let no_list = || ChassisError::Switch(ToolError::refused(&self.ovs_vsctl, "it said no list of interfaces"));
         listed::counters(&said).ok_or_else(no_list)
+    }
+
+    /// As whom it is known in the virtual network, and what it leads to outside.
+    ///
+    /// # Errors
+    /// [`ChassisError::Switch`], also when it has no name yet.
+    pub async fn identity(&self) -> Result<Identity, ChassisError> {
+        let said = self.vsctl(&["--columns=external_ids", "list", "Open_vSwitch"]).await?;
+        let no_name =
+            || ChassisError::Switch(ToolError::refused(&self.ovs_vsctl, "it said no system-id of this chassis"));
+        listed::identity(&said).ok_or_else(no_name)
     }
 
     /// Makes the device if it isn't there; persistent, so it stays when nobody has it open.

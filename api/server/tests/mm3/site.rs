@@ -324,6 +324,7 @@ fn node_facts() -> NodeFacts {
         capacity,
         allocatable: capacity,
         ssh_ports: PortRange { first: 22000, last: 32000 },
+        network: None,
     }
 }
 

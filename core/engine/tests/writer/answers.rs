@@ -34,6 +34,7 @@ fn an_inventory(node: &str) -> Command {
         capacity: has,
         allocatable: has,
         ssh_ports: PortRange { first: 1024, last: 2048 },
+        network: None,
     };
     Command::Node(NodeCommand::Report(NodeReport::Inventory { name: node.parse().unwrap(), facts: Box::new(facts) }))
 }

@@ -73,6 +73,26 @@ pub struct NodeFacts {
     pub allocatable: Capacity,
     /// Loopback ports for the SSH forwards of VMs with a user-mode NIC.
     pub ssh_ports: PortRange,
+    /// Its way into the site's virtual network, where it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<NetworkFacts>,
+}
+
+/// A node's way into the site's virtual network.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct NetworkFacts {
+    /// Its name there. Source: ovn-controller(8), `external_ids:system-id`.
+    pub chassis: String,
+    /// The networks outside that it leads to, in order. Source: there, `external_ids:ovn-bridge-mappings`.
+    pub physical_networks: Vec<String>,
+}
+
+impl NodeFacts {
+    /// Whether it leads to a network outside; not known of a node that tells nothing of networks.
+    pub fn leads_to(&self, physical_network: &str) -> Option<bool> {
+        let network = self.network.as_ref()?;
+        Some(network.physical_networks.iter().any(|one| one == physical_network))
+    }
 }
 
 /// A range of ports. It has none when its last comes before its first.

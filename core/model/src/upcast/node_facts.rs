@@ -69,6 +69,17 @@ impl NodeFactsV1 {
             self;
         let (first, last) = ssh_ports;
         let ssh_ports = PortRange { first, last };
-        NodeFacts { addresses, architecture, kernel, operating_system, hypervisor, capacity, allocatable, ssh_ports }
+        let network = None;
+        NodeFacts {
+            addresses,
+            architecture,
+            kernel,
+            operating_system,
+            hypervisor,
+            capacity,
+            allocatable,
+            ssh_ports,
+            network,
+        }
     }
 }

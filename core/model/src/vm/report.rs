@@ -4,7 +4,8 @@
 use chrono::TimeDelta;
 
 use super::{
-    AfterStop, GuestAgent, RunStrategy, StoppedHow, Target, Vm, VmEvent, VmReport, decide::fact, deletion, nic,
+    AfterStop, GuestAgent, Instance, RunStrategy, StoppedHow, Target, Vm, VmEvent, VmReport, decide::fact, deletion,
+    nic,
 };
 use crate::{Event, Given, World, placement, waiting::FailedAttempt};
 
@@ -14,9 +15,9 @@ const GOOD_RUN: TimeDelta = TimeDelta::minutes(10);
 pub(super) fn decide(world: &World, given: &Given, vm: &Vm, report: &VmReport) -> Vec<Event> {
     use super::Power::{Off, Paused, Running};
     let events = match (report, &vm.power) {
-        (VmReport::Started(instance), Off) => vec![VmEvent::VmStarted { instance: instance.clone() }],
-        (VmReport::Started(instance), Running(known) | Paused(known)) if instance != known => {
-            vec![VmEvent::VmStarted { instance: instance.clone() }]
+        (VmReport::Started(instance), Off) => vec![VmEvent::VmStarted { instance: with_own_nics(vm, instance) }],
+        (VmReport::Started(instance), Running(known) | Paused(known)) if with_own_nics(vm, instance) != *known => {
+            vec![VmEvent::VmStarted { instance: with_own_nics(vm, instance) }]
         }
         (VmReport::Paused, Running(_)) => vec![VmEvent::VmPaused {}],
         (VmReport::Unpaused, Paused(_)) => vec![VmEvent::VmUnpaused {}],
@@ -62,6 +63,15 @@ pub(super) fn decide(world: &World, given: &Given, vm: &Vm, report: &VmReport) -
         ) => vec![],
     };
     events.into_iter().map(|event| fact(vm, event)).collect()
+}
+
+/// What was started, with those of its NICs that the VM still has: one that was detached while nothing was heard of the
+/// process is no NIC of the VM any more, and its node takes it out without a word.
+fn with_own_nics(vm: &Vm, started: &Instance) -> Instance {
+    let mut instance = started.clone();
+    let is_own = |number: &u32| vm.nics.iter().any(|nic| nic.spec.number == *number);
+    instance.nics.iter_mut().for_each(|there| there.retain(is_own));
+    instance
 }
 
 /// Another port, at once; a pause as well when every port after it has been tried (law 8: no try without end).

@@ -14,7 +14,7 @@ use edgestack_model::{
     image::{DiskFormat, ImageContent, ImageSource, ImageSpec, Visibility},
     keypair::PublicKey,
     meta::MetaChange,
-    node::{Capacity, Hypervisor, NodeFacts, PortRange},
+    node::{Capacity, Hypervisor, NetworkFacts, NodeFacts, PortRange},
     orphan::{Artifact, ArtifactKind, ImageRecord, Record, VmRecord},
     placement::PassedOver,
     sealed::SealedText,
@@ -324,10 +324,11 @@ fn nodes() -> Vec<(&'static str, Fact)> {
         capacity: has,
         allocatable: Capacity { vcpus: 32, ..has },
         ssh_ports: PortRange { first: 22000, last: 22999 },
+        network: None,
     };
     let plain = [
         NodeEvent::NodeRegistered { facts: facts.clone() },
-        NodeEvent::NodeFactsChanged { facts },
+        NodeEvent::NodeFactsChanged { facts: facts.clone() },
         NodeEvent::NodeUpdated { change: change() },
         NodeEvent::NodeCordoned {},
         NodeEvent::NodeUncordoned {},
@@ -357,6 +358,18 @@ fn nodes() -> Vec<(&'static str, Fact)> {
         (
             "with-vm-on-a-network",
             found(ArtifactKind::VmFolder, Record::Vm(Box::new(VmRecord { nics: vec![nic()], ..vm_record() }))),
+        ),
+        (
+            "on-network",
+            NodeEvent::NodeFactsChanged {
+                facts: NodeFacts {
+                    network: Some(NetworkFacts {
+                        chassis: "edge-1".into(),
+                        physical_networks: vec!["external".into(), "lab".into()],
+                    }),
+                    ..facts
+                },
+            },
         ),
         ("with-image", found(ArtifactKind::Image, Record::Image(Box::new(image_record())))),
     ];

@@ -5,6 +5,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
+    sync::Arc,
 };
 
 use edgestack_model::{
@@ -12,6 +13,7 @@ use edgestack_model::{
     address::Mac,
     floating_ip::FloatingIp,
     network::{DOMAIN, Ipv6Mode, Network},
+    node::Node,
     realization::RealizationState,
     router::{External, PeerRouter, Router, external_mac},
 };
@@ -149,14 +151,21 @@ impl Made<'_> {
         let networks = external.addresses.iter().filter_map(of_prefix).collect();
         let mac = external_mac(self.router.id).to_string();
         let port = self.port(on, mac, networks, Value::empty_map());
-        let mut nodes: Vec<_> = world.nodes.values().collect();
+        // A node that tells nothing of networks may lead there; where none does, each may yet.
+        let physical_network = on.spec.physical_network.as_ref().map_or("", |name| name.as_str());
+        let leads = |node: &&Arc<Node>| node.facts.leads_to(physical_network) != Some(false);
+        let mut nodes: Vec<_> = world.nodes.values().filter(leads).collect();
+        if nodes.is_empty() {
+            nodes.extend(world.nodes.values());
+        }
         nodes.sort_by(|a, b| a.meta.name.cmp(&b.meta.name));
         let mut chassis = BTreeSet::new();
         for (priority, node) in (1..=20).rev().zip(nodes).take(STAND_INS_MAX) {
+            let chassis_name = node.facts.network.as_ref().map_or(node.meta.name.as_str(), |facts| &facts.chassis);
             let key = Key::new(Table::GatewayChassis, format!("{}-{}", self.router.id, node.id));
             let columns = Row::new()
                 .with("name", Value::text(format!("{}_{}", port.id, node.meta.name)))
-                .with("chassis_name", Value::text(node.meta.name.as_str()))
+                .with("chassis_name", Value::text(chassis_name))
                 .with("priority", Value::integer(priority));
             // Nodes come and go by themselves.
             self.insert(key.clone(), columns).derived = Derived::Whole;

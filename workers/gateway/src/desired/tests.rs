@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use edgestack_model::{
     Command,
     address::Mac,
-    network::{CreateNetwork, Ipv6Mode, Network, SubnetRequest},
+    network::{CreateNetwork, Ipv6Mode, Network, NetworkCommand, SubnetRequest},
     security_group::{CreateSecurityGroup, SecurityGroupCommand},
     security_group_rule::{
         Direction, EtherType, Ports, Protocol, RemoteRequest, RuleRequest, SecurityGroupRuleCommand,
@@ -367,15 +367,17 @@ fn what_is_on_its_way_out_has_no_rows() {
 }
 
 #[test]
-fn a_nic_on_a_network_without_rows_has_none() {
+fn a_network_that_goes_has_its_rows_until_its_last_nic_is_gone() {
     let mut site = a_site([a_network("blue", "10.0.0.0/24")]);
+    site.has(a_registered_node("edge-1"));
     site.has(create_vm("web", &[a_nic("blue")]));
-    // No command leads here; a log that does must not stop the others.
-    let id = site.network("blue").id;
-    let network = std::sync::Arc::make_mut(site.world.networks.get_mut(&id).unwrap());
-    network.realization.state = edgestack_model::realization::RealizationState::Deleting;
+    let before = desired(&site.world);
+    // As long as its VM is there, on its way out.
+    site.has(remove_vm("web"));
+    site.has(Command::Network(NetworkCommand::Delete { network: "blue".into(), cascade: true }));
+    assert_eq!(desired(&site.world), before);
+    // No command leads to a NIC without a network; a log that does must not stop the others.
     site.world.security_groups.clear();
-    assert_eq!(desired(&site.world), Desired::new());
     site.world.networks.clear();
     assert_eq!(desired(&site.world), Desired::new());
 }

@@ -13,7 +13,7 @@ use edgestack_model::{
     load_balancer::{CreateLoadBalancer, LoadBalancerCommand, MemberRequest, SessionAffinity},
     meta::MetaChange,
     network::{CreateNetwork, HostRoute, Ipv6Mode, Network, NetworkCommand, NetworkType, SubnetRequest, UpdateNetwork},
-    node::{Capacity, Hypervisor, NodeCommand, NodeFacts, NodeReport, PortRange},
+    node::{Capacity, Hypervisor, NetworkFacts, NodeCommand, NodeFacts, NodeReport, PortRange},
     realization::RealizationReport,
     router::{CreateRouter, ExternalRequest, Route, Router, RouterCommand, UpdateRouter},
     security_group::{CreateSecurityGroup, SecurityGroupCommand},
@@ -311,6 +311,11 @@ pub fn associate(ip: &str, vm: &str) -> Command {
 
 /// What a node's workers tell of it.
 pub fn a_registered_node(node: &str) -> Command {
+    a_node_on(node, None)
+}
+
+/// The same of one that tells of its way into the virtual network.
+pub fn a_node_on(node: &str, network: Option<NetworkFacts>) -> Command {
     let has = Capacity { vcpus: 8, memory_mib: 16 << 10, disk_gib: 100 };
     let facts = NodeFacts {
         addresses: vec!["127.0.0.1".into()],
@@ -327,6 +332,7 @@ pub fn a_registered_node(node: &str) -> Command {
         capacity: has,
         allocatable: has,
         ssh_ports: PortRange { first: 22000, last: 22999 },
+        network,
     };
     Command::Node(NodeCommand::Report(NodeReport::Inventory { name: name(node), facts: Box::new(facts) }))
 }

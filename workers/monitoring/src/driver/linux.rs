@@ -71,6 +71,7 @@ impl NodeDriver for LinuxDriver {
                 disk_gib,
             },
             ssh_ports: self.config.ssh_ports,
+            network: None,
         })
     }
 }

@@ -18,4 +18,9 @@ pub use sim::SimDriver;
 pub trait NodeDriver: Send + Sync + 'static {
     /// What the node is and has.
     async fn facts(&self) -> Result<NodeFacts, DriverError>;
+
+    /// Whether more of them is to be found out soon: then they are looked at with each beat.
+    fn are_to_come(&self) -> bool {
+        false
+    }
 }

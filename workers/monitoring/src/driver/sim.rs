@@ -37,6 +37,7 @@ impl NodeDriver for SimDriver {
             capacity: self.allocatable,
             allocatable: self.allocatable,
             ssh_ports: PortRange { first: 1024, last: u16::MAX },
+            network: None,
         })
     }
 }

@@ -30,6 +30,16 @@ pub struct Counters {
     pub sent_dropped: u64,
 }
 
+/// As whom a chassis is known in the virtual network, and what it leads to outside. Source: ovn-controller(8),
+/// CONFIGURATION.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// `system-id`.
+    pub name: String,
+    /// The networks of `ovn-bridge-mappings`, in order.
+    pub physical_networks: BTreeSet<String>,
+}
+
 /// The interfaces that carry our tag and are ports of the bridge: device, VM, what else is in `external_ids`, and the last
 /// column.
 struct Listed<'l> {
@@ -102,6 +112,15 @@ pub(super) fn counters(said: &str) -> Option<Vec<Counters>> {
     Some(counters)
 }
 
+pub(super) fn identity(said: &str) -> Option<Identity> {
+    let table: Value = serde_json::from_str(said.lines().find(|line| line.starts_with('{'))?).ok()?;
+    let ids = table.get("data")?.get(0)?.get(0)?;
+    let text = |key: &str| at(ids, key).and_then(Value::as_str);
+    let mappings = text("ovn-bridge-mappings").unwrap_or_default();
+    let networks = mappings.split(',').filter_map(|pair| Some(pair.split_once(':')?.0.to_owned()));
+    Some(Identity { name: text("system-id")?.to_owned(), physical_networks: networks.collect() })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -122,5 +141,19 @@ mod tests {
             ..Counters::default()
         };
         assert_eq!(counters(said), Some(vec![expected]));
+    }
+
+    #[test]
+    fn a_chassis_tells_its_name_and_what_it_leads_to() {
+        let said = |ids: &str| format!("{{\"data\":[[[\"map\",[{ids}]]]],\"headings\":[\"external_ids\"]}}\n");
+        let whole = said(
+            r#"["ovn-bridge-mappings","wan:br-wan,lab:br-lab"],["system-id","c0ffee"],["ovn-remote","ssl:[::1]:6642"]"#,
+        );
+        let networks = ["lab", "wan"].map(str::to_owned).into();
+        assert_eq!(identity(&whole), Some(Identity { name: "c0ffee".into(), physical_networks: networks }));
+        let bare = said(r#"["system-id","c0ffee"]"#);
+        assert_eq!(identity(&bare), Some(Identity { name: "c0ffee".into(), physical_networks: BTreeSet::new() }));
+        assert_eq!(identity(&said("")), None);
+        assert_eq!(identity("ovs-vsctl: no"), None);
     }
 }

@@ -209,3 +209,19 @@ fn a_nic_is_held_to_its_addresses_unless_it_or_its_network_says_otherwise() {
     let alone = VmCommand::EditNics { vm: "alone".into(), nic: None, port_security: true };
     check(&site, alone, Err("wrong-state"));
 }
+
+#[test]
+fn what_starts_with_a_nic_that_was_detached_meanwhile_is_known_without_it() {
+    let mut site = a_world_with_nics();
+    site.has(attach("web", a_nic("red")));
+    // Its process begins, and its node cannot say so; the VM is stopped before anybody hears of it.
+    let begun = Instance { nics: Some(vec![0, 1]), ..site.an_instance("web") };
+    site.has(stop("web", 0));
+    site.has(detach("web", 1));
+    site.has(start("web"));
+    site.has(site.told("web", VmReport::Started(begun.clone())));
+    let known = site.vm("web").power.instance().unwrap().clone();
+    assert_eq!(known.nics, Some(vec![0]));
+    check(&site, site.told("web", VmReport::Started(begun)), Ok(&[]));
+    check(&site, site.told("web", VmReport::NicUnplugged { number: 1 }), Ok(&[]));
+}

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use edgestack_model::{
     floating_ip::FloatingIpCommand,
     network::Ipv6Mode,
+    node::NetworkFacts,
     router::{PeerRouter, RouterCommand, UpdateRouter, external_mac},
 };
 
@@ -63,6 +64,29 @@ fn a_router_is_found_under_the_gateways_addresses_in_place_of_nobody() {
     let mut site = site;
     change(&mut site, |update| update.detach = vec!["blue".into()]);
     assert!(desired(&site.world).contains_key(&nobody), "and somebody is found there again without it");
+}
+
+#[test]
+fn its_way_outside_is_by_nodes_that_lead_there_under_their_names_in_the_virtual_network() {
+    let mut site = a_site();
+    let chassis = |site: &Site| -> BTreeSet<String> {
+        let rows = desired(&site.world);
+        texts(&rows, Table::GatewayChassis, "chassis_name").into_iter().map(str::to_owned).collect()
+    };
+    let on = |chassis: &str, leads: &[&str]| {
+        let physical_networks = leads.iter().map(|name| (*name).to_owned()).collect();
+        Some(NetworkFacts { chassis: chassis.to_owned(), physical_networks })
+    };
+    let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+    assert_eq!(chassis(&site), names(&["edge-1"]), "who tells nothing may lead there");
+    let outside = site.network("out").spec.physical_network.clone().unwrap();
+    site.has(a_node_on("edge-2", on("c0ffee", &["lab", outside.as_str()])));
+    site.has(a_node_on("edge-3", on("edge-3", &["lab"])));
+    assert_eq!(chassis(&site), names(&["edge-1", "c0ffee"]));
+    site.has(a_node_on("edge-1", on("edge-1", &[])));
+    assert_eq!(chassis(&site), names(&["c0ffee"]));
+    site.has(a_node_on("edge-2", on("c0ffee", &["lab"])));
+    assert_eq!(chassis(&site), names(&["edge-1", "c0ffee", "edge-3"]), "where none does, each may yet");
 }
 
 #[test]
