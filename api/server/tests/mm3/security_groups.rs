@@ -361,7 +361,7 @@ async fn a_group_in_use_goes_only_with_what_uses_it_and_comes_back_with_that() {
         "invalid-parameter",
         Some("cascade"),
     );
-    for path in ["/networks/blue?cascade=true", "/security_group_rules/self?cascade=true", "/vms/a?cascade=true"] {
+    for path in ["/floating_ips/a?cascade=true", "/security_group_rules/self?cascade=true", "/vms/a?cascade=true"] {
         site.call("DELETE", path, None).await.expect_problem(400, "invalid-parameter", Some("cascade"));
     }
     let before = site.state.replica.head().sequence;
