@@ -337,7 +337,7 @@ impl Shown for Network {
                 "reached by",
                 match self.reached_by.as_slice() {
                     [] => Cell {
-                        text: format!("no node that is known to: edgestackd --physical-network {name}=BRIDGE on one"),
+                        text: format!("no node that is known to; one needs a bridge for {name}: docs/networks.md, Kinds of networks"),
                         tone: Tone::Bad,
                     },
                     nodes => nodes.join(", ").into(),

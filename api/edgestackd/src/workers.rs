@@ -1,7 +1,10 @@
 //! The worker pools of this node.
 
 use std::{
-    sync::{Arc, OnceLock},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -27,6 +30,9 @@ use crate::options::{DriverKind, Options, Role};
 const VM_TASKS_MAX: usize = 8;
 /// Images and disks worked on at once.
 const STORAGE_TASKS_MAX: usize = 4;
+
+/// How long a node's switch may take to tell as whom it is known.
+const IDENTITY_PATIENCE: Duration = Duration::from_secs(2);
 
 /// What the pools share.
 pub struct Node {
@@ -116,6 +122,7 @@ pub fn start(options: &Options, node: Node, driver: &Arc<dyn VmDriver>) {
             network: node.network.clone(),
             replica: node.replica.clone(),
             node: node.name.clone(),
+            is_told: AtomicBool::new(false),
         });
         let reporter = reporter("monitoring");
         let Node { name, replica, clock, beat, .. } = node;
@@ -146,6 +153,8 @@ struct OnNetwork {
     network: Option<vm_driver::NodeNetwork>,
     replica: Arc<Replica>,
     node: Name,
+    /// Whether the last look told it.
+    is_told: AtomicBool,
 }
 
 #[async_trait::async_trait]
@@ -154,20 +163,21 @@ impl node_driver::NodeDriver for OnNetwork {
         let mut facts = self.driver.facts().await?;
         let Some(network) = &self.network else { return Ok(facts) };
         let identity = match network.get() {
-            Some(chassis) => chassis.identity().await.map_err(|error| {
-                tracing::warn!(
-                    error = error_chain(&error),
-                    "what this node is in the virtual network cannot be told now"
-                );
-            }),
-            None => Err(()),
+            // The node's beats wait for this.
+            Some(chassis) => match tokio::time::timeout(IDENTITY_PATIENCE, chassis.identity()).await {
+                Ok(told) => told.map_err(|error| error_chain(&error)),
+                Err(_) => Err(format!("the switch does not answer within {} s", IDENTITY_PATIENCE.as_secs())),
+            },
+            None => Err("it is not up yet".to_owned()),
         };
+        self.is_told.store(identity.is_ok(), Ordering::Relaxed);
         facts.network = match identity {
             Ok(Identity { name, physical_networks }) => {
                 Some(NetworkFacts { chassis: name, physical_networks: physical_networks.into_iter().collect() })
             }
             // What was told before holds: a switch that is not up yet, or not for a moment, is no news.
-            Err(()) => {
+            Err(why) => {
+                tracing::debug!(why, "what this node is in the virtual network cannot be told now");
                 let world = self.replica.world();
                 let id = world.id_of(Kind::Node, &self.node).map(Id::new);
                 id.and_then(|id| world.nodes.get(&id)).and_then(|node| node.facts.network.clone())
@@ -177,7 +187,7 @@ impl node_driver::NodeDriver for OnNetwork {
     }
 
     fn are_to_come(&self) -> bool {
-        self.network.as_ref().is_some_and(|network| network.get().is_none())
+        self.network.is_some() && !self.is_told.load(Ordering::Relaxed)
     }
 }
 

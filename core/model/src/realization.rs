@@ -92,8 +92,7 @@ impl Realization {
         use RealizationState::{Active, Creating, Deleting, Updating};
         match (report, self.state) {
             (RealizationReport::Realized, Creating | Updating) => Some(Told::BecameReady),
-            // What goes has its rows as long as something is on it.
-            (RealizationReport::Drifted { what }, Active | Deleting) => Some(Told::Drifted { what: what.clone() }),
+            (RealizationReport::Drifted { what }, Active) => Some(Told::Drifted { what: what.clone() }),
             (RealizationReport::AttemptFailed(failed), Creating | Updating | Deleting) => {
                 Some(Told::AttemptFailed { failure: failed.clone().after(self.failure.as_ref(), now) })
             }

@@ -25,8 +25,6 @@ pub(crate) struct Object {
     pub meta: Meta,
     /// Where it is on its way.
     pub realization: Realization,
-    /// Whether it is on its way out, and others are on it still: there is nothing to do for it but to keep it as it is.
-    pub is_held: bool,
     id: Uuid,
     report: fn(Uuid, Generation, RealizationReport) -> Command,
 }
@@ -40,8 +38,8 @@ impl Object {
 
 /// All of them. What goes with another object is told with that one.
 pub(crate) fn objects(world: &World) -> impl Iterator<Item = Object> {
-    let networks = world.networks.values().map(|network| Object {
-        is_held: network.is_held(world),
+    // One that goes is this pool's turn once nothing is on it any more; until then it is kept as it is.
+    let networks = world.networks.values().filter(|network| !network.is_held(world)).map(|network| Object {
         owner: Owner::Network(network.id),
         meta: network.meta.clone(),
         realization: network.realization.clone(),
@@ -54,7 +52,6 @@ pub(crate) fn objects(world: &World) -> impl Iterator<Item = Object> {
         owner: Owner::SecurityGroup(group.id),
         meta: group.meta.clone(),
         realization: group.realization.clone(),
-        is_held: false,
         id: group.id.uuid(),
         report: |id, generation, report| {
             Command::SecurityGroup(SecurityGroupCommand::Report { group: Id::new(id), generation, report })
@@ -69,7 +66,6 @@ pub(crate) fn objects(world: &World) -> impl Iterator<Item = Object> {
         owner: Owner::SecurityGroupRule(rule.id),
         meta: rule.meta.clone(),
         realization: rule.realization.clone(),
-        is_held: false,
         id: rule.id.uuid(),
         report: |id, generation, report| {
             Command::SecurityGroupRule(SecurityGroupRuleCommand::Report { rule: Id::new(id), generation, report })
@@ -79,7 +75,6 @@ pub(crate) fn objects(world: &World) -> impl Iterator<Item = Object> {
         owner: Owner::Router(router.id),
         meta: router.meta.clone(),
         realization: router.realization.clone(),
-        is_held: false,
         id: router.id.uuid(),
         report: |id, generation, report| {
             Command::Router(RouterCommand::Report { router: Id::new(id), generation, report })
@@ -89,7 +84,6 @@ pub(crate) fn objects(world: &World) -> impl Iterator<Item = Object> {
         owner: Owner::FloatingIp(ip.id),
         meta: ip.meta.clone(),
         realization: ip.realization.clone(),
-        is_held: false,
         id: ip.id.uuid(),
         report: |id, generation, report| {
             Command::FloatingIp(FloatingIpCommand::Report { floating_ip: Id::new(id), generation, report })
@@ -99,7 +93,6 @@ pub(crate) fn objects(world: &World) -> impl Iterator<Item = Object> {
         owner: Owner::LoadBalancer(balancer.id),
         meta: balancer.meta.clone(),
         realization: balancer.realization.clone(),
-        is_held: false,
         id: balancer.id.uuid(),
         report: |id, generation, report| {
             Command::LoadBalancer(LoadBalancerCommand::Report { load_balancer: Id::new(id), generation, report })

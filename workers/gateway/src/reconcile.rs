@@ -226,8 +226,8 @@ struct Waiting {
 
 impl Waiting {
     fn in_world(world: &World) -> Self {
-        let is_ready = |object: &Object| object.is_held || object.realization.state == RealizationState::Active;
-        let (ready, waiting): (Vec<_>, Vec<_>) = objects(world).partition(is_ready);
+        let is_active = |object: &Object| object.realization.state == RealizationState::Active;
+        let (ready, waiting): (Vec<_>, Vec<_>) = objects(world).partition(is_active);
         let vms = world.vms.values().filter(|vm| vm.nics.iter().any(|nic| !nic.ready));
         let nics = world.vms.values().flat_map(|vm| {
             let ready = vm.nics.iter().filter(|nic| nic.ready);

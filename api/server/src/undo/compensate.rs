@@ -447,14 +447,14 @@ impl Patch<'_> {
         }
     }
 
-    /// Labels one by one: who set another one since keeps it.
-    /// Changes what a field is put back to.
-    pub fn rewrite(&mut self, name: &str, change: impl Fn(&Value) -> Value) {
-        if let Some(value) = self.body.get_mut(name) {
-            *value = change(value);
+    /// Changes what a field is put back to; `None`: it is left out.
+    pub fn rewrite(&mut self, name: &str, change: impl Fn(&Value) -> Option<Value>) {
+        if let Some(value) = self.body.remove(name).as_ref().and_then(change) {
+            self.body.insert(name.to_owned(), value);
         }
     }
 
+    /// Labels one by one: who set another one since keeps it.
     fn labels(&mut self, before: &Meta, after: &Meta, now: &Meta) {
         let map = |labels: &Labels| std::collections::BTreeMap::<String, String>::from(labels.clone());
         let (before, after, mut wanted) = (map(&before.labels), map(&after.labels), map(&now.labels));

@@ -204,6 +204,10 @@ fn ip_again(looking: &mut Looking<'_>) {
     } else {
         return looking.cannot(format!("router \"{router_name}\", through which it led, is gone"));
     }
+    if again::network_by(looking, gone.spec.network).is_none() {
+        let network = name_of(looking.before, Kind::Network, gone.spec.network.uuid());
+        return looking.cannot(format!("network \"{network}\", which it was on, is gone"));
+    }
     match again::holder_of(looking.now, gone.spec.network, gone.spec.address) {
         None => {
             fields.insert("floating_ip".to_owned(), json!(gone.spec.address));

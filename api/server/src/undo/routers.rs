@@ -42,17 +42,23 @@ fn spec_of(world: &World, id: Uuid) -> Option<&RouterSpec> {
 fn put_back(looking: &mut Looking<'_>, change: &edgestack_model::meta::MetaChange) {
     let (before_world, id) = (looking.before, looking.id());
     let (Some(before), Some(after)) = (spec_of(before_world, id), spec_of(looking.after, id)) else { return };
-    let external = before.external.as_ref().map(|external| external.network);
+    let outside = before.external.as_ref().map(|external| external.network);
     let renamed: BTreeMap<String, Option<Value>> = before
         .internal
         .iter()
         .copied()
-        .chain(external)
+        .chain(outside)
         .map(|network| (network.to_string(), again::network_by(looking, network)))
         .collect();
     let wished = before.external.as_ref().is_none_or(|external| wish_address(before_world, external).is_some());
     let (external_field, external_of): (_, fn(&World, &External) -> Value) =
         if wished { ("external", external_map) } else { ("external_network", |_, external| json!(external.network)) };
+    let now = spec_of(looking.now, id);
+    let lives = now.is_some();
+    // Where its next hops may be: on the networks that it is put back on.
+    let there = renamed.iter().filter(|(_, there)| there.is_some()).filter_map(|(id, _)| id.parse().ok());
+    let there = there.filter_map(|id| before_world.networks.get(&Id::new(id)));
+    let hops: Vec<_> = there.flat_map(|network| &network.spec.subnets).map(|subnet| subnet.cidr).collect();
     looking.put_back(change, |patch| {
         fn of(part: impl Fn(&World, &RouterSpec) -> Value) -> impl Fn(&World, Uuid) -> Option<Value> {
             move |world, id| spec_of(world, id).map(|spec| part(world, spec))
@@ -67,18 +73,38 @@ fn put_back(looking: &mut Looking<'_>, change: &edgestack_model::meta::MetaChang
         patch.field("routes", before.routes != after.routes, of(|_, spec| json!(spec.routes)));
         patch.rewrite("internal_networks", |networks| {
             let networks = networks.as_array().into_iter().flatten();
-            networks.filter_map(|network| renamed.get(network.as_str()?)?.clone()).collect()
+            let there: Vec<Value> = networks.filter_map(|network| renamed.get(network.as_str()?)?.clone()).collect();
+            // As it is now, it is put back to nothing else.
+            let now = now.map(|now| now.internal.iter().map(|network| json!(network)).collect::<Vec<_>>());
+            (now.as_ref() != Some(&there)).then(|| json!(there))
         });
         let by_new = |network: &Value| renamed.get(network.as_str()?)?.clone();
-        patch.rewrite("external_network", |network| by_new(network).unwrap_or(Value::Null));
+        patch
+            .rewrite("external_network", |network| if network.is_null() { Some(Value::Null) } else { by_new(network) });
         patch.rewrite("external", |external| match external.as_object().and_then(|map| map.iter().next()) {
-            Some((address, network)) => by_new(network).map_or(Value::Null, |network| json!({ address: network })),
-            None => Value::Null,
+            Some((address, network)) => Some(json!({ address: by_new(network)? })),
+            None => Some(Value::Null),
+        });
+        let is_outside = outside.is_none_or(|outside| renamed.get(&outside.to_string()).is_some_and(Option::is_some));
+        patch.rewrite("peer_router", |peer| (is_outside || peer.is_null()).then(|| peer.clone()));
+        patch.rewrite("routes", |routes| {
+            let leads = |route: &&Value| {
+                let hop = route["next_hop"].as_str().and_then(|hop| hop.parse().ok());
+                hop.is_some_and(|hop| hops.iter().any(|cidr| cidr.is_host(hop)))
+            };
+            Some(routes.as_array().into_iter().flatten().filter(leads).cloned().collect())
         });
     });
-    for (id, _) in renamed.iter().filter(|(_, there)| there.is_none()) {
+    if !lives {
+        return;
+    }
+    let after_has = |network: &str| {
+        let external = after.external.iter().map(|external| external.network);
+        after.internal.iter().copied().chain(external).any(|other| other.to_string() == network)
+    };
+    for (id, _) in renamed.iter().filter(|(id, there)| there.is_none() && !after_has(id)) {
         let name = id.parse().map_or_else(|_| id.clone(), |id| name_of(before_world, Id::new(id)));
-        looking.cannot(format!("network \"{name}\" is gone: it is not put back on it"));
+        looking.cannot(format!("network \"{name}\" is gone: it is not put back on it, with what led there"));
     }
 }
 

@@ -85,6 +85,20 @@ async fn a_network_goes_with_what_is_on_it_and_undo_brings_it_back() {
     let report = RealizationReport::Removed;
     site.submit(Command::FloatingIp(FloatingIpCommand::Report { floating_ip, generation, report })).await;
     told_removed(&site, "outside").await;
+    // Another one has its name: what led to the one that is gone is not put back, and that is said.
+    let taken = json!({"name": "outside", "cidr": "198.51.100.0/24"});
+    site.call("POST", "/networks", Some(taken)).await.expect(202);
+    let proposed = json!({"sequence": removed, "dry_run": true});
+    let proposed = site.call("POST", "//edgetron/undo", Some(proposed)).await.expect(200).json();
+    assert_eq!(proposed["commands"], json!([]), "{proposed}");
+    let cannot = proposed["cannot"].to_string();
+    assert!(
+        cannot.contains("is gone: it is not put back on it") && cannot.contains("which it was on, is gone"),
+        "{cannot}"
+    );
+    site.call("DELETE", "/networks/outside", None).await.expect(202);
+    told_removed(&site, "outside").await;
+
     undo(&site, removed).await;
     let router = site.get("/routers/edge").await.json();
     assert_eq!(router["external_network"], "outside", "{router}");

@@ -76,6 +76,7 @@ pub struct CreateNetwork {
     /// Whether guests get their addresses by DHCP.
     pub dhcp: bool,
     /// Whether NICs that say nothing of it are held to their own addresses.
+    #[serde(default = "super::yes")]
     pub port_security: bool,
 }
 

@@ -61,15 +61,16 @@ impl Network {
         if self.realization.state != RealizationState::Deleting {
             return Some(waiting);
         }
-        let number = |vm: &vm::Vm| Some(vm.nics.iter().find(|nic| nic.spec.network == self.id)?.spec.number);
-        let Some((vm, number)) = world.vms.values().find_map(|vm| Some((vm, number(vm)?))) else {
+        let mut nics = world.vms.values().flat_map(|vm| vm.nics.iter().map(move |nic| (vm, nic)));
+        let Some((vm, nic)) = nics.find(|(_, nic)| nic.spec.network == self.id) else {
             let by = users(world, self.id).next();
             return Some(
                 by.map_or(waiting.clone(), |by| Waiting { reason: format!("{by} is still on it"), ..waiting }),
             );
         };
+        let number = nic.spec.number;
         let held = format!("NIC {number} of vm \"{}\" is still on it", vm.meta.name);
-        Some(match vm.waiting(world) {
+        Some(match vm.waiting_to_let_go(world, nic) {
             Some(waiting) => Waiting { reason: format!("{held}: {}", waiting.reason), ..waiting },
             None => Waiting { owner: "worker.vm".to_owned(), reason: held, fix: None, next_attempt_at: None },
         })

@@ -136,7 +136,7 @@ fn each_report_counts_where_it_can_be_true_and_is_nothing_elsewhere() {
         (Creating, &["NetworkBecameReady"][..], &[][..], &["NetworkAttemptFailed"][..], &[][..]),
         (Active, &[], &["NetworkDrifted"], &[], &[]),
         (Updating, &["NetworkBecameReady"], &[], &["NetworkAttemptFailed"], &[]),
-        (Deleting, &[], &["NetworkDrifted"], &["NetworkAttemptFailed"], &["NetworkDeleted"]),
+        (Deleting, &[], &[], &["NetworkAttemptFailed"], &["NetworkDeleted"]),
     ] {
         let mut site = a_world_with_blue();
         match state {

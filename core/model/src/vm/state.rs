@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Nic, NicState, Power, Target, Vm};
+use super::{Nic, NicStage, NicState, Power, Target, Vm};
 use crate::{Waiting, World, node::Node, volume::VolumeState, waiting::Failure};
 
 /// A VM's state as people see it. It follows from the facts and is never stored.
@@ -122,7 +122,9 @@ impl Vm {
         };
         let root = self.placement.as_ref().and_then(|placement| world.volumes.get(&placement.root_volume));
         let (owner, doing) = match state {
-            State::Running | State::Paused | State::Stopped => return self.nic_waiting(node.map(AsRef::as_ref)),
+            State::Running | State::Paused | State::Stopped => {
+                return self.nic_waiting(self.nic_under_way()?, node.map(AsRef::as_ref));
+            }
             State::Pending => ("scheduler".to_owned(), "no node takes it now"),
             State::Provisioning => (on_node("storage"), "its root disk is being made"),
             State::Starting | State::BackOff => (on_node("vm"), "its process is being started"),
@@ -156,9 +158,18 @@ impl Vm {
         })
     }
 
+    /// What it waits for with a NIC that is to go.
+    pub(crate) fn waiting_to_let_go(&self, world: &World, nic: &Nic) -> Option<Waiting> {
+        let settled = matches!(self.state_in(world), State::Running | State::Paused | State::Stopped);
+        if !settled || nic.stage != NicStage::Leaving {
+            return self.waiting(world);
+        }
+        let node = self.placement.as_ref().and_then(|placement| world.nodes.get(&placement.node));
+        self.nic_waiting(nic, node.map(AsRef::as_ref))
+    }
+
     /// What a NIC of a VM waits for that is else where it should be.
-    fn nic_waiting(&self, node: Option<&Node>) -> Option<Waiting> {
-        let nic = self.nic_under_way()?;
+    fn nic_waiting(&self, nic: &Nic, node: Option<&Node>) -> Option<Waiting> {
         let (number, name) = (nic.spec.number, &self.meta.name);
         let runs_on_without_change = self.power.instance().is_some_and(|instance| instance.nics.is_none());
         let leaves = match self.nic_state(nic) {
@@ -189,17 +200,24 @@ impl Vm {
             (None, Some(failure)) => format!("NIC {number}: {}", failure.reason),
             (None, None) => format!("NIC {number} is being {doing} the VM"),
         };
-        let fix = failure.as_ref().and_then(|failure| failure.fix.clone());
+        let fix = match lost {
+            Some(node) => Some(self.fix_of_lost(node)),
+            None => failure.as_ref().and_then(|failure| failure.fix.clone()),
+        };
         let next_attempt_at = failure.as_ref().map(|failure| failure.next_attempt_at);
         Some(Waiting { owner, reason, fix, next_attempt_at })
+    }
+
+    fn fix_of_lost(&self, node: &Node) -> String {
+        let (node, vm) = (&node.meta.name, &self.meta.name);
+        format!("start the workers of node {node}; if it is lost for good: edgectl force-remove vm/{vm} --reason …")
     }
 
     /// What a person can do: also what no worker will ever do.
     fn fix(&self, state: State, lost: Option<&Node>, failure: Option<&Failure>) -> Option<String> {
         let force = || format!("edgectl force-remove vm/{} --reason …", self.meta.name);
         if let Some(node) = lost {
-            let node = &node.meta.name;
-            return Some(format!("start the workers of node {node}; if it is lost for good: {}", force()));
+            return Some(self.fix_of_lost(node));
         }
         let fix = failure?.fix.clone();
         match (state, fix) {

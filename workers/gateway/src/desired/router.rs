@@ -158,7 +158,9 @@ impl Made<'_> {
         if nodes.is_empty() {
             nodes.extend(world.nodes.values());
         }
-        nodes.sort_by(|a, b| a.meta.name.cmp(&b.meta.name));
+        // Those that are known to lead there before those that may.
+        let known = |node: &Node| node.facts.leads_to(physical_network) == Some(true);
+        nodes.sort_by(|a, b| known(b).cmp(&known(a)).then_with(|| a.meta.name.cmp(&b.meta.name)));
         let mut chassis = BTreeSet::new();
         for (priority, node) in (1..=20).rev().zip(nodes).take(STAND_INS_MAX) {
             let chassis_name = node.facts.network.as_ref().map_or(node.meta.name.as_str(), |facts| &facts.chassis);

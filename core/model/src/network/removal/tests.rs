@@ -80,6 +80,19 @@ fn what_is_on_it_goes_first_and_it_is_there_until_the_last_is_gone() {
         assert_eq!((&ip.association, ip.load_balancer), (&None, None), "it is held, and leads nowhere");
     }
 
+    // Of the NIC that is awaited, whatever another one waits for.
+    let mut elsewhere = site.clone();
+    elsewhere.has(elsewhere.told("web", VmReport::NicAttemptFailed { number: 1, failed: failed("keep") }));
+    let waiting = elsewhere.network("blue").waiting(&elsewhere.world).unwrap();
+    assert_eq!(
+        (waiting.reason.contains("NIC 0 is being taken out"), waiting.next_attempt_at),
+        (true, None),
+        "{waiting:?}"
+    );
+    elsewhere.has(lost("edge-1"));
+    let waiting = elsewhere.network("blue").waiting(&elsewhere.world).unwrap();
+    assert!(waiting.fix.unwrap().ends_with("edgectl force-remove vm/web --reason …"));
+
     // The pool may say so at any time; it is gone with the last that is on it.
     let removed = || RealizationReport::Removed;
     check(&site, site.told_of_network("blue", removed()), Ok(&[]));
