@@ -35,7 +35,7 @@ pub async fn run_heart(heart: Heart) {
     let mut interval = tokio::time::interval(BEAT_EVERY);
     interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut facts: Option<NodeFacts> = None;
-    let (mut beats, mut were_to_come) = (0_u32, false);
+    let (mut beats, mut are_to_come) = (0_u32, false);
     let mut asked = Asked::new(&heart.replica, &heart.node);
     loop {
         let by_a_person = tokio::select! {
@@ -44,9 +44,9 @@ pub async fn run_heart(heart: Heart) {
             () = asked.for_a_look() => true,
         };
         (heart.beat)();
-        if by_a_person || were_to_come || facts.is_none() || beats.is_multiple_of(LOOK_EVERY_BEATS) {
-            were_to_come = heart.driver.are_to_come();
+        if by_a_person || are_to_come || facts.is_none() || beats.is_multiple_of(LOOK_EVERY_BEATS) {
             facts = look(&heart).await.or(facts);
+            are_to_come = heart.driver.are_to_come();
         }
         beats = beats.wrapping_add(1);
         let Some(facts) = &facts else { continue };

@@ -22,7 +22,6 @@ pub use command::{CreateNetwork, NetworkCommand, SubnetRequest, UpdateNetwork};
 pub(crate) use decide::{check_stays, decide};
 pub use event::NetworkEvent;
 pub(crate) use evolve::evolve;
-pub use removal::users;
 
 use crate::{
     Id, Meta, Name,

@@ -38,7 +38,7 @@ pub(super) fn check_free(world: &World, network: &Network) -> Result<(), Refusal
 }
 
 /// What is on a network, as `vm "web"`.
-pub fn users(world: &World, network: Id<Network>) -> impl Iterator<Item = String> {
+fn users(world: &World, network: Id<Network>) -> impl Iterator<Item = String> {
     let has_nic = move |vm: &&std::sync::Arc<vm::Vm>| vm.nics.iter().any(|nic| nic.spec.network == network);
     let vms = world.vms.values().filter(has_nic).map(|vm| format!("vm \"{}\"", vm.meta.name));
     let balancers = load_balancer::on_network(world, network);
