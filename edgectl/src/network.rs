@@ -56,7 +56,7 @@ pub struct CreateNetworkArgs {
     /// How it is carried: between nodes, or as a network outside.
     #[arg(long = "type", value_enum, default_value = "geneve", value_name = "TYPE", ignore_case = true)]
     network_type: TypeArg,
-    /// Its tunnel key or VLAN; a free tunnel key if absent.
+    /// The number of its segment, or its VLAN; a free number if absent.
     #[arg(long, value_name = "N")]
     segment_id: Option<u32>,
     /// The network outside that it is, by the name that nodes know its bridge by.

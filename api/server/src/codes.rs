@@ -116,7 +116,7 @@ pub(crate) static ADDRESSES_EXHAUSTED: Code = code(
 pub(crate) static SEGMENT_IN_USE: Code = code(
     "segment-in-use",
     409,
-    "The segment id (tunnel key or VLAN) is another network's on the same wire; the detail names it.",
+    "The segment id (a number or a VLAN) is another network's on the same wire; the detail names it.",
     "Leave it out to be given a free one, or choose another.",
 );
 pub(crate) static RULE_EXISTS: Code = code(

@@ -32,7 +32,7 @@ pub struct Network {
     /// How it is carried.
     #[serde(rename = "type")]
     pub network_type: NetworkType,
-    /// Its tunnel key or VLAN; none for a flat one.
+    /// The number of its segment (see `type`), or its VLAN; none for a flat one.
     pub segment_id: Option<u32>,
     /// The network outside that it is.
     pub external: Option<External>,
@@ -178,7 +178,7 @@ pub struct CreateNetwork {
     /// How it is carried; GENEVE if absent.
     #[serde(default = "geneve", rename = "type")]
     pub network_type: NetworkType,
-    /// Its tunnel key (1 to 16,777,215) or VLAN (1 to 4094); a free tunnel key if absent.
+    /// The number of its segment (1 to 16,777,215) or its VLAN (1 to 4094); a free number if absent.
     #[serde(default)]
     #[schema(minimum = 1, maximum = 16_777_215)]
     pub segment_id: Option<u32>,

@@ -66,10 +66,11 @@ async fn main() -> ExitCode {
             "vms" => vms::measure(&options).await,
             "subscribers" => subscribers::measure(&options).await,
             "two-daemons" => two_daemons::measure(&options).await,
-            "networks" => networks::measure(&options),
+            "networks" => networks::measure(&options, networks::Rows::All),
+            "throughput" => networks::measure(&options, networks::Rows::Throughput),
             "qemu" => qemu::measure(&options).await,
             other => Err(format!(
-                "there is no measurement {other:?}; there are commands, fold, vms, subscribers, two-daemons, networks, qemu, long"
+                "there is no measurement {other:?}; there are commands, fold, vms, subscribers, two-daemons, networks, throughput, qemu, long"
             )
             .into()),
         };

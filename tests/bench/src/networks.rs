@@ -34,8 +34,16 @@ const IPERF_PORT: u16 = 5201;
 /// NICs on each network of the small site.
 const NICS: usize = 5;
 
+/// What is measured.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Rows {
+    All,
+    /// TCP through the switch alone.
+    Throughput,
+}
+
 /// Prints the rows. Nothing is left of the sites when it returns, nor when it is interrupted.
-pub fn measure(options: &Options) -> Result<(), Failure> {
+pub fn measure(options: &Options, rows: Rows) -> Result<(), Failure> {
     namespace::lack().map_or(Ok(()), Err)?;
     let namespace = Namespace::make("es-bench")?;
     // A thread's namespace is that of all threads and processes that it starts, and of no others.
@@ -43,23 +51,23 @@ pub fn measure(options: &Options) -> Result<(), Failure> {
         let thread = scope.spawn(|| {
             namespace.enter()?;
             let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-            runtime.block_on(unless_interrupted(options))
+            runtime.block_on(unless_interrupted(options, rows))
         });
         thread.join()
     });
     measured.unwrap_or_else(|_| Err("it panicked".into()))
 }
 
-async fn unless_interrupted(options: &Options) -> Result<(), Failure> {
+async fn unless_interrupted(options: &Options, rows: Rows) -> Result<(), Failure> {
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     tokio::select! {
-        measured = all(options) => measured,
+        measured = all(options, rows) => measured,
         _ = interrupt.recv() => Err("interrupted".into()),
         _ = terminate.recv() => Err("terminated".into()),
     }
 }
 
-async fn all(options: &Options) -> Result<(), Failure> {
+async fn all(options: &Options, rows: Rows) -> Result<(), Failure> {
     {
         let site = Site::start(options, &ARGUMENTS).await?;
         vms::prepare(&site).await?;
@@ -69,11 +77,16 @@ async fn all(options: &Options) -> Result<(), Failure> {
                 create_vm(&site, &format!("{network}-{number}"), network).await?;
             }
         }
-        memory::measure(&site, &format!("2 networks and {} NICs", 2 * NICS), "≤ 200 MiB for OVN, OVS and the pool")
-            .await?;
-        realized::measure(&site).await?;
-        together::measure(&site).await?;
+        if rows == Rows::All {
+            memory::measure(&site, &format!("2 networks and {} NICs", 2 * NICS), "≤ 200 MiB for OVN, OVS and the pool")
+                .await?;
+            realized::measure(&site).await?;
+            together::measure(&site).await?;
+        }
         throughput::measure(&site).await?;
+        if rows == Rows::Throughput {
+            return Ok(());
+        }
         // Ended here: two switches in one namespace collide.
     }
     recovery::measure(options).await

@@ -105,6 +105,12 @@ impl Site {
         run(&[&["ovn-nbctl", &database, "--timeout=20"][..], words].concat())
     }
 
+    /// ovn-sbctl on the site's southbound database.
+    pub fn sbctl(&self, words: &[&str]) -> String {
+        let database = format!("--db=unix:{}", self.ovn().join("sb.sock").display());
+        run(&[&["ovn-sbctl", &database, "--timeout=20"][..], words].concat())
+    }
+
     /// ovs-vsctl on the site's switch.
     pub fn vsctl(&self, words: &[&str]) -> String {
         let database = format!("--db=unix:{}", self.ovn().join("switch.sock").display());

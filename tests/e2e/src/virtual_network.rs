@@ -66,7 +66,8 @@ pub async fn a_guest(site: &Site, name: &str, network: &str) -> (Value, Plugged)
     site.create(name, &json!({"networks": [{"network": network, "security_groups": ["open"]}]})).await;
     let vm = site.await_nics(name).await;
     let guest = Plugged::as_nic(site, &vm, 0);
-    guest.add_route("default", if network == "blue" { "10.0.0.1" } else { "10.1.0.1" });
+    let (prefix, _) = guest.ip.rsplit_once('.').expect("an IPv4 address");
+    guest.add_route("default", &format!("{prefix}.1"));
     (vm, guest)
 }
 

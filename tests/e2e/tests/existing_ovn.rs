@@ -23,6 +23,15 @@ fn others_rows(site: &Site) -> String {
     others.join("\n")
 }
 
+/// By which keys others' switches and routers are known on the wire.
+fn others_keys(site: &Site) -> String {
+    let columns = "--columns=external_ids,tunnel_key";
+    let lines = site.sbctl(&["--format=csv", "--no-headings", columns, "list", "Datapath_Binding"]);
+    let mut others: Vec<&str> = lines.lines().filter(|line| line.contains("their")).collect();
+    others.sort_unstable();
+    others.join("\n")
+}
+
 #[test]
 fn an_ovn_that_others_run_is_used_and_what_is_theirs_stays() {
     let test = "an_ovn_that_others_run_is_used_and_what_is_theirs_stays";
@@ -42,8 +51,9 @@ fn an_ovn_that_others_run_is_used_and_what_is_theirs_stays() {
             "their_group",
             "their-port",
         ]);
-        site.nbctl(&["set", "NB_Global", ".", "options:their=word"]);
-        let before = others_rows(&site);
+        site.nbctl(&["--wait=sb", "set", "NB_Global", ".", "options:their=word"]);
+        let (before, keys) = (others_rows(&site), others_keys(&site));
+        assert_eq!(keys.lines().count(), 2, "{keys}");
         furnish(&site).await;
 
         // As whom the node is known there, and where it leads.
@@ -55,6 +65,14 @@ fn an_ovn_that_others_run_is_used_and_what_is_theirs_stays() {
         assert_eq!(node["network"], json!({"chassis": CHASSIS, "physical_networks": ["external"]}), "{node}");
         let out = site.api().get("networks/out").await;
         assert_eq!(out["reached_by"], json!([node["name"]]), "{out}");
+
+        // With segments of our own that have the numbers of theirs.
+        for segment in [1, 2, 3] {
+            let segment = json!({"name": format!("segment-{segment}"), "cidr": "10.7.0.0/24", "segment_id": segment});
+            let made = site.api().post("networks", &segment).await;
+            assert!([202, 409].contains(&made.status), "{}", made.text);
+        }
+        assert_eq!(others_keys(&site), keys);
 
         // Inside, out, and in from outside.
         a_router(&site, json!({"internal_networks": ["blue", "red"], "external_network": "out"})).await;
@@ -107,13 +125,14 @@ fn an_ovn_that_others_run_is_used_and_what_is_theirs_stays() {
         for vm in ["a", "b"] {
             site.await_no_vm(vm).await;
         }
-        for network in ["out", "blue", "red"] {
+        for network in ["out", "blue", "red", "segment-3"] {
             site.api().delete(&format!("networks/{network}?cascade=true")).await.accepted();
             await_gone(&site, &format!("networks/{network}")).await;
         }
         site.api().delete("routers/r").await.accepted();
         await_gone(&site, "routers/r").await;
         assert_eq!(others_rows(&site), before);
+        assert_eq!(others_keys(&site), keys);
         let switches = site.nbctl(&["--bare", "--columns=name", "list", "Logical_Switch"]);
         assert_eq!(switches.trim(), "theirs");
     });

@@ -155,6 +155,40 @@ fn a_floating_ip_answers_from_outside_moves_without_a_gap_and_stops_when_it_lead
 }
 
 #[test]
+fn networks_that_come_later_work_and_disturb_nobody() {
+    let test = "networks_that_come_later_work_and_disturb_nobody";
+    in_own_network(test, async || {
+        let Some(site) = a_site(test).await else { return };
+        let outside = Plugged::outside(&site, "host", "02:00:00:00:02:00", OUTSIDE);
+        let (_, _a) = a_guest(&site, "a", "blue").await;
+        a_router(&site, json!({"internal_networks": ["blue"], "external_network": "out"})).await;
+        site.api().post("floating_ips", &json!({"floating_ip": "192.0.2.50", "vm": "a"})).await.accepted();
+        await_active(&site, "floating_ips/192.0.2.50").await;
+        outside.await_answer("192.0.2.50").await;
+        // What a network leaves behind is for the next one; a segment id may be anything that is free.
+        site.api().delete("networks/red").await.accepted();
+        await_gone(&site, "networks/red").await;
+        for (number, segment_id) in [json!(null), json!(null), json!(5), json!(6)].into_iter().enumerate() {
+            let sending = outside.keep_sending("192.0.2.50");
+            let (name, segment_of_own) = (format!("later-{number}"), !segment_id.is_null());
+            let mut network = json!({"name": name, "cidr": "10.9.0.0/24"});
+            if segment_of_own {
+                network["segment_id"] = segment_id;
+            }
+            site.api().post("networks", &network).await.accepted();
+            site.await_network(&name, "active").await;
+            let (_, c) = a_guest(&site, &format!("c{number}"), &name).await;
+            let (_, d) = a_guest(&site, &format!("d{number}"), &name).await;
+            c.await_answer(&d.ip).await;
+            d.await_answer(&c.ip).await;
+            let (lost, sent) = sending.stop();
+            assert!(lost <= 1, "{name} came: {lost} of {sent} packets of others lost");
+            outside.await_answer("192.0.2.50").await;
+        }
+    });
+}
+
+#[test]
 fn a_peer_router_gets_what_goes_outside_by_the_mac_address_that_was_given() {
     let test = "a_peer_router_gets_what_goes_outside_by_the_mac_address_that_was_given";
     in_own_network(test, async || {

@@ -229,7 +229,7 @@ async fn whatever_others_do_is_seen_and_mended() {
     let records = ["clear", "Logical_Switch", &blue, "dns_records"];
     assert_eq!(mend(&records).await, ["the logical switch's dns_records changed"]);
     assert_eq!(
-        mend(&["clear", "Logical_Switch", &red, "other_config"]).await,
+        mend(&["set", "Logical_Switch", &red, "other_config:requested-tnl-key=7777"]).await,
         ["the logical switch's other_config changed"]
     );
     // A security group: its ACLs, its ports, itself.

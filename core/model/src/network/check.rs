@@ -15,8 +15,8 @@ pub const ENCAPSULATION_BYTES: u32 = 58;
 /// The smallest packet that every IPv4 host takes (RFC 791, section 3.2); IPv6 asks for more (RFC 8200, section 5).
 const MTU_MIN: u32 = 576;
 const MTU_MIN_IPV6: u32 = 1280;
-/// The largest tunnel key: 24 bits. Source: ovn-nb(5), Logical_Switch, `other_config:requested-tnl-key`.
-pub const TUNNEL_KEY_MAX: u32 = 16_777_215;
+/// The largest segment id: 24 bits, as in VXLAN (RFC 7348) and Geneve (RFC 8926).
+pub const SEGMENT_ID_MAX: u32 = 16_777_215;
 /// The largest VLAN; 4095 is reserved. Source: IEEE 802.1Q, table 9-2.
 pub const VLAN_MAX: u32 = 4094;
 /// So many name servers, routes and pools: what DHCP's answer has room for.
@@ -80,7 +80,7 @@ fn settle_segment(world: &World, create: &CreateNetwork) -> Result<Option<u32>, 
             };
         }
         NetworkType::Vlan => 1..=VLAN_MAX,
-        NetworkType::Vxlan | NetworkType::Gre | NetworkType::Geneve => 1..=TUNNEL_KEY_MAX,
+        NetworkType::Vxlan | NetworkType::Gre | NetworkType::Geneve => 1..=SEGMENT_ID_MAX,
     };
     let Some(wished) = create.segment_id else {
         if create.network_type == NetworkType::Vlan {
@@ -89,7 +89,7 @@ fn settle_segment(world: &World, create: &CreateNetwork) -> Result<Option<u32>, 
         let tenants = world.networks.values().filter(|network| !network.spec.network_type.is_provider());
         let used: BTreeSet<u32> = tenants.filter_map(|network| network.spec.segment_id).collect();
         let free = range.clone().find(|segment| !used.contains(segment));
-        let free = free.ok_or_else(|| invalid("segment_id", "all tunnel keys are taken; remove a network first"))?;
+        let free = free.ok_or_else(|| invalid("segment_id", "all segment ids are taken; remove a network first"))?;
         return Ok(Some(free));
     };
     if !range.contains(&wished) {

@@ -61,7 +61,7 @@ pub struct CreateNetwork {
     pub labels: Labels,
     /// How it is carried.
     pub network_type: NetworkType,
-    /// The tunnel key or VLAN wished for.
+    /// The segment id or VLAN wished for.
     pub segment_id: Option<u32>,
     /// The network outside that it is.
     pub physical_network: Option<Name>,

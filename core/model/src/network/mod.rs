@@ -17,7 +17,7 @@ use std::net::IpAddr;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use check::{ENCAPSULATION_BYTES, TUNNEL_KEY_MAX, UNDERLAY_MTU, VLAN_MAX};
+pub use check::{ENCAPSULATION_BYTES, SEGMENT_ID_MAX, UNDERLAY_MTU, VLAN_MAX};
 pub use command::{CreateNetwork, NetworkCommand, SubnetRequest, UpdateNetwork};
 pub(crate) use decide::{check_stays, decide};
 pub use event::NetworkEvent;
@@ -51,7 +51,7 @@ pub struct Network {
 pub struct NetworkSpec {
     /// How it is carried.
     pub network_type: NetworkType,
-    /// What tells it from others on the wire: the tunnel key, or the VLAN; none for a flat one.
+    /// Which one it is: the VLAN of a network outside, the number of a segment; none for a flat one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub segment_id: Option<u32>,
     /// The network outside that it is, by the name that the nodes know it by.

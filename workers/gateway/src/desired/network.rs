@@ -45,12 +45,9 @@ pub(super) fn rows(
         rows.insert(gateway(network), Wanted { derived: Derived::Whole, ..wanted(columns) });
         switch_refers.entry("ports").or_default().insert(gateway(network));
     }
-    // The key on the wire is the one that people know; a network outside needs none.
-    let config = match spec.segment_id {
-        Some(segment) if !spec.network_type.is_provider() => Value::map([("requested-tnl-key", segment.to_string())]),
-        Some(_) | None => Value::empty_map(),
-    };
-    let columns = Row::new().with("name", Value::text(format!("edgestack-{label}"))).with("other_config", config);
+    // OVN chooses the key on the wire (ADR 0038): one that we ask for may have to be taken from somebody who lives.
+    let columns =
+        Row::new().with("name", Value::text(format!("edgestack-{label}"))).with("other_config", Value::empty_map());
     rows.insert(switch(network), Wanted { references: switch_refers, ..wanted(columns) });
     guard::rows(network, rows);
     if spec.dhcp {

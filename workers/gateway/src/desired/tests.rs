@@ -66,15 +66,13 @@ fn told(site: &Site, network: &str, family: usize) -> BTreeMap<String, String> {
 }
 
 #[test]
-fn a_tenant_network_has_its_key_on_the_wire_and_no_way_outside() {
+fn a_tenant_network_takes_nobodys_key_on_the_wire_and_has_no_way_outside() {
     let site = a_site([CreateNetwork { segment_id: Some(77), ..a_network("blue", "10.0.0.0/24") }]);
     let (rows, network) = (desired(&site.world), site.network("blue"));
     assert_eq!(counts(&rows), [1, 1, 1, 1]);
     let id = network.id.to_string();
     let switch = row(&rows, Table::LogicalSwitch, &id);
-    let columns = Row::new()
-        .with("name", Value::text("edgestack-blue"))
-        .with("other_config", map(&[("requested-tnl-key", "77")]));
+    let columns = Row::new().with("name", Value::text("edgestack-blue")).with("other_config", Value::empty_map());
     assert_eq!(switch.columns, columns);
     assert_eq!((switch.owner, switch.label.as_str()), (Owner::Network(network.id), "blue"));
     let names = Key::new(Table::Dns, id);
