@@ -21,7 +21,7 @@ use crate::{
     failure::Failure,
     options::{Options, Role},
     permit::Permit,
-    release, signed_head, state_folder,
+    release, signed_head, state_folder, store_guard,
 };
 
 /// The least rest between two readings of the whole log.
@@ -229,6 +229,9 @@ pub async fn open(
             tokio::spawn(mend_when_repaired(shared.clone(), replica.clone(), LOOK_FOR_REPAIR));
         }
         None => drop(tokio::spawn(mend_when_repaired(shared.clone(), replica.clone(), LOOK_FOR_REPAIR))),
+    }
+    if let Some(server) = server.as_ref().filter(|_| replicas == 1 && repairer.is_some()) {
+        tokio::spawn(store_guard::watch_over(server.state(), folder, replica.clone()));
     }
     if replicas > 1 {
         tokio::spawn(cluster::watch_over(log.clone(), credentials.clone()));

@@ -21,6 +21,7 @@ mod signed_head;
 mod silent_log;
 mod site_metrics;
 mod state_folder;
+mod store_guard;
 mod telemetry;
 mod webhooks;
 mod workers;

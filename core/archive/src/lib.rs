@@ -19,6 +19,7 @@ mod elsewhere;
 mod index;
 mod keeper;
 mod line;
+mod look;
 mod mend;
 mod open_segment;
 mod refill;
@@ -45,7 +46,7 @@ use bytes::Bytes;
 use edgestack_log::{ChainHead, Damage, StoredCommit};
 use futures::TryStreamExt as _;
 use object_store::{ObjectStore, ObjectStoreExt as _, PutMode, PutOptions, PutPayload, local::LocalFileSystem};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, watch};
 
 use index::SegmentIndex;
 use open_segment::OpenSegment;
@@ -133,6 +134,8 @@ pub struct Archive {
     options: Options,
     inner: Mutex<Inner>,
     released: std::sync::Mutex<ChainHead>,
+    /// The last archived commit.
+    heads: watch::Sender<u64>,
     /// Held as long as the archive is open.
     _lock: std::fs::File,
 }
@@ -196,8 +199,9 @@ impl Archive {
             }
         }
         let (released, closed) = (std::sync::Mutex::new(found.released), found.closed);
+        let (heads, _) = watch::channel(open.head().sequence);
         let inner = Mutex::new(Inner { closed, open, store_again: None });
-        Ok(Self { store, folder: folder.to_owned(), options, inner, released, _lock: lock })
+        Ok(Self { store, folder: folder.to_owned(), options, inner, released, heads, _lock: lock })
     }
 
     /// The folder of the open segment.
@@ -237,6 +241,12 @@ impl Archive {
         self.head().await.sequence >= sequence
     }
 
+    /// Waits until everything up to this sequence is archived, which may be never.
+    pub async fn reaches(&self, sequence: u64) {
+        // The sender is our own, so there is always somebody to tell.
+        let _ = self.heads.subscribe().wait_for(|head| *head >= sequence).await;
+    }
+
     /// Adds commits, oldest first, and returns once they are synced. Those that are archived already
     /// are passed over.
     ///
@@ -252,6 +262,7 @@ impl Archive {
             return Ok(());
         }
         inner.open.append(fresh).await?;
+        self.heads.send_replace(inner.open.head().sequence);
         if inner.open.bytes() < self.options.segment_bytes
             || inner.store_again.is_some_and(|again| tokio::time::Instant::now() < again)
         {

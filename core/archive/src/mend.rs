@@ -83,10 +83,13 @@ impl Archive {
             mended.push((one.first, one.last));
         }
         let mut inner = self.inner.lock().await;
-        if !inner.open.is_whole()? {
+        if inner.open.is_whole()? {
+            inner.open.take_as_left()?;
+        } else {
             let before = inner.open.head().sequence;
             inner.open.recover()?;
-            mended.push((inner.open.head().sequence + 1, before));
+            mended.push((inner.open.head().sequence.min(before.saturating_sub(1)) + 1, before));
+            self.heads.send_replace(inner.open.head().sequence);
         }
         failed.map_or(Ok(mended), Err)
     }

@@ -16,6 +16,7 @@ use edgestack_planted::{self as planted, Bug};
 use crate::{
     ArchiveError, beside_the_runtime,
     line::{self, Seal},
+    look::Trace,
 };
 
 /// The folder of the open segment, below the archive's.
@@ -34,6 +35,8 @@ pub(crate) struct OpenSegment {
     starts: Vec<u64>,
     /// Where the next write goes: behind the last seal.
     end: u64,
+    /// The file as the last write of ours left it; none when somebody else was seen to have been there before it.
+    left: Option<Trace>,
 }
 
 /// What a file holds, up to its last good seal.
@@ -99,12 +102,17 @@ impl OpenSegment {
             .map_err(failed(&path, "opening"))?;
         // The name must be as durable as what will be written under it.
         File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed(folder, "syncing the folder"))?;
-        Ok(Self { folder: folder.to_owned(), path, file: Arc::new(file), before, head: before, starts: vec![], end: 0 })
+        let left = Some(Trace::of(&file.metadata().map_err(failed(&path, "reading"))?));
+        let (folder, file) = (folder.to_owned(), Arc::new(file));
+        Ok(Self { folder, path, file, before, head: before, starts: vec![], end: 0, left })
     }
 
     /// Reads what is there, from the file, up to its last good seal. What comes after that was torn by a crash and never
     /// confirmed; or it is damaged, and then a copy of the file is put aside. Either comes again from the log.
     pub fn recover(&mut self) -> Result<(), ArchiveError> {
+        if !self.is_at_its_path()? {
+            self.bring_back()?;
+        }
         let text = self.read_file()?;
         let scan = scan(&text, self.before);
         (self.head, self.starts, self.end) = (scan.head, scan.starts, scan.end);
@@ -120,11 +128,59 @@ impl OpenSegment {
             self.file.set_len(scan.end).map_err(failed(&self.path, "cutting off what is no commit"))?;
             self.file.sync_all().map_err(failed(&self.path, "syncing"))?;
         }
+        self.take_as_left()
+    }
+
+    /// What lies there now is what was written.
+    pub fn take_as_left(&mut self) -> Result<(), ArchiveError> {
+        self.left = Some(self.trace()?);
         Ok(())
     }
 
-    /// Compares the file with what was written: whether all is still there.
+    /// The file has no name any more, or another has it: what we hold open is written anew under its name.
+    fn bring_back(&mut self) -> Result<(), ArchiveError> {
+        let path = self.path.display();
+        tracing::error!(%path, "ALARM: the archive's open segment was removed or replaced; it is written anew from what is held open");
+        fs::create_dir_all(&self.folder).map_err(failed(&self.folder, "making the folder"))?;
+        if Trace::at(&self.path).map_err(failed(&self.path, "reading"))?.is_some() {
+            put_aside(&self.path)?;
+        }
+        let text = self.read_file()?;
+        let file = OpenOptions::new().create_new(true).read(true).write(true).open(&self.path);
+        let file = file.map_err(failed(&self.path, "opening"))?;
+        file.write_all_at(&text, 0).and_then(|()| file.sync_all()).map_err(failed(&self.path, "writing"))?;
+        File::open(&self.folder)
+            .and_then(|folder| folder.sync_all())
+            .map_err(failed(&self.folder, "syncing the folder"))?;
+        self.file = Arc::new(file);
+        Ok(())
+    }
+
+    fn trace(&self) -> Result<Trace, ArchiveError> {
+        Ok(Trace::of(&self.file.metadata().map_err(failed(&self.path, "reading"))?))
+    }
+
+    /// Whether the file that is open here is the one that its name leads to.
+    fn is_at_its_path(&self) -> Result<bool, ArchiveError> {
+        let found = Trace::at(&self.path).map_err(failed(&self.path, "reading"))?;
+        let own = self.trace()?;
+        Ok(found.is_some_and(|found| found.is_same_file(&own)))
+    }
+
+    /// Whether what the file system tells of it is what it told after our own last write.
+    pub fn is_as_left(&self) -> io::Result<bool> {
+        Ok(self.left.is_some() && Trace::at(&self.path)? == self.left)
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Compares the file with what was written: whether all is still there, under its name.
     pub fn is_whole(&self) -> Result<bool, ArchiveError> {
+        if !self.is_at_its_path()? {
+            return Ok(false);
+        }
         let text = self.read_file()?;
         let scan = scan(&text, self.before);
         Ok(scan.damage.is_none() && scan.head == self.head && scan.end == text.len() as u64)
@@ -155,6 +211,7 @@ impl OpenSegment {
     pub async fn append(&mut self, commits: &[StoredCommit]) -> Result<(), ArchiveError> {
         let (mut head, mut lines, mut starts) = (self.head, Vec::new(), Vec::with_capacity(commits.len()));
         let begin = self.end;
+        let is_as_left = self.is_as_left().map_err(failed(&self.path, "reading"))?;
         for commit in commits {
             head.check_next(commit)?;
             starts.push(begin + lines.len() as u64);
@@ -166,23 +223,30 @@ impl OpenSegment {
         let synced = !planted::is(Bug::ArchiveSyncSkipped);
         let written = beside_the_runtime(move || {
             file.write_all_at(&lines, begin)?;
+            // At once: what somebody does to it from here on is not ours.
+            let trace = Trace::of(&file.metadata()?);
             if synced {
                 crash_point::pass("archive.written");
                 file.sync_data()?;
                 crash_point::pass("archive.synced");
             }
-            Ok(())
+            Ok(trace)
         })
         .await
         .map_err(io::Error::other)
         .and_then(|written| written);
-        if let Err(source) = written {
-            // Half a line may stand there; if this fails too, the next opening cuts it off.
-            if let Err(error) = self.file.set_len(begin) {
-                tracing::warn!(path = %self.path.display(), %error, "half a line is left at the archive's end");
+        let trace = match written {
+            Ok(trace) => trace,
+            Err(source) => {
+                // Half a line may stand there; if this fails too, the next opening cuts it off.
+                if let Err(error) = self.file.set_len(begin) {
+                    tracing::warn!(path = %self.path.display(), %error, "half a line is left at the archive's end");
+                }
+                self.left = None;
+                return Err(failed(&self.path, "writing")(source));
             }
-            return Err(failed(&self.path, "writing")(source));
-        }
+        };
+        self.left = (is_as_left && trace.bytes == end).then_some(trace);
         (self.head, self.end) = (head, end);
         self.starts.extend(starts);
         Ok(())

@@ -11,13 +11,18 @@ use async_trait::async_trait;
 use edgestack_engine::{Replica, ReplicaError, catch_up, error_chain};
 use edgestack_log::{Damage, Log};
 use edgestack_planted::{self as planted, Bug};
+use tokio::time::Instant;
 
-use crate::{Archive, CompareError, Standing, compare, keep, refill, salvage};
+use crate::{Archive, CompareError, Standing, compare, keep, look::Traces, refill, salvage};
 
 /// The least rest between two readings of the whole archive.
 const CHECK_EVERY: Duration = Duration::from_secs(300);
+/// How often its files are looked at meanwhile; nobody is told what others do to them.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How long after a repair that failed the next one comes.
 const TRY_AGAIN: Duration = Duration::from_secs(5);
+/// How long what is folded may take until it is archived.
+const ARCHIVED_WITHIN: Duration = Duration::from_secs(1);
 /// Progress is told each so many commits.
 const TELL_EACH: u64 = 50_000;
 
@@ -132,7 +137,9 @@ impl Repairer {
     /// What is folded was acknowledged, so the archive must have it before the damaged copy goes.
     async fn repair_behind(&self, replica: &Replica) -> Result<(), String> {
         let folded = replica.head();
-        if !self.archive.has(folded.sequence).await {
+        // The archive is some milliseconds behind.
+        let archived = tokio::time::timeout(ARCHIVED_WITHIN, self.archive.reaches(folded.sequence)).await;
+        if archived.is_err() {
             let archived = self.archive.head().await.sequence;
             return Err(format!("the archive ends at {archived}, and {} was acknowledged", folded.sequence));
         }
@@ -145,7 +152,7 @@ impl Repairer {
     async fn repair(&self) -> Result<(), String> {
         let text = |error: &(dyn std::error::Error + 'static)| error_chain(error);
         let store = self.store.as_ref().ok_or("another process runs nats-server: see that process")?;
-        let begun = std::time::Instant::now();
+        let begun = Instant::now();
         self.archive.verify(|_| ()).await.map_err(|error| text(&error))?;
         // Whatever is in the log alone (the archive is some milliseconds behind, or was cut back itself) must be in the
         // archive before the log is replaced.
@@ -181,14 +188,62 @@ impl Repairer {
 async fn check_for_ever(archive: Arc<Archive>, log: Arc<dyn Log>, replica: Arc<Replica>) {
     loop {
         replica.wait_until_whole().await;
-        let begun = std::time::Instant::now();
-        match archive.mend(&*log).await {
-            Ok(mended) if mended.is_empty() => {}
-            Ok(mended) => tracing::warn!(?mended, "the archive is whole again"),
-            Err(error) => {
-                tracing::error!(error = error_chain(&error), "ALARM: the archive is damaged, and not mended yet")
+        let begun = Instant::now();
+        let before = traces(&archive);
+        let (before, rest) = match archive.mend(&*log).await {
+            Ok(mended) if mended.is_empty() => (before, Duration::ZERO),
+            Ok(mended) => {
+                // What an open segment has lost is new to it, and nobody may write for long.
+                match crate::keeper::catch_up(&archive, &*log, &replica).await {
+                    Ok(()) => tracing::warn!(?mended, "the archive is whole again"),
+                    Err(error) => {
+                        tracing::error!(
+                            error = error_chain(&error),
+                            ?mended,
+                            "the mended archive does not follow the log yet"
+                        );
+                    }
+                }
+                (traces(&archive), Duration::ZERO)
             }
+            Err(error) => {
+                tracing::error!(error = error_chain(&error), "ALARM: the archive is damaged, and not mended yet");
+                // Its files may stay as they are for long.
+                (before, TRY_AGAIN.max(begun.elapsed() * 10))
+            }
+        };
+        let next = Instant::now() + CHECK_EVERY.max(begun.elapsed() * 100);
+        // What a file system tells of times is not decided by a seed.
+        if planted::is_simulation() {
+            tokio::time::sleep_until(next).await;
+            continue;
         }
-        tokio::time::sleep(CHECK_EVERY.max(begun.elapsed() * 100)).await;
+        tokio::time::sleep(rest).await;
+        until_touched(&archive, before.as_ref(), next).await;
     }
+}
+
+/// Waits for the time of the next check, or until somebody else has changed a file of the archive.
+async fn until_touched(archive: &Archive, before: Option<&Traces>, next: Instant) {
+    let mut rest = LOOK_EVERY;
+    while Instant::now() < next {
+        tokio::time::sleep(rest).await;
+        let begun = Instant::now();
+        match archive.touched(before).await {
+            Ok(None) => {}
+            Ok(Some(path)) => {
+                tracing::error!(path, "ALARM: somebody changed a file of the archive; all of it is checked now");
+                return;
+            }
+            Err(error) => tracing::warn!(%error, "the archive's files can't be looked at"),
+        }
+        rest = LOOK_EVERY.max(begun.elapsed() * 100);
+    }
+}
+
+fn traces(archive: &Archive) -> Option<Traces> {
+    archive.traces().unwrap_or_else(|error| {
+        tracing::warn!(%error, "the archive's segments can't be looked at");
+        None
+    })
 }

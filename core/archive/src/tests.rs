@@ -392,3 +392,52 @@ async fn a_changed_hash_in_the_last_segments_index_is_noticed_at_the_opening() {
     assert_eq!(archive.verify(|_| ()).await.unwrap().sequence, 500);
     assert!(read_all(&archive).await == commits);
 }
+
+#[tokio::test]
+async fn what_others_do_to_its_files_is_seen_and_mended() {
+    let folder = tempfile::tempdir().unwrap();
+    let (archive, commits) = filled(folder.path(), 500).await;
+    let log = MemoryLog::new();
+    for commit in &commits {
+        log.append(line::to_append(commit.clone()).unwrap()).await.unwrap().await.unwrap();
+    }
+    let segment = segment_files(folder.path()).remove(1);
+    let flip = |path: &Path| {
+        let mut bytes = fs::read(path).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 4;
+        fs::write(path, bytes).unwrap();
+    };
+    for round in 0..6 {
+        let before = archive.traces().unwrap();
+        assert_eq!(archive.touched(before.as_ref()).await.unwrap(), None, "round {round}");
+        // What we do ourselves is no news.
+        archive.append(&chain(archive.head().await, 1)).await.unwrap();
+        let appended = archive.read(archive.head().await.sequence, 1).await.unwrap().remove(0);
+        log.append(line::to_append(appended).unwrap()).await.unwrap().await.unwrap();
+        assert_eq!(archive.touched(before.as_ref()).await.unwrap(), None, "round {round}");
+        match round {
+            0 => flip(&segment),
+            1 => fs::remove_file(&segment).unwrap(),
+            2 => flip(&open_file(folder.path())),
+            3 => fs::remove_file(open_file(folder.path())).unwrap(),
+            4 => fs::write(open_file(folder.path()), b"").unwrap(),
+            _ => fs::remove_dir_all(folder.path()).unwrap(),
+        }
+        let touched = archive.touched(before.as_ref()).await.unwrap();
+        assert!(touched.is_some(), "round {round}");
+        archive.mend(&log).await.unwrap();
+        if round == 2 || round == 4 {
+            // The end of an open segment comes again as new commits do.
+            let from = archive.head().await.sequence + 1;
+            archive.append(&log.read(from, 1000).await.unwrap()).await.unwrap();
+        }
+        assert_eq!(archive.verify(|_| ()).await.unwrap().sequence, 501 + round, "round {round}");
+        for path in fs::read_dir(folder.path().join("open")).unwrap().map(|entry| entry.unwrap().path()) {
+            if path.extension().is_some_and(|end| end == "damaged") {
+                fs::remove_file(path).unwrap();
+            }
+        }
+    }
+    assert_eq!(read_all(&archive).await.len(), 506);
+}

@@ -201,7 +201,13 @@ pub async fn follow_behind(log: Arc<dyn Log>, replica: Arc<Replica>, every: Dura
         match read {
             // Damage has raised the alarm already.
             Ok(()) | Err(LogError::Damaged(_)) => {}
-            Err(error) => tracing::debug!(error = error_chain(&error), "the log cannot be read now"),
+            Err(error) => {
+                tracing::debug!(error = error_chain(&error), "the log cannot be read now");
+                // It may be that nothing is left to be read: that is asked of the server apart.
+                if let Err(error) = check_extent(&*log, &replica).await {
+                    tracing::debug!(error = error_chain(&error), "nor does it tell its extent");
+                }
+            }
         }
     }
 }

@@ -97,6 +97,13 @@ pub enum Damage {
         /// Newest sequence by the log's own word.
         last_sequence: u64,
     },
+    /// Somebody else changed the files that the log lies in, under the server that has them open; what it answers from its
+    /// memory says nothing of them.
+    #[error("somebody changed the log's files: {what}")]
+    Touched {
+        /// Which, and how.
+        what: String,
+    },
 }
 
 impl Damage {
@@ -111,6 +118,7 @@ impl Damage {
             | Self::Unreadable { sequence, .. } => *sequence,
             Self::Missing { first_sequence, .. } => (*first_sequence).max(1),
             Self::CutTail { last, .. } => last + 1,
+            Self::Touched { .. } => 1,
         }
     }
 }

@@ -9,6 +9,7 @@
 //! * [`Guest`]: a Debian guest over SSH.
 //! * [`in_own_network`]: a test in a network namespace of its own, for sites with virtual networks; [`Plugged`] a guest there.
 //! * [`virtual_network`]: what its tests begin with; [`existing_ovn`]: an OVN that others run.
+//! * [`damage`]: what others do to our files.
 //! * [`nats`]: the log as a plain NATS client reads it.
 //!
 //! The programs come from `EDGESTACK_BIN_DIR`, or from the target folder that this test was built in.
@@ -16,6 +17,7 @@
 
 mod api;
 mod daemon;
+pub mod damage;
 mod deadline;
 mod disks;
 pub mod existing_ovn;

@@ -2,14 +2,12 @@
 //! live log or the new one.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test's own functions are tests, too")]
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{fs, time::Duration};
 
 use edgestack_e2e::{
-    PATIENCE, Site, eventually,
+    PATIENCE, Site,
+    damage::{blocks, flip_in_the_middle},
+    eventually,
     run_edgectl::{fails, works},
 };
 use reqwest::Method;
@@ -81,22 +79,6 @@ async fn subscribers_reach_the_first(site: &Site) {
     }
 }
 
-/// JetStream's files of messages of the log.
-fn blocks(site: &Site) -> Vec<PathBuf> {
-    let folder = site.state().join("nats/jetstream/jetstream/EDGESTACK/streams/MM3/msgs");
-    let files = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
-    let blocks: Vec<_> = files.filter(|path| path.extension().is_some_and(|end| end == "blk")).collect();
-    assert!(!blocks.is_empty(), "JetStream has no block files");
-    blocks
-}
-
-fn flip_in_the_middle(path: &Path) {
-    let mut bytes = fs::read(path).unwrap();
-    let middle = bytes.len() / 2;
-    bytes[middle] ^= 4;
-    fs::write(path, bytes).unwrap();
-}
-
 #[tokio::test]
 async fn what_has_left_the_live_log_is_reached_as_before() {
     let Some(mut site) = a_site("what_has_left_the_live_log_is_reached_as_before").await else { return };
@@ -149,9 +131,9 @@ async fn a_live_log_that_begins_later_is_repaired_as_such() {
         add(&site, &what.replace(' ', "-")).await;
         site.daemon.as_mut().unwrap().stop().await;
         match what {
-            "a bit flipped" => blocks(&site).iter().for_each(|block| flip_in_the_middle(block)),
+            "a bit flipped" => blocks(&site.state()).iter().for_each(|block| flip_in_the_middle(block)),
             "the store gone" => fs::remove_dir_all(site.state().join("nats/jetstream")).unwrap(),
-            "the blocks gone" => blocks(&site).iter().for_each(|block| fs::remove_file(block).unwrap()),
+            "the blocks gone" => blocks(&site.state()).iter().for_each(|block| fs::remove_file(block).unwrap()),
             _ => {
                 // It allows less than has left: the live log lacks its beginning, by all that this site has signed.
                 let path = site.state().join("archive/released.json");

@@ -2,14 +2,13 @@
 //! from the archive by itself, nothing acknowledged is lost. And the other way round.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test's own functions are tests, too")]
 
-use std::{
-    collections::BTreeSet,
-    fs,
-    os::unix::fs::FileExt as _,
-    path::{Path, PathBuf},
-};
+use std::{collections::BTreeSet, fs, path::Path};
 
-use edgestack_e2e::{PATIENCE, Site, eventually};
+use edgestack_e2e::{
+    PATIENCE, Site,
+    damage::{blocks, cut_in_half, flip_at, flip_in_the_middle, open_segment},
+    eventually,
+};
 use serde_json::{Value, json};
 
 /// Each has some 800 bytes; enough of them that damage in the middle is not in the last.
@@ -47,34 +46,6 @@ async fn names(site: &Site) -> BTreeSet<String> {
     list["items"].as_array().unwrap().iter().map(|item| item["name"].as_str().unwrap().to_owned()).collect()
 }
 
-/// JetStream's files of messages of the log.
-fn blocks(site: &Site) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    let mut folders = vec![site.state().join("nats/jetstream")];
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
-            let path = entry.path();
-            if path.is_dir() {
-                folders.push(path);
-            } else if path.extension().is_some_and(|end| end == "blk") && path.iter().any(|part| part == "MM3") {
-                found.push(path);
-            }
-        }
-    }
-    found.sort();
-    assert!(!found.is_empty(), "JetStream has no block files");
-    found
-}
-
-fn flip_in_the_middle(path: &Path) {
-    flip_at(path, 0.5);
-}
-
-fn cut_in_half(path: &Path) {
-    let file = fs::OpenOptions::new().write(true).open(path).unwrap();
-    file.set_len(file.metadata().unwrap().len() / 2).unwrap();
-}
-
 /// All that was acknowledged is there, in the log too, and more can be written.
 async fn is_whole(site: &Site, more: &str) {
     site.await_ready().await;
@@ -101,31 +72,31 @@ async fn a_log_damaged_while_stopped_is_repaired_at_the_next_start() {
                 "the whole store gone"
             }
             1 => {
-                blocks(&site).iter().for_each(|block| flip_in_the_middle(block));
+                blocks(&site.state()).iter().for_each(|block| flip_in_the_middle(block));
                 "a bit flipped"
             }
             2 => {
-                blocks(&site).iter().for_each(|block| cut_in_half(block));
+                blocks(&site.state()).iter().for_each(|block| cut_in_half(block));
                 "a block cut in half"
             }
             3 => {
-                blocks(&site).iter().for_each(|block| fs::remove_file(block).unwrap());
+                blocks(&site.state()).iter().for_each(|block| fs::remove_file(block).unwrap());
                 "the blocks gone"
             }
             4 => {
-                blocks(&site).iter().for_each(|block| fs::write(block, b"").unwrap());
+                blocks(&site.state()).iter().for_each(|block| fs::write(block, b"").unwrap());
                 "the blocks emptied"
             }
             5 => {
                 // JetStream's own notes of what it has; it makes them anew.
-                for block in blocks(&site) {
+                for block in blocks(&site.state()) {
                     let folder = block.parent().unwrap();
                     fs::remove_file(folder.join("index.db")).unwrap_or_default();
                 }
                 "the index gone"
             }
             6 => {
-                blocks(&site).iter().for_each(|block| flip_in_the_middle(block));
+                blocks(&site.state()).iter().for_each(|block| flip_in_the_middle(block));
                 fs::remove_dir_all(site.state().join("views")).unwrap();
                 "a bit flipped, and no views"
             }
@@ -152,7 +123,7 @@ async fn a_log_that_loses_commits_while_it_runs_is_repaired_while_it_runs() {
     for round in 0..3 {
         let before = repairs(&site).await;
         let damage = [flip_in_the_middle, cut_in_half, |path: &Path| fs::remove_file(path).unwrap()][round];
-        blocks(&site).iter().for_each(|block| damage(block));
+        blocks(&site.state()).iter().for_each(|block| damage(block));
         // A server that holds its blocks in memory reads them again when it is started again.
         site.kill_nats();
         eventually("the log is repaired", PATIENCE, async || {
@@ -171,21 +142,15 @@ async fn repairs(site: &Site) -> u64 {
     line.map_or(0, |value| value.parse().unwrap())
 }
 
-fn open_segment(site: &Site) -> PathBuf {
-    let folder = fs::read_dir(site.state().join("archive/open")).unwrap();
-    let mut files = folder.map(|entry| entry.unwrap().path());
-    files.find(|path| path.extension().is_some_and(|end| end == "ndjson")).unwrap()
-}
-
 #[tokio::test]
 async fn an_archive_that_is_damaged_or_gone_comes_again_from_the_log() {
     let Some(mut site) = a_site("an_archive_that_is_damaged_or_gone_comes_again_from_the_log").await else { return };
-    let whole = fs::read(open_segment(&site)).unwrap();
+    let whole = fs::read(open_segment(&site.state())).unwrap();
     for round in 0..3 {
         site.daemon.as_mut().unwrap().stop().await;
         match round {
-            0 => flip_in_the_middle(&open_segment(&site)),
-            1 => cut_in_half(&open_segment(&site)),
+            0 => flip_in_the_middle(&open_segment(&site.state())),
+            1 => cut_in_half(&open_segment(&site.state())),
             _ => fs::remove_dir_all(site.state().join("archive")).unwrap(),
         }
         site.up().await;
@@ -194,7 +159,7 @@ async fn an_archive_that_is_damaged_or_gone_comes_again_from_the_log() {
             let lines = bytes.split(|byte| *byte == b'\n').filter(|line| line.starts_with(br#"{"version""#));
             lines.map(<[u8]>::to_vec).collect()
         };
-        let now = fs::read(open_segment(&site)).unwrap();
+        let now = fs::read(open_segment(&site.state())).unwrap();
         assert!(lines(&now).starts_with(&lines(&whole)), "the same commits as before");
         is_whole(&site, &format!("archive-{round}")).await;
     }
@@ -202,18 +167,9 @@ async fn an_archive_that_is_damaged_or_gone_comes_again_from_the_log() {
 
 /// Keeps the first third of the archive, up to a whole write.
 fn cut_the_archive_back(site: &Site) {
-    let file = open_segment(site);
+    let file = open_segment(&site.state());
     let bytes = fs::read(&file).unwrap();
     fs::write(&file, &bytes[..bytes.len() / 3]).unwrap();
-}
-
-fn flip_at(path: &Path, part: f64) {
-    let file = fs::OpenOptions::new().read(true).write(true).open(path).unwrap();
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss)]
-    let at = (file.metadata().unwrap().len() as f64 * part) as u64;
-    let mut byte = [0];
-    file.read_exact_at(&mut byte, at).unwrap();
-    file.write_all_at(&[byte[0] ^ 4], at).unwrap();
 }
 
 #[tokio::test]
@@ -221,7 +177,7 @@ async fn what_either_copy_has_lost_is_taken_from_the_other() {
     let Some(mut site) = a_site("what_either_copy_has_lost_is_taken_from_the_other").await else { return };
     site.daemon.as_mut().unwrap().stop().await;
     cut_the_archive_back(&site);
-    blocks(&site).iter().for_each(|block| flip_at(block, 0.1));
+    blocks(&site.state()).iter().for_each(|block| flip_at(block, 0.1));
     fs::remove_dir_all(site.state().join("views")).unwrap();
     site.up().await;
     is_whole(&site, "from-both").await;
@@ -232,7 +188,7 @@ async fn what_is_in_neither_copy_is_left_to_a_person() {
     let Some(mut site) = a_site("what_is_in_neither_copy_is_left_to_a_person").await else { return };
     site.daemon.as_mut().unwrap().stop().await;
     cut_the_archive_back(&site);
-    blocks(&site).iter().for_each(|block| flip_at(block, 0.66));
+    blocks(&site.state()).iter().for_each(|block| flip_at(block, 0.66));
     fs::remove_dir_all(site.state().join("views")).unwrap();
     site.up().await;
     eventually("it says why it does not repair", PATIENCE, async || {

@@ -4,12 +4,14 @@
 use std::{
     collections::BTreeSet,
     fs,
-    os::unix::fs::FileExt as _,
-    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
-use edgestack_e2e::{Node, PATIENCE, Three, eventually};
+use edgestack_e2e::{
+    Node, PATIENCE, Three,
+    damage::{blocks, cut_in_half, flip_in_the_middle},
+    eventually,
+};
 
 /// A damaged replica is read again a minute after the last reading at the latest.
 const FOUND_WITHIN: Duration = Duration::from_secs(120);
@@ -34,25 +36,6 @@ impl Acknowledged {
             self.names.insert(name);
         }
     }
-}
-
-/// JetStream's files of messages of the log.
-fn blocks(node: &Node) -> Vec<PathBuf> {
-    let folder = node.state().join("nats/jetstream/jetstream/EDGESTACK/streams/MM3/msgs");
-    let files = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
-    files.filter(|path| path.extension().is_some_and(|end| end == "blk")).collect()
-}
-
-fn flip_in_the_middle(path: &Path) {
-    let file = fs::OpenOptions::new().read(true).write(true).open(path).unwrap();
-    let (at, mut byte) = (file.metadata().unwrap().len() / 2, [0]);
-    file.read_exact_at(&mut byte, at).unwrap();
-    file.write_all_at(&[byte[0] ^ 4], at).unwrap();
-}
-
-fn cut_in_half(path: &Path) {
-    let file = fs::OpenOptions::new().write(true).open(path).unwrap();
-    file.set_len(file.metadata().unwrap().len() / 2).unwrap();
 }
 
 async fn await_said(node: &Node, words: &str, times: usize, within: Duration) {
@@ -105,7 +88,7 @@ async fn a_damaged_replica_is_made_anew_from_the_others() {
 
     // While it is stopped, in order: what is killed, nats-server itself looks at when it starts.
     three.nodes[1].daemon.as_mut().unwrap().stop().await;
-    blocks(&three.nodes[1]).iter().for_each(|block| flip_in_the_middle(block));
+    blocks(&three.nodes[1].state()).iter().for_each(|block| flip_in_the_middle(block));
     three.nodes[1].up().await;
     await_said(&three.nodes[1], anew, 1, FOUND_WITHIN).await;
     await_said(&three.nodes[1], whole, 1, PATIENCE).await;
@@ -116,8 +99,8 @@ async fn a_damaged_replica_is_made_anew_from_the_others() {
     for damage in ["cut", "index", "store"] {
         three.nodes[2].daemon.as_mut().unwrap().stop().await;
         match damage {
-            "cut" => blocks(&three.nodes[2]).iter().for_each(|block| cut_in_half(block)),
-            "index" => fs::remove_file(blocks(&three.nodes[2])[0].with_file_name("index.db")).unwrap(),
+            "cut" => blocks(&three.nodes[2].state()).iter().for_each(|block| cut_in_half(block)),
+            "index" => fs::remove_file(blocks(&three.nodes[2].state())[0].with_file_name("index.db")).unwrap(),
             _ => fs::remove_dir_all(&store).unwrap(),
         }
         three.nodes[2].up().await;
@@ -132,7 +115,7 @@ async fn a_damaged_replica_is_made_anew_from_the_others() {
 
     // While it runs.
     let server = &three.nodes[0];
-    blocks(server).iter().for_each(|block| flip_in_the_middle(block));
+    blocks(&server.state()).iter().for_each(|block| flip_in_the_middle(block));
     await_said(server, anew, 1, FOUND_WITHIN).await;
     // The others take commands all the while.
     acknowledged.some(&three.nodes[1], "meanwhile", 1).await;

@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use edgestack_e2e::{Site, eventually};
+use edgestack_e2e::{Site, damage::cut_in_half, eventually};
 use serde_json::json;
 
 const KINDS: [&str; 6] = ["vms", "images", "flavors", "keypairs", "nodes", "volumes"];
@@ -87,11 +87,6 @@ fn files(folder: &Path) -> Vec<PathBuf> {
 }
 
 type Damage = fn(&Path);
-
-fn cut_in_half(file: &Path) {
-    let length = fs::metadata(file).unwrap().len();
-    fs::OpenOptions::new().write(true).open(file).unwrap().set_len(length / 2).unwrap();
-}
 
 fn overwrite_the_middle(file: &Path) {
     let mut bytes = fs::read(file).unwrap();

@@ -1,6 +1,7 @@
 //! The few JetStream requests we make, in their own words (NATS JetStream API, JSON over request and reply; "direct get"
 //! in ADR-31). Raw, because the settings must be read as the server tells them, also those a client library lacks.
 
+use std::error::Error as _;
 use std::time::{Duration, Instant};
 
 use async_nats::{Client, Message, RequestError, RequestErrorKind};
@@ -66,6 +67,18 @@ impl From<ApiError> for LogError {
     fn from(error: ApiError) -> Self {
         let cause = Cause::with_source("JetStream answered", error.clone());
         if error.code >= 500 { Self::Unavailable(cause) } else { Self::Refused(cause) }
+    }
+}
+
+impl ApiError {
+    /// Whether an error is the server's word that it has no such stream.
+    pub(super) fn is_no_stream(error: &LogError) -> bool {
+        let cause = match error {
+            LogError::Refused(cause) | LogError::Unavailable(cause) => cause,
+            LogError::Damaged(_) => return false,
+        };
+        let told = cause.source().and_then(|source| source.downcast_ref::<Self>());
+        told.is_some_and(|told| told.err_code == STREAM_NOT_FOUND)
     }
 }
 

@@ -10,6 +10,7 @@ mod cluster;
 mod connection;
 mod credentials;
 mod feed;
+mod guard;
 mod lines;
 mod nats_conf;
 mod pipeline;
@@ -32,6 +33,7 @@ use futures::stream::BoxStream;
 
 pub use cluster::{CLUSTER_SERVERS, Copies, Member, check_members};
 pub use credentials::{Credentials, CredentialsError, Role, sender};
+pub use guard::{BlockFiles, StoreGuard};
 pub use promise::{BrokenPromise, PromiseError, read_promise};
 pub use refused::{REFUSED_STREAM, REFUSED_SUBJECT, RefusedStream};
 pub use server::{NatsServer, NatsServerOptions, ServerError, StoreKeeper};
@@ -164,6 +166,11 @@ impl JetStreamLog {
     /// [`LogError::Unavailable`] when there is no connection.
     pub fn client(&self) -> Result<async_nats::Client, LogError> {
         Ok(self.live()?.client)
+    }
+
+    /// Whether one server holds the log, so that what it lacks is nowhere; of a cluster's others might have it.
+    fn is_alone(&self) -> bool {
+        !self.inner.options.only_this_replica && !self.inner.options.url.contains(',')
     }
 
     fn live(&self) -> Result<Live, LogError> {

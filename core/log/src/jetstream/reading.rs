@@ -117,7 +117,14 @@ impl JetStreamLog {
     /// The extent of the log, in commits.
     pub(super) async fn extent(&self) -> Result<LogHead, LogError> {
         let live = self.live()?;
-        let state = api::stream_info(&live, STREAM).await?.state;
+        let state = match api::stream_info(&live, STREAM).await {
+            Ok(info) => info.state,
+            // It is made before anything is asked of it, so its files went, and the server was started without them.
+            Err(error) if self.is_alone() && api::ApiError::is_no_stream(&error) => {
+                return Ok(LogHead { first_sequence: 1, last_sequence: 0, messages: 0 });
+            }
+            Err(error) => return Err(error),
+        };
         let begins = self.begins(&live).await?;
         if state.last_seq < begins {
             let first_sequence = if begins == 1 { state.first_seq } else { begins };

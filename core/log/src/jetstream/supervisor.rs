@@ -224,11 +224,12 @@ pub(super) async fn supervise(
                 };
                 match end {
                     Watch::Ordered(Order::WhileStopped(work, reply)) => {
+                        // Before its files are touched, for who watches over them.
+                        tell.send_replace(ServerState::Starting { pid: 0 });
                         let done = match server.stop(REPLACE_PATIENCE).await {
                             Ok(()) => work(plan.dir.clone()).await,
                             Err(error) => Err(error),
                         };
-                        tell.send_replace(ServerState::Starting { pid: 0 });
                         // Who asked may be gone; the server is started all the same.
                         let _ = reply.send(done);
                         continue;
