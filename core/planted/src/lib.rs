@@ -142,11 +142,17 @@ pub enum Bug {
     RemovedBeforeGone,
     /// The northbound database takes writes of those whose turn is over.
     NorthboundWithoutFence,
+    /// The archive is brought up to the log at a start, and follows it no more.
+    ArchiveLeftBehind,
+    /// A wish raises a VM's generation by two.
+    GenerationSkipped,
+    /// A rule lets through whoever comes, and not its prefix alone.
+    RemotePrefixLeftOut,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 68] = [
+    pub const ALL: [Self; 71] = [
         Self::StaleReportAccepted,
         Self::NameGivenTwice,
         Self::KeyOfAnotherRequestAccepted,
@@ -215,6 +221,9 @@ impl Bug {
         Self::RealizedUnconfirmed,
         Self::RemovedBeforeGone,
         Self::NorthboundWithoutFence,
+        Self::ArchiveLeftBehind,
+        Self::GenerationSkipped,
+        Self::RemotePrefixLeftOut,
     ];
 }
 

@@ -33,5 +33,6 @@ mod storage_driver;
 mod vm_driver;
 mod wishes;
 
+pub use checkers::LAWS;
 pub use fault::Fault;
-pub use run::{REPLAY, Report, Violation, run};
+pub use run::{REPLAY, Report, Violation, run, run_judged_by};

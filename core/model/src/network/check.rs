@@ -29,6 +29,7 @@ fn invalid(field: &str, reason: impl Into<String>) -> Refusal {
 /// The request with all that it left open.
 pub(super) fn settle(world: &World, create: &CreateNetwork) -> Result<NetworkSpec, Refusal> {
     check_carrier(create)?;
+    check_reached(world, create)?;
     let subnets = settle_subnets(&create.subnets)?;
     let network_type = create.network_type;
     let segment_id = settle_segment(world, create)?;
@@ -65,6 +66,24 @@ fn check_carrier(create: &CreateNetwork) -> Result<(), Refusal> {
         )),
         (true, Some(_)) | (false, None) => Ok(()),
     }
+}
+
+/// Somebody leads to it, as far as nodes tell: on a site where none does yet it is taken.
+fn check_reached(world: &World, create: &CreateNetwork) -> Result<(), Refusal> {
+    let Some(physical) = &create.physical_network else { return Ok(()) };
+    let told = || world.nodes.values().filter_map(|node| node.facts.network.as_ref());
+    let known: BTreeSet<&str> = told().flat_map(|network| &network.physical_networks).map(String::as_str).collect();
+    if told().next().is_none() || known.contains(physical.as_str()) {
+        return Ok(());
+    }
+    let known = match known.is_empty() {
+        true => "none leads outside".to_owned(),
+        false => format!("they lead to {}", known.into_iter().collect::<Vec<_>>().join(", ")),
+    };
+    let reason = format!(
+        "no node leads to \"{physical}\", {known}; start edgestackd on one with --physical-network {physical}=BRIDGE (with --networks existing: add it to ovn-bridge-mappings there)"
+    );
+    Err(invalid("external.physical_network", reason))
 }
 
 fn settle_segment(world: &World, create: &CreateNetwork) -> Result<Option<u32>, Refusal> {

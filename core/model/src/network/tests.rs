@@ -5,6 +5,7 @@ use crate::{
     address::IpRange,
     builders::*,
     meta::MetaChange,
+    node::{NetworkFacts, NodeFacts},
     realization::{RealizationReport, RealizationState},
     vm::{CreateVm, NicRequest, VmReport},
 };
@@ -101,6 +102,25 @@ fn each_bad_value_is_refused_by_its_field() {
     check(&site, a_network("blue", "10.1.0.0/24"), Err("name-taken name"));
     check(&site, v6("fd00::/64", None), Ok(&["NetworkCreated"]));
     check(&site, v6("fd00::/96", Some(Ipv6Mode::Dhcpv6Stateful)), Ok(&["NetworkCreated"]));
+}
+
+#[test]
+fn a_network_outside_is_one_that_a_node_leads_to_where_nodes_tell() {
+    let leads_to = |networks: &[&str]| NodeFacts {
+        network: Some(NetworkFacts {
+            chassis: "chassis-1".to_owned(),
+            physical_networks: networks.iter().map(|&name| name.to_owned()).collect(),
+        }),
+        ..a_node()
+    };
+    let mut site = a_world();
+    check(&site, flat("out"), Ok(&["NetworkCreated"]));
+    site.has(an_inventory("edge-1", leads_to(&[])));
+    check(&site, flat("out"), Err("invalid-value external.physical_network"));
+    site.has(an_inventory("edge-1", leads_to(&["external", "physnet1"])));
+    check(&site, flat("out"), Ok(&["NetworkCreated"]));
+    let elsewhere = CreateNetwork { physical_network: Some("physnet2".parse().unwrap()), ..flat("out") };
+    check(&site, elsewhere, Err("invalid-value external.physical_network"));
 }
 
 #[test]

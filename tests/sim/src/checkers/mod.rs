@@ -24,6 +24,29 @@ pub mod views;
 use edgestack_log::StoredCommit;
 use edgestack_model::Commit;
 
+/// The laws whose checkers say so when one is broken, each by the name of its file; what is seen on the way by clients, drivers and
+/// the northbound database has none.
+pub const LAWS: [&str; 18] = [
+    "acknowledged",
+    "archive",
+    "chain",
+    "drift",
+    "effects",
+    "generation",
+    "guarded",
+    "heard",
+    "leases",
+    "noticed",
+    "orphans",
+    "placed",
+    "prompt",
+    "quiet",
+    "settled",
+    "sound",
+    "traffic",
+    "views",
+];
+
 /// What a run left.
 pub struct Evidence {
     /// The log, as stored.

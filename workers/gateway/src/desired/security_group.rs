@@ -57,6 +57,7 @@ pub(crate) fn matches(rule: &RuleSpec) -> String {
     let mut parts = vec![format!("{port} == @{}", group_name(rule.group)), family.to_owned()];
     match rule.remote {
         Remote::Any => {}
+        Remote::Prefix { .. } if planted::is(Bug::RemotePrefixLeftOut) => {}
         Remote::Prefix { prefix } => parts.push(format!("{family}.{side} == {prefix}")),
         Remote::Group { group } => parts.push(format!("{family}.{side} == ${}_ip{number}", group_name(group))),
     }
