@@ -169,7 +169,7 @@ pub enum Command {
     VerifyLog(VerifyArgs),
     /// Replays the log from its first commit, and compares what it leads to with what the site shows.
     #[command(
-        after_help = "Example:\n  edgectl replay --verify\n  edgectl replay --until '1 hour ago'\n  edgectl replay --step vm/hello"
+        after_help = "Example:\n  edgectl replay --verify\n  edgectl replay --verify vm --until '1 hour ago'\n  edgectl replay --step vm\n  edgectl replay --step vm/hello"
     )]
     Replay(ReplayArgs),
     /// Lets older commits leave the live log: they are in the archive, and everything reaches them there as before.

@@ -197,9 +197,19 @@ async fn a_diff_tells_each_field_with_who_and_why() {
         }
     }
     assert_eq!(Value::Array(paged), whole["items"]);
-    for (query, field) in
-        [("from=x", "from"), ("to=99999", "to"), ("object=web", "object"), ("limit=0", "limit"), ("x=1", "x")]
-    {
+    let of_images = site.get("//edgetron/log/diff?kind=image").await.expect(200).json();
+    let kinds = |found: &Value| -> Vec<String> {
+        found["items"].as_array().unwrap().iter().map(|item| item["kind"].to_string()).collect()
+    };
+    assert_eq!(kinds(&of_images), [r#""image""#], "{of_images}");
+    for (query, field) in [
+        ("from=x", "from"),
+        ("to=99999", "to"),
+        ("object=web", "object"),
+        ("kind=vm/web", "kind"),
+        ("limit=0", "limit"),
+        ("x=1", "x"),
+    ] {
         site.get(&format!("//edgetron/log/diff?{query}")).await.expect_problem(400, "invalid-parameter", Some(field));
     }
     site.get("//edgetron/log/diff?object=vm/none").await.expect_problem(404, "not-found", None);
