@@ -153,8 +153,8 @@ pub struct Explanation {
     pub waiting: Option<Waiting>,
     /// All of it in a sentence.
     pub summary: String,
-    /// The last thing that somebody asked of it, and all that happened to it since, oldest first; each event says what
-    /// caused it.
+    /// The last thing that somebody asked of it, other than new labels or another description, and all that happened to it
+    /// since, oldest first; each event says what caused it.
     pub events: Vec<HistoryEvent>,
     /// Whether earlier events are left out: the last wish is older than those that are told.
     pub more_events: bool,
