@@ -156,7 +156,7 @@ pub enum Command {
     Adopt(AdoptArgs),
     /// Tells what would happen, on a copy of the site in memory with simulated drivers; nothing real is touched.
     #[command(
-        after_help = "The steps of files come first, then what is lost or crashes, then the command, then what comes back, then time.\n\nExample:\n  edgectl what-if create-vm hello --image debian-12 --flavor small\n  edgectl what-if --lose-node edge-1 --wait-seconds 60\n  edgectl what-if plan.yaml --at '1 hour ago'"
+        after_help = "The steps of files come first, then what is drained, lost or crashes, then the command, then what comes back, then time.\n\nExample:\n  edgectl what-if create-vm hello --image debian-12 --flavor small\n  edgectl what-if --drain-node edge-1\n  edgectl what-if --lose-node edge-1 --wait-seconds 60\n  edgectl what-if plan.yaml --at '1 hour ago'"
     )]
     WhatIf(Box<WhatIfArgs>),
     /// Proposes the commands that take a change back, shows what they would lead to, and runs them when you say so.
@@ -169,7 +169,7 @@ pub enum Command {
     VerifyLog(VerifyArgs),
     /// Replays the log from its first commit, and compares what it leads to with what the site shows.
     #[command(
-        after_help = "Example:\n  edgectl replay --verify\n  edgectl replay --until '1 hour ago'\n  edgectl replay --step vm/hello"
+        after_help = "Example:\n  edgectl replay --verify\n  edgectl replay --verify vm --until '1 hour ago'\n  edgectl replay --step vm\n  edgectl replay --step vm/hello"
     )]
     Replay(ReplayArgs),
     /// Lets older commits leave the live log: they are in the archive, and everything reaches them there as before.

@@ -50,6 +50,9 @@ pub struct WhatIfArgs {
     /// A file of steps and manifests, besides a command; may be given several times.
     #[arg(short, long = "file", value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     files: Vec<PathBuf>,
+    /// Drain this node: cordon it and stop its VMs, whose disks stay there; may be given several times.
+    #[arg(long, value_name = "NODE")]
+    drain_node: Vec<String>,
     /// Let this node's power fail; may be given several times.
     #[arg(long, value_name = "NODE")]
     lose_node: Vec<String>,
@@ -76,8 +79,8 @@ struct Asked {
     command: Option<Box<Cli>>,
 }
 
-/// Asks, and tells what would happen: the steps of files, then what is lost or crashes, then the command, then what comes
-/// back, then time. `perform` runs a command on a client.
+/// Asks, and tells what would happen: the steps of files, then what is drained, lost or crashes, then the command, then what
+/// comes back, then time. `perform` runs a command on a client.
 ///
 /// # Errors
 /// Wrong usage, the server's, or output's.
@@ -93,6 +96,7 @@ pub async fn run(
     for file in &args.files {
         steps.extend(plan_file::read(file)?);
     }
+    steps.extend(args.drain_node.into_iter().map(|node| Step { drain_node: Some(node), ..step() }));
     steps.extend(args.lose_node.into_iter().map(|node| Step { lose_node: Some(node), ..step() }));
     steps.extend(args.crash_vm.into_iter().map(|vm| Step { crash_vm: Some(vm), ..step() }));
     if let Some(command) = command {
@@ -157,6 +161,7 @@ fn taken_apart(mut args: WhatIfArgs) -> Result<Asked, Failure> {
 /// The options before a file and those after it.
 fn together(mut args: WhatIfArgs, more: WhatIfArgs) -> WhatIfArgs {
     args.files.extend(more.files);
+    args.drain_node.extend(more.drain_node);
     args.lose_node.extend(more.lose_node);
     args.crash_vm.extend(more.crash_vm);
     args.return_node.extend(more.return_node);
@@ -274,7 +279,12 @@ fn refusals(steps: &[StepOutcome]) -> String {
 
 /// A step in a few words.
 fn named(step: &Step) -> String {
-    let words = [("lose", &step.lose_node), ("return", &step.return_node), ("crash", &step.crash_vm)];
+    let words = [
+        ("drain", &step.drain_node),
+        ("lose", &step.lose_node),
+        ("return", &step.return_node),
+        ("crash", &step.crash_vm),
+    ];
     if let Some((verb, Some(name))) = words.into_iter().find(|(_, name)| name.is_some()) {
         return format!("{verb} {name}");
     }

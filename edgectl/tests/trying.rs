@@ -40,11 +40,15 @@ async fn answering() -> Canned {
 #[tokio::test]
 async fn a_changing_command_is_recorded_and_tried_and_never_sent() {
     let server = answering().await;
-    let ran = server.run(&["what-if", "--lose-node", "edge-1", "remove-vm", "a", "b", "--reason", "x"]).await.expect(0);
+    let ran = server
+        .run(&["what-if", "--lose-node", "edge-1", "--drain-node", "edge-2", "remove-vm", "a", "b", "--reason", "x"])
+        .await
+        .expect(0);
     assert_eq!(server.lines(), [ASK]);
     assert_eq!(
         server.asked()[0].json(),
         value!({"steps": [
+            {"drain_node": "edge-2"},
             {"lose_node": "edge-1"},
             {"method": "DELETE", "path": "/edgetron/resources/kubevirt/vms/a"},
             {"method": "DELETE", "path": "/edgetron/resources/kubevirt/vms/b"},

@@ -13,7 +13,7 @@ use uuid::Uuid;
 use crate::{
     any_kind, history, list,
     moment::at,
-    path::object,
+    path::{object, the_kind},
     problem::{Answer, Failure},
     query::Parameters,
     shown::Surroundings,
@@ -44,6 +44,9 @@ pub(crate) struct DiffParams {
     /// Only this object, by kind and name or id.
     #[param(example = "vm/hello")]
     object: Option<String>,
+    /// Only objects of this kind.
+    #[param(example = "vm")]
+    kind: Option<String>,
     /// At most so many objects, 1 to 1000; 100 if absent.
     #[param(minimum = 1, maximum = 1000, example = 100)]
     limit: Option<u32>,
@@ -62,6 +65,7 @@ async fn diff_log(State(site): State<Arc<Site>>, mut parameters: Parameters) -> 
     let from = parameters.text("from")?.unwrap_or_else(|| "0".to_owned());
     let to = parameters.text("to")?;
     let object = parameters.text("object")?.map(|text| object("object", &text)).transpose()?;
+    let kind = parameters.text("kind")?.map(|word| the_kind("kind", &word)).transpose()?;
     let limit = list::limit(&mut parameters)?;
     let after = parameters.text("continue")?.map(|token| list::decode_token("continue", &token)).transpose()?;
     parameters.finish()?;
@@ -72,7 +76,7 @@ async fn diff_log(State(site): State<Arc<Site>>, mut parameters: Parameters) -> 
     };
     // Two whole worlds are gone through, which is long for who waits on the same thread.
     let compared = tokio::task::spawn_blocking(move || {
-        let asked = Asked { object, limit, after };
+        let asked = Asked { object, kind, limit, after };
         differences(&site, &from, &to, &asked)
     });
     let difference = compared.await.map_err(|error| Failure::internal(format!("comparing broke off: {error}")))?;
@@ -82,6 +86,7 @@ async fn diff_log(State(site): State<Arc<Site>>, mut parameters: Parameters) -> 
 /// What of the difference is to be told.
 struct Asked {
     object: Option<(Kind, Reference)>,
+    kind: Option<Kind>,
     limit: usize,
     after: Option<String>,
 }
@@ -95,6 +100,9 @@ fn differences(site: &Site, from: &Moment, to: &Moment, asked: &Asked) -> Result
         }
         // A name may have had one bearer then and another one now.
         pairs.retain(|_, pair| pair.kind == *kind && ids.contains(&Some(pair.id)));
+    }
+    if let Some(kind) = asked.kind {
+        pairs.retain(|_, pair| pair.kind == kind);
     }
     let mut items = Vec::new();
     let mut continue_token = None;

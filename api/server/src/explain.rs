@@ -1,11 +1,12 @@
 //! `GET /edgetron/log/explain`: why an object is as it is, from the last wish to now.
 
+mod wish;
+
 use std::sync::Arc;
 
 use axum::{Json, extract::State, response::IntoResponse};
 use chrono::{DateTime, SecondsFormat, Utc};
 use edgestack_model::{Kind, Sequence};
-use edgestack_views::HistoryRow;
 use edgestack_wire::{
     event::HistoryEvent,
     history::Refused,
@@ -86,7 +87,13 @@ async fn explain_object(
     let Some(name) = named.map(|row| row.event.name.to_string()) else {
         return Err(list::not_found(kind, &reference));
     };
-    let found = rows.iter().position(is_wish);
+    let mut found = None;
+    for (at, row) in rows.iter().enumerate() {
+        if wish::is_wish(row)? {
+            found = Some(at);
+            break;
+        }
+    }
     // A commit's events stand together; the whole wish is told.
     let wish_events = found.map(|at| {
         let wish = rows[at].sequence;
@@ -140,12 +147,6 @@ fn told(refused: &Refused) -> String {
     let (who, method, path) = (&refused.actor.name, &refused.method, &refused.path);
     let time = refused.time.to_rfc3339_opts(SecondsFormat::Secs, true);
     format!("{who} was refused {method} {path} at {time}: {}", refused.message)
-}
-
-/// Whether somebody outside asked for it: what follows from another commit has a cause, and what a worker sees by itself
-/// is a report.
-fn is_wish(row: &HistoryRow) -> bool {
-    row.causation_id.is_none() && !row.command.starts_with("report-")
 }
 
 fn summary(

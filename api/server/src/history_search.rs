@@ -16,7 +16,7 @@ use uuid::Uuid;
 use crate::{
     history, list,
     moment::{At, parse as parse_moment},
-    path::{kind_of, object},
+    path::{object, the_kind},
     problem::{Answer, Failure},
     query::{Parameters, shortened},
     state::Site,
@@ -110,12 +110,7 @@ struct Asked {
 impl Asked {
     fn take(parameters: &mut Parameters) -> Result<Self, Failure> {
         let kinds = words(parameters, "kind")?;
-        let kinds = kinds.iter().map(|word| {
-            kind_of(word).ok_or_else(|| {
-                let kinds: Vec<_> = Kind::ALL.iter().map(|kind| kind.as_str()).collect();
-                Failure::parameter("kind", format_args!("{:?} is none of {}", shortened(word), kinds.join(", ")))
-            })
-        });
+        let kinds = kinds.iter().map(|word| the_kind("kind", word));
         let kinds = kinds.collect::<Result<_, _>>()?;
         let correlation = parameters.text("correlation_id")?.map(|text| {
             Uuid::parse_str(&text).map_err(|_| {

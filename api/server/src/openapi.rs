@@ -18,7 +18,8 @@ Every change is a commit in the site's log, and answered only when it is durable
 * **ETag** is `\"g<generation>.r<revision>\"`. `If-Match` compares the generation: what workers report does not make your change fail. \
 `If-None-Match` compares the whole tag.
 * **Idempotency-Key**: the same request again within 24 hours has no second effect and is answered as the first time, with \
-`Idempotent-Replayed: true` and the resource as it is now; 410 when that was removed since.
+`Idempotent-Replayed: true` and the resource as it is now; 410 when that was removed since. Another request under the key is 422. \
+The last 10,000 keys are remembered, those of all clients together.
 * **dry_run=true** decides a change and shows what would be, without making it.
 * **watch=true** on a list answers with server-sent events: `ADDED` for each present resource, a `BOOKMARK` when all are told, \
 then each change. With `Last-Event-ID` of the present sequence it goes on without the list; at an older one the list comes anew, \

@@ -56,6 +56,14 @@ pub(crate) fn kind_of(word: &str) -> Option<Kind> {
     Kind::ALL.into_iter().find(|kind| kind.as_str() == word || kind.plural() == word)
 }
 
+/// The kind that the parameter `name` names.
+pub(crate) fn the_kind(name: &str, word: &str) -> Result<Kind, Failure> {
+    kind_of(word).ok_or_else(|| {
+        let kinds: Vec<_> = Kind::ALL.iter().map(|kind| kind.as_str()).collect();
+        Failure::parameter(name, format_args!("{:?} is none of {}", shortened(word), kinds.join(", ")))
+    })
+}
+
 /// `vm/hello`; the plural is understood as well.
 pub(crate) fn object(name: &str, text: &str) -> Result<(Kind, Reference), Failure> {
     let wrong = |why: String| Failure::parameter(name, why);

@@ -11,9 +11,9 @@ use axum::{
     response::{IntoResponse, Sse, sse::Event},
 };
 use edgestack_engine::{Replica, error_chain};
-use edgestack_model::World;
+use edgestack_model::{Kind, Sequence, World};
 use edgestack_timeline::{Replayed, TimelineError};
-use edgestack_views::Views;
+use edgestack_views::{Digest, ViewError, Views, digest_of_world};
 use edgestack_wire::log::{Finding, ReplayEvent, ReplayResult};
 use futures::{StreamExt as _, stream};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
@@ -22,6 +22,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use crate::{
     codes,
     moment::at,
+    path::the_kind,
     problem::{Answer, Failure},
     query::Parameters,
     state::Site,
@@ -36,15 +37,30 @@ pub(crate) fn routes() -> OpenApiRouter<Arc<Site>> {
     OpenApiRouter::new().routes(routes!(replay_log))
 }
 
-/// How far, and what is compared.
+/// How far, and what is compared. The whole log up to there is checked in any case.
 #[derive(serde::Deserialize, utoipa::IntoParams)]
 #[into_params(parameter_in = Query)]
 #[expect(dead_code, reason = "it documents the parameters; they are read by `Parameters`")]
 pub(crate) struct ReplayParams {
     /// Up to this moment: a sequence, a time (RFC 3339), or how long ago; to the end if absent.
     until: Option<String>,
-    /// `true`: build the views anew as well, beside the live ones, and compare them; takes longer.
+    /// `true`: build the views anew as well, beside the live ones, and compare them; takes longer. Of now every row as it is
+    /// stored; with `until` or `kind` the objects (those of then are what `at` shows) and, event by event, the history.
     views: Option<bool>,
+    /// Compare only what there is of this kind.
+    #[param(example = "vm")]
+    kind: Option<String>,
+}
+
+/// What is asked for.
+struct Asked {
+    upto: u64,
+    /// What the site shows of then.
+    expected: World,
+    /// Whether that is the past.
+    past: bool,
+    views: bool,
+    kind: Option<Kind>,
 }
 
 #[utoipa::path(
@@ -59,8 +75,9 @@ pub(crate) struct ReplayParams {
 async fn replay_log(State(site): State<Arc<Site>>, mut parameters: Parameters) -> Answer {
     let until = parameters.text("until")?;
     let views = parameters.flag("views")?;
+    let kind = parameters.text("kind")?.map(|word| the_kind("kind", &word)).transpose()?;
     parameters.finish()?;
-    let expected = match &until {
+    let (upto, expected) = match &until {
         None => {
             let (world, head) = site.app.replica.snapshot();
             (head.sequence, world)
@@ -70,15 +87,13 @@ async fn replay_log(State(site): State<Arc<Site>>, mut parameters: Parameters) -
             (moment.head().sequence, moment.world().clone())
         }
     };
-    if views && until.is_some() {
-        return Err(Failure::parameter("views", "the views are of now; leave one of views and until out"));
-    }
+    let asked = Asked { upto, expected, past: until.is_some(), views, kind };
     let Ok(turn) = site.replays.clone().try_acquire_owned() else {
         return Err(Failure::new(&codes::TOO_MANY_REQUESTS, "a replay is running; try again when it has ended")
             .retry_after(Duration::from_secs(5)));
     };
     let (tell, told) = mpsc::channel(4);
-    tokio::spawn(run(site, expected, views, tell, turn));
+    tokio::spawn(run(site, asked, tell, turn));
     let events = stream::unfold(told, async |mut told| {
         let event: ReplayEvent = told.recv().await?;
         let event = Event::default()
@@ -90,16 +105,10 @@ async fn replay_log(State(site): State<Arc<Site>>, mut parameters: Parameters) -
     Ok(Sse::new(events.boxed()).into_response())
 }
 
-async fn run(
-    site: Arc<Site>,
-    expected: (u64, World),
-    views: bool,
-    tell: mpsc::Sender<ReplayEvent>,
-    _turn: OwnedSemaphorePermit,
-) {
+async fn run(site: Arc<Site>, asked: Asked, tell: mpsc::Sender<ReplayEvent>, _turn: OwnedSemaphorePermit) {
     let begun = Instant::now();
     let shutdown = site.app.shutdown.clone();
-    let work = replay(&site, expected, views, &tell, begun);
+    let work = replay(&site, asked, &tell, begun);
     let outcome = tokio::select! {
         outcome = work => outcome,
         // Nobody listens any more.
@@ -119,27 +128,27 @@ async fn run(
 
 async fn replay(
     site: &Site,
-    (upto, expected): (u64, World),
-    views: bool,
+    asked: Asked,
     tell: &mpsc::Sender<ReplayEvent>,
     begun: Instant,
 ) -> Result<ReplayResult, TimelineError> {
-    let beside = if views { Some(Beside::open(site)?) } else { None };
+    let beside = if asked.views { Some(Beside::open(site)?) } else { None };
     let mut told_at = Instant::now();
     let tell_progress = |checked| {
         if told_at.elapsed() >= TELL_EVERY {
             told_at = Instant::now();
             // A slow listener misses a step, never the result.
-            let _ = tell.try_send(ReplayEvent::Progress { checked, of: upto });
+            let _ = tell.try_send(ReplayEvent::Progress { checked, of: asked.upto });
         }
     };
     let projection = beside.as_ref().map(|beside| beside.views.projection());
-    let Replayed { replica, finding } = site.app.timeline.replay(upto, projection, tell_progress).await?;
+    let Replayed { replica, finding } = site.app.timeline.replay(asked.upto, projection, tell_progress).await?;
     let whole = finding.is_none();
     let head = replica.head();
-    let same_world = whole.then(|| *replica.world() == expected);
-    let same_views = match &beside {
-        Some(beside) if whole => beside.are_same(site, &replica).await?,
+    let same_world = whole.then(|| is_same_world(&replica.world(), &asked.expected, asked.kind));
+    let compared = match &beside {
+        Some(beside) if whole && asked.past => Some(beside.compared_then(site, &replica, asked).await?),
+        Some(beside) if whole => beside.compared_now(site, &replica, asked.kind).await?,
         Some(_) | None => None,
     };
     Ok(ReplayResult {
@@ -147,9 +156,25 @@ async fn replay(
         head_hash: head.hash_hex(),
         finding: finding.map(|finding| Finding { sequence: finding.sequence, what: finding.what }),
         same_world,
-        same_views,
+        same_views: compared.map(|compared| compared.same),
+        rows_compared: compared.map(|compared| compared.rows),
         seconds: begun.elapsed().as_secs_f64(),
     })
+}
+
+fn is_same_world(one: &World, other: &World, kind: Option<Kind>) -> bool {
+    match kind {
+        None => one == other,
+        Some(kind) => one.list(kind, None).eq(other.list(kind, None)),
+    }
+}
+
+/// What a comparison of views came to.
+#[derive(Clone, Copy)]
+struct Compared {
+    same: bool,
+    /// Of those made anew.
+    rows: u64,
 }
 
 /// Views made anew, in a folder that goes with them.
@@ -175,26 +200,57 @@ impl Beside {
     }
 
     /// Compares at a moment at which both are of the same sequence; `None` when the site never stood still for that.
-    async fn are_same(&self, site: &Site, replica: &Arc<Replica>) -> Result<Option<bool>, TimelineError> {
+    async fn compared_now(
+        &self,
+        site: &Site,
+        replica: &Arc<Replica>,
+        kind: Option<Kind>,
+    ) -> Result<Option<Compared>, TimelineError> {
         self.complete(replica).await?;
         for _ in 0..LOOKS {
-            let Some((live, sequence)) = digest(&site.app.views).await? else { continue };
-            let world = site.app.timeline.replay_on(replica, sequence.0).await?;
-            if world.is_some() {
-                return Ok(Some(false));
-            }
-            match digest(&self.views).await? {
-                Some((anew, at)) if at == sequence => return Ok(Some(anew == live)),
+            let Some((live, sequence)) = told(&site.app.views, move |views| views.digest(kind)).await? else {
+                continue;
+            };
+            let finding = site.app.timeline.replay_on(replica, sequence.0).await?;
+            let anew = told(&self.views, move |views| views.digest(kind)).await?;
+            match anew {
+                Some((anew, at)) if finding.is_some() || at == sequence => {
+                    return Ok(Some(Compared { same: finding.is_none() && anew == live, rows: anew.rows }));
+                }
                 Some(_) | None => {}
             }
         }
         Ok(None)
     }
+
+    /// Compares up to a commit of the past. What is written of now has no rows of then: the objects are those of the world
+    /// that the site shows of then, the history is the live one's up to there.
+    async fn compared_then(
+        &self,
+        site: &Site,
+        replica: &Arc<Replica>,
+        asked: Asked,
+    ) -> Result<Compared, TimelineError> {
+        self.complete(replica).await?;
+        let Asked { upto, expected, kind, .. } = asked;
+        let upto = Sequence(upto);
+        let state = told(&self.views, move |views| views.state_digest(kind)).await?;
+        let then = told(&self.views, move |_| digest_of_world(&expected, kind)).await?;
+        let [events, live]: [Digest; 2] = [
+            told(&self.views, move |views| views.events_digest(kind, upto)).await?,
+            told(&site.app.views, move |views| views.events_digest(kind, upto)).await?,
+        ];
+        Ok(Compared { same: state == then && events == live, rows: state.rows + events.rows })
+    }
 }
 
-async fn digest(views: &Views) -> Result<Option<([u8; 32], edgestack_model::Sequence)>, TimelineError> {
+/// What views tell, on a thread that may take its time.
+async fn told<T: Send + 'static>(
+    views: &Views,
+    ask: impl FnOnce(&Views) -> Result<T, ViewError> + Send + 'static,
+) -> Result<T, TimelineError> {
     let views = views.clone();
-    let digest = tokio::task::spawn_blocking(move || views.digest()).await;
-    let digest = digest.map_err(|error| TimelineError::BrokeOff(error.to_string()))?;
-    digest.map_err(|error| TimelineError::BrokeOff(error_chain(&error)))
+    let told = tokio::task::spawn_blocking(move || ask(&views)).await;
+    let told = told.map_err(|error| TimelineError::BrokeOff(error.to_string()))?;
+    told.map_err(|error| TimelineError::BrokeOff(error_chain(&error)))
 }

@@ -107,12 +107,16 @@ pub struct ReplayResult {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub finding: Option<Finding>,
     /// Whether the world that the log leads to is the one that the site works with (or, with `until`, the one that it
-    /// shows of that moment); absent when the log is not whole.
+    /// shows of that moment; with `kind`, its objects of that kind); absent when the log is not whole.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub same_world: Option<bool>,
-    /// With `views`: whether the views that the log leads to are, byte for byte, those that answers come from.
+    /// With `views`: whether the views that the log leads to are, byte for byte, those that answers come from; with `until` or
+    /// `kind`, whether they say the same up to there, or of that kind. Absent when the site never stood still for that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub same_views: Option<bool>,
+    /// How many rows of the views were compared for that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rows_compared: Option<u64>,
     /// How long it took, in seconds.
     pub seconds: f64,
 }
@@ -149,8 +153,8 @@ pub struct Explanation {
     pub waiting: Option<Waiting>,
     /// All of it in a sentence.
     pub summary: String,
-    /// The last thing that somebody asked of it, and all that happened to it since, oldest first; each event says what
-    /// caused it.
+    /// The last thing that somebody asked of it, other than new labels or another description, and all that happened to it
+    /// since, oldest first; each event says what caused it.
     pub events: Vec<HistoryEvent>,
     /// Whether earlier events are left out: the last wish is older than those that are told.
     pub more_events: bool,

@@ -43,6 +43,10 @@ pub struct Step {
     /// Its body.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub body: Option<Value>,
+    /// This node is drained: cordoned, and what is meant to run there stopped. Root disks don't move, so its VMs stay there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(example = "edge-1")]
+    pub drain_node: Option<String>,
     /// This node's power fails: its workers fall silent, and its VMs end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(example = "edge-1")]
@@ -71,6 +75,8 @@ pub enum Action {
         /// Its body.
         body: Option<Value>,
     },
+    /// A node is cordoned, and what runs there stopped.
+    DrainNode(String),
     /// A node's power fails.
     LoseNode(String),
     /// A node comes back.
@@ -87,20 +93,23 @@ impl Step {
     /// # Errors
     /// [`Invalid`] when it says nothing, two things, or one that can't be tried.
     pub fn action(&self, place: &str) -> Result<Action, Invalid> {
-        let Self { method, path, body, lose_node, return_node, crash_vm, wait_seconds } = self;
-        let request = method.is_some() || path.is_some() || body.is_some();
-        let others = [lose_node.is_some(), return_node.is_some(), crash_vm.is_some(), wait_seconds.is_some()];
-        let said = usize::from(request) + others.iter().filter(|said| **said).count();
-        if said != 1 {
-            let rule = "must be one of: a request (method and path), lose_node, return_node, crash_vm, wait_seconds";
-            return Err(Invalid::new(place, rule));
-        }
-        match (lose_node, return_node, crash_vm, wait_seconds) {
-            (Some(node), ..) => Ok(Action::LoseNode(node.clone())),
-            (_, Some(node), ..) => Ok(Action::ReturnNode(node.clone())),
-            (_, _, Some(vm), _) => Ok(Action::CrashVm(vm.clone())),
-            (_, _, _, Some(seconds)) => Ok(Action::Wait(*seconds)),
-            (None, None, None, None) => self.request(place),
+        let Self { method, path, body, drain_node, lose_node, return_node, crash_vm, wait_seconds } = self;
+        let is_request = method.is_some() || path.is_some() || body.is_some();
+        let others = [
+            drain_node.clone().map(Action::DrainNode),
+            lose_node.clone().map(Action::LoseNode),
+            return_node.clone().map(Action::ReturnNode),
+            crash_vm.clone().map(Action::CrashVm),
+            wait_seconds.map(Action::Wait),
+        ];
+        let mut others = others.into_iter().flatten();
+        match (is_request, others.next(), others.next()) {
+            (true, None, _) => self.request(place),
+            (false, Some(action), None) => Ok(action),
+            (true, Some(_), _) | (false, Some(_), Some(_)) | (false, None, _) => Err(Invalid::new(
+                place,
+                "must be one of: a request (method and path), drain_node, lose_node, return_node, crash_vm, wait_seconds",
+            )),
         }
     }
 
@@ -245,6 +254,7 @@ mod tests {
         let request = json!({"method": "post", "path": "vms", "body": {}});
         let (method, path) = ("POST".to_owned(), "vms".to_owned());
         assert_eq!(action(request), Ok(Action::Request { method, path, body: Some(json!({})) }));
+        assert_eq!(action(json!({"drain_node": "a"})), Ok(Action::DrainNode("a".to_owned())));
         assert_eq!(action(json!({"lose_node": "a"})), Ok(Action::LoseNode("a".to_owned())));
         assert_eq!(action(json!({"return_node": "a"})), Ok(Action::ReturnNode("a".to_owned())));
         assert_eq!(action(json!({"crash_vm": "a"})), Ok(Action::CrashVm("a".to_owned())));
@@ -258,6 +268,7 @@ mod tests {
         for (step, field) in [
             (json!({}), "steps.0"),
             (json!({"lose_node": "a", "crash_vm": "b"}), "steps.0"),
+            (json!({"drain_node": "a", "wait_seconds": 1}), "steps.0"),
             (json!({"lose_node": "a", "method": "POST", "path": "vms"}), "steps.0"),
             (json!({"path": "vms"}), "steps.0.method"),
             (json!({"method": "GET", "path": "vms"}), "steps.0.method"),

@@ -1,8 +1,8 @@
 //! A fuzz target for the commit decoder: the golden corpus, changed at random, in a bounded time.
 //!
 //! It never panics, whatever the bytes; what it reads encodes to bytes that it reads as the same; and folding what it
-//! reads never panics either. `EDGESTACK_FUZZ_SECONDS=600 cargo nextest run -p edgestack-model --test fuzz` looks longer,
-//! `EDGESTACK_FUZZ_SEED=7` elsewhere; a failure prints the bytes. Why no libFuzzer: ADR 0027.
+//! reads never panics either. `EDGESTACK_FUZZ_SECONDS=600 cargo nextest run -p edgestack-model --test fuzz` looks longer;
+//! each day has another seed, or `EDGESTACK_FUZZ_SEED=7`; a failure prints it and the bytes. Why no libFuzzer: ADR 0027.
 #![allow(clippy::unwrap_used, reason = "a test's own functions are tests, too")]
 #![allow(clippy::disallowed_methods, reason = "the model knows no clock; how long it is tried, the test decides")]
 
@@ -51,7 +51,7 @@ fn check(bytes: &[u8]) -> bool {
 #[test]
 fn any_bytes_decode_or_are_refused_and_what_decodes_means_the_same_when_encoded_again() {
     let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse().ok());
-    let (seconds, seed) = (number("EDGESTACK_FUZZ_SECONDS").unwrap_or(5), number("EDGESTACK_FUZZ_SEED").unwrap_or(1));
+    let (seconds, seed) = (number("EDGESTACK_FUZZ_SECONDS").unwrap_or(5), mutation::seed());
     let corpus = corpus();
     assert!(corpus.len() > 40 && corpus.iter().all(|bytes| check(bytes)), "each of the corpus is a commit");
     let mut mutator = Mutator::new(seed, corpus);

@@ -13,10 +13,12 @@
 //! folder aside and rebuild from the log.
 
 mod anew;
+mod compare;
 mod history;
 mod open;
 mod state;
 
+pub use compare::{Digest, digest_of_world};
 pub use history::{Groups, HistoryRow, Order, Term};
 pub use open::{Opened, Restored, open};
 
@@ -27,7 +29,6 @@ use edgestack_engine::{Applied, Projection, crash_point};
 use edgestack_log::ChainHead;
 use edgestack_model::{Kind, Sequence, World, command::Reference, world::Resource};
 use edgestack_planted::{self as planted, Bug};
-use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
 use anew::Anew;
@@ -216,19 +217,6 @@ impl Views {
         let mut rows = self.state.rows()?;
         rows.extend(self.history.rows()?);
         Ok(rows)
-    }
-
-    /// A digest of every row of both views and the sequence that it is of; `None` while commits keep coming in.
-    ///
-    /// # Errors
-    /// [`ViewError`].
-    pub fn digest(&self) -> Result<Option<([u8; 32], Sequence)>, ViewError> {
-        let before = self.sequence()?;
-        let mut hasher = Sha256::new();
-        self.state.add_to(&mut hasher)?;
-        self.history.add_to(&mut hasher)?;
-        let written = self.written()?;
-        Ok((written == before).then(|| (hasher.finalize().into(), before)))
     }
 
     /// Writes what is buffered to the disk; for an orderly end, since everything lost is rebuilt anyway.

@@ -17,12 +17,12 @@ use edgestack_model::{
 };
 use edgestack_planted::{self as planted, Bug};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
+use sha2::{Digest as _, Sha256};
 use sled::{Batch, Tree};
 use std::sync::Mutex;
 use uuid::Uuid;
 
-use crate::ViewError;
+use crate::{ViewError, compare::Digester};
 
 const POSITION: &[u8] = b"p";
 /// Resources in a batch when a whole world is written.
@@ -127,14 +127,23 @@ impl State {
         Ok(self.tree.get(POSITION)?.map(|row| serde_json::from_slice(&row)).transpose()?)
     }
 
-    /// Each row with its lengths, so that rows can't be taken for others.
-    pub(crate) fn add_to(&self, hasher: &mut Sha256) -> Result<(), ViewError> {
+    pub(crate) fn add_to(&self, digester: &mut Digester) -> Result<(), ViewError> {
         for row in self.tree.iter() {
             let (key, value) = row?;
-            hasher.update((key.len() as u64).to_be_bytes());
-            hasher.update(&key);
-            hasher.update((value.len() as u64).to_be_bytes());
-            hasher.update(&value);
+            digester.add(&key, &value);
+        }
+        Ok(())
+    }
+
+    /// The rows of [`said_of`] as they are stored.
+    pub(crate) fn add_said(&self, kind: Option<Kind>, digester: &mut Digester) -> Result<(), ViewError> {
+        let prefixes = match kind {
+            None => vec![vec![b'i'], vec![b'n'], vec![b'r']],
+            Some(kind) => vec![vec![b'n', kind as u8], vec![b'r', kind as u8]],
+        };
+        for row in prefixes.into_iter().flat_map(|prefix| self.tree.scan_prefix(prefix)) {
+            let (key, value) = row?;
+            digester.add(&key, &value);
         }
         Ok(())
     }
@@ -247,9 +256,9 @@ impl State {
         let mut rows = Rows { tree: &self.tree, batch: Batch::default(), digest: *digest, pending: HashMap::new() };
         let mut in_batch = 0;
         for resource in world.resources() {
-            let (kind, id) = (resource.kind(), resource.id());
-            rows.insert_new(name_key(kind, resource.meta().name.as_str()), id.as_bytes().to_vec());
-            rows.insert_new(resource_key(kind, id), serde_json::to_vec(&resource)?);
+            for (key, value) in rows_of(&resource)? {
+                rows.insert_new(key, value);
+            }
             in_batch += 1;
             if in_batch == BATCH {
                 self.tree.apply_batch(std::mem::take(&mut rows.batch))?;
@@ -269,6 +278,26 @@ impl State {
     fn lock(&self) -> std::sync::MutexGuard<'_, RowsDigest> {
         self.digest.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
+}
+
+fn rows_of(resource: &Resource) -> Result<[(Vec<u8>, Vec<u8>); 2], ViewError> {
+    let (kind, id) = (resource.kind(), resource.id());
+    let name = (name_key(kind, resource.meta().name.as_str()), id.as_bytes().to_vec());
+    Ok([name, (resource_key(kind, id), serde_json::to_vec(resource)?)])
+}
+
+/// The rows of a world, or of its objects of one kind, in the order of their keys; all but where they stand.
+pub(crate) fn said_of(world: &World, kind: Option<Kind>) -> Result<BTreeMap<Vec<u8>, Vec<u8>>, ViewError> {
+    let mut rows = BTreeMap::new();
+    for resource in world.resources().filter(|resource| kind.is_none_or(|kind| kind == resource.kind())) {
+        rows.extend(rows_of(&resource)?);
+    }
+    if kind.is_none() {
+        for (key, first) in world.idempotency.iter() {
+            rows.insert(idempotency_key(key), serde_json::to_vec(first)?);
+        }
+    }
+    Ok(rows)
 }
 
 fn position(head: &ChainHead, digest: RowsDigest) -> Result<Vec<u8>, ViewError> {

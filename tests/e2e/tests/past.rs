@@ -77,6 +77,14 @@ async fn what_was_shown_is_shown_again_after_kills_and_told_by_edgectl() {
     let replayed = works(&site, &["replay", "--verify"]);
     assert!(replayed.contains("byte for byte"), "{replayed}");
     works(&site, &["replay", "--until", &labelled]);
+    let of_vms = works(&site, &["replay", "--verify", "vm"]);
+    assert!(of_vms.contains("say of kind vm what the live ones say"), "{of_vms}");
+    for args in [&["--verify", "--until", &labelled][..], &["--verify", "vm", "--until", &labelled]] {
+        let then = works(&site, &[&["replay"], args].concat());
+        assert!(then.contains("what --at shows of then"), "{then}");
+    }
+    let first_of_vms = works(&site, &["replay", "--step", "vm"]);
+    assert!(first_of_vms.contains("+ vm a added") && !first_of_vms.contains("volume a-root"), "{first_of_vms}");
     // A moment that was never is one clear line, and wrong usage another.
     let never = run(&site, &["list-vms", "--at", "tomorrow"]);
     assert_eq!(never.status.code(), Some(1));

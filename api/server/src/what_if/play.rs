@@ -1,5 +1,7 @@
 //! Steps on a fork: each is taken, and then time passes until nothing new happens.
 
+mod drain;
+
 use std::{
     sync::Arc,
     time::{Duration, Instant as RealInstant},
@@ -116,7 +118,11 @@ impl Player {
         }
         let waits = match action {
             Action::Wait(seconds) => Some(Duration::from_secs(u64::from(seconds))),
-            Action::Request { .. } | Action::LoseNode(_) | Action::ReturnNode(_) | Action::CrashVm(_) => None,
+            Action::Request { .. }
+            | Action::DrainNode(_)
+            | Action::LoseNode(_)
+            | Action::ReturnNode(_)
+            | Action::CrashVm(_) => None,
         };
         let mut outcome = match self.take(action).await {
             Ok(status) => told(Outcome::Taken, status, None),
@@ -138,6 +144,7 @@ impl Player {
         match action {
             Action::Wait(_) => Ok(None),
             Action::Request { method, path, body } => self.request(&method, &path, body).await.map(Some),
+            Action::DrainNode(node) => self.drain(&node).await.map(|()| None),
             Action::LoseNode(node) => {
                 let id = self.id_of(Kind::Node, &node).map_err(refused)?;
                 self.note("a lost node is one whose power fails; the control plane itself is taken to go on");
@@ -176,12 +183,7 @@ impl Player {
         let world = self.fork.replica.world();
         let on_it = |vm: &&Arc<Vm>| vm.placement.as_ref().is_some_and(|placement| placement.node.uuid() == node);
         let running = world.vms.values().filter(on_it).filter(|vm| vm.power.instance().is_some());
-        let mut names: Vec<&str> = running.map(|vm| vm.meta.name.as_str()).collect();
-        names.sort_unstable();
-        let more = names.len().saturating_sub(NAMES_MAX);
-        names.truncate(NAMES_MAX);
-        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-        names.join(", ") + &more
+        in_words(running.map(|vm| vm.meta.name.to_string()).collect())
     }
 
     fn id_of(&self, kind: Kind, name: &str) -> Result<Uuid, Failure> {
@@ -266,6 +268,15 @@ impl Player {
             self.notes.push(text.to_owned());
         }
     }
+}
+
+/// Names in order, as many as a note takes.
+fn in_words(mut names: Vec<String>) -> String {
+    names.sort_unstable();
+    let more = names.len().saturating_sub(NAMES_MAX);
+    names.truncate(NAMES_MAX);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    names.join(", ") + &more
 }
 
 fn wrong_state(detail: String) -> Failure {

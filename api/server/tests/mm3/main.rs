@@ -7,6 +7,7 @@ mod backup;
 mod changes;
 mod contract;
 mod events;
+mod every_kind;
 mod floating_ips;
 mod fuzz_bodies;
 mod history;

@@ -153,3 +153,17 @@ fn descriptions(value: &Value, found: &mut Vec<String>) {
         _ => {}
     }
 }
+
+#[tokio::test]
+async fn how_many_keys_are_remembered_is_told_wherever_keys_are() {
+    let max = edgestack_model::idempotency::REMEMBERED_MAX;
+    let told = format!("last {},{:03}", max / 1000, max % 1000);
+    let document = Site::new().await.get("//openapi.json").await.json();
+    for (text, place) in [
+        (document["info"]["description"].as_str().unwrap(), "the document"),
+        (include_str!("../../../../docs/problems.md"), "docs/problems.md"),
+        (include_str!("../../../../README.md"), "README.md"),
+    ] {
+        assert!(text.contains(&told), "{place} does not tell \"{told}\"");
+    }
+}

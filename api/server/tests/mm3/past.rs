@@ -197,9 +197,19 @@ async fn a_diff_tells_each_field_with_who_and_why() {
         }
     }
     assert_eq!(Value::Array(paged), whole["items"]);
-    for (query, field) in
-        [("from=x", "from"), ("to=99999", "to"), ("object=web", "object"), ("limit=0", "limit"), ("x=1", "x")]
-    {
+    let of_images = site.get("//edgetron/log/diff?kind=image").await.expect(200).json();
+    let kinds = |found: &Value| -> Vec<String> {
+        found["items"].as_array().unwrap().iter().map(|item| item["kind"].to_string()).collect()
+    };
+    assert_eq!(kinds(&of_images), [r#""image""#], "{of_images}");
+    for (query, field) in [
+        ("from=x", "from"),
+        ("to=99999", "to"),
+        ("object=web", "object"),
+        ("kind=vm/web", "kind"),
+        ("limit=0", "limit"),
+        ("x=1", "x"),
+    ] {
         site.get(&format!("//edgetron/log/diff?{query}")).await.expect_problem(400, "invalid-parameter", Some(field));
     }
     site.get("//edgetron/log/diff?object=vm/none").await.expect_problem(404, "not-found", None);
@@ -234,10 +244,16 @@ async fn an_explanation_tells_the_wish_what_followed_and_whose_turn_it_is() {
     assert_eq!(&types[..3], ["VmCreated", "VmScheduled", "VolumeCreated"], "the whole wish comes first");
     assert!(types.contains(&"VmStarted"), "{types:?}");
     assert_eq!((&told["waiting"], &told["more_events"]), (&Value::Null, &json!(false)));
-    // A later wish is where the next explanation begins.
+    // New labels are told and hide nothing; a later wish is where the next explanation begins.
     site.call("PATCH", "/vms/web", Some(json!({"labels": {"a": "b"}}))).await.expect(200);
     let told = site.get(&path("vm/web")).await.json();
+    let types: Vec<_> = told["events"].as_array().unwrap().iter().map(|e| e["type"].as_str().unwrap()).collect();
+    assert_eq!((types[0], types[types.len() - 1]), ("VmCreated", "VmUpdated"), "{types:?}");
+    assert!(told["summary"].as_str().unwrap().contains("admin asked for create-vm"), "{told}");
+    site.call("PATCH", "/vms/web", Some(json!({"run_strategy": "manual"}))).await.expect(200);
+    let told = site.get(&path("vm/web")).await.json();
     assert_eq!(told["events"][0]["type"], "VmUpdated", "{told}");
+    assert_eq!(told["events"].as_array().unwrap().len(), 1, "{told}");
     // One that is gone, and one that never was.
     site.call("DELETE", "/vms/web", None).await;
     let deadline = tokio::time::Instant::now() + crate::site::DEADLINE;

@@ -61,6 +61,47 @@ async fn a_whole_log_leads_to_what_is_shown() {
     for until in [0, 1, last / 2, last] {
         let part = result_of(&site, &format!("?until={until}")).await;
         assert_eq!((&part["checked"], &part["same_world"]), (&json!(until), &json!(true)), "{part}");
+        assert_eq!(part["same_views"], Value::Null, "{part}");
+    }
+}
+
+#[tokio::test]
+async fn views_are_compared_up_to_a_moment_and_of_one_kind() {
+    let site = a_site().await;
+    let last = site.log.head().await.unwrap().last_sequence;
+    let rows = async |query: String| {
+        let found = result_of(&site, &query).await;
+        assert_eq!((&found["same_world"], &found["same_views"]), (&json!(true), &json!(true)), "{query}: {found}");
+        found["rows_compared"].as_u64().unwrap()
+    };
+    let mut before = 0;
+    for until in [0, 1, last / 2, last] {
+        let all = rows(format!("?views=true&until={until}")).await;
+        assert!(until == 0 && all == 0 || all > before, "{until}: {all}");
+        before = all;
+    }
+    let (mut now, mut then) = (0, 0);
+    for kind in Kind::ALL {
+        now += rows(format!("?views=true&kind={kind}")).await;
+        then += rows(format!("?views=true&kind={}&until={last}", kind.plural())).await;
+    }
+    // A row for each object and its name, and one for each event.
+    assert_eq!((now, then), (before, before));
+    // One VM is left; of the other one there are only events.
+    let events = site.get("//edgetron/log/history?kind=vm&outcome=events&limit=1000").await.json();
+    assert_eq!(rows("?views=true&kind=vm".to_owned()).await, 2 + events["items"].as_array().unwrap().len() as u64);
+}
+
+/// A history that went its own way: `until` finds it, too.
+#[tokio::test]
+async fn a_history_that_differs_is_told_of_any_moment() {
+    let folder = tempfile::tempdir().unwrap();
+    let other = edgestack_views::open(&folder.path().join("views")).unwrap().views;
+    let site = Site::with(|state| state.views = other).await;
+    let until = site.log.head().await.unwrap().last_sequence;
+    for (query, same) in [("", false), ("&kind=node", false), ("&kind=vm", true)] {
+        let found = result_of(&site, &format!("?views=true&until={until}{query}")).await;
+        assert_eq!((&found["same_world"], &found["same_views"]), (&json!(true), &json!(same)), "{query}: {found}");
     }
 }
 
@@ -128,6 +169,10 @@ async fn views_that_differ_are_told() {
     assert_eq!(site.get("/flavors/small").await.json()["description"], "not what the log says");
     let found = result_of(&site, "?views=true").await;
     assert_eq!((&found["same_world"], &found["same_views"]), (&json!(true), &json!(false)), "{found}");
+    for (kind, same) in [("flavor", false), ("image", true)] {
+        let found = result_of(&site, &format!("?views=true&kind={kind}")).await;
+        assert_eq!(found["same_views"], json!(same), "{kind}: {found}");
+    }
 }
 
 #[tokio::test]
@@ -143,5 +188,5 @@ async fn one_replay_at_a_time_and_only_as_long_as_somebody_listens() {
         tokio::task::yield_now().await;
     }
     site.get(&format!("{PATH}?until=x")).await.expect_problem(400, "invalid-parameter", Some("until"));
-    site.get(&format!("{PATH}?until=1&views=true")).await.expect_problem(400, "invalid-parameter", Some("views"));
+    site.get(&format!("{PATH}?kind=vmx")).await.expect_problem(400, "invalid-parameter", Some("kind"));
 }

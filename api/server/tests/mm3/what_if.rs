@@ -141,6 +141,38 @@ async fn a_lost_node_is_seen_as_lost_its_vms_wait_and_it_comes_back() {
 }
 
 #[tokio::test]
+async fn a_drained_node_takes_no_vm_its_own_stop_and_stay_there() {
+    let site = with_running_vm("web").await;
+    site.with_vm("db").await;
+    site.wait_for_state("/vms/db", "running").await;
+    site.call("POST", "/vms/db/action", Some(json!({"action": "stop"}))).await.expect(202);
+    site.wait_for_state("/vms/db", "stopped").await;
+    let answer = ask(&site, json!([{"drain_node": "edge-1"}, create("next")])).await;
+    assert_eq!((&answer["steps"][0]["outcome"], &answer["steps"][0]["settled"]), (&json!("taken"), &json!(true)));
+    let requested: Vec<_> =
+        answer["events"].as_array().unwrap().iter().filter(|e| e["actor"]["name"] == "admin").collect();
+    let requested: Vec<_> =
+        requested.iter().map(|e| (e["type"].as_str().unwrap(), e["name"].as_str().unwrap())).collect();
+    assert_eq!(requested[..2], [("NodeCordoned", "edge-1"), ("VmStopRequested", "web")], "one that is stopped is left");
+    assert!(types(&answer).contains(&"VmStopped") && !types(&answer).contains(&"VmStarted"), "{answer}");
+    let places = answer["placements"].as_array().unwrap();
+    assert_eq!(places.len(), 1, "the others stay where they are: {answer}");
+    assert!(places[0]["why_none"].as_str().unwrap().contains("cordoned"), "{answer}");
+    let notes = answer["notes"].to_string();
+    assert!(notes.contains("stays there until it is started again: web; root disks do not move"), "{notes}");
+    // Its VMs can be started where they are, and a second time there is nothing to stop.
+    let start = json!({"method": "POST", "path": "vms/web/action", "body": {"action": "start"}});
+    let answer =
+        ask(&site, json!([{"drain_node": "edge-1"}, {"drain_node": "edge-1"}, start, {"drain_node": "none"}])).await;
+    let outcomes: Vec<_> = answer["steps"].as_array().unwrap().iter().map(|step| step["outcome"].clone()).collect();
+    assert_eq!(outcomes, ["taken", "taken", "taken", "refused"], "{answer}");
+    assert!(answer["notes"].to_string().contains("nothing is meant to run on edge-1"), "{answer}");
+    assert!(types(&answer).contains(&"VmStarted"), "{answer}");
+    assert_eq!(site.get("/vms/web").await.json()["state"], "running");
+    assert_eq!(site.get("/nodes/edge-1").await.json()["schedulable"], true);
+}
+
+#[tokio::test]
 async fn a_crashed_vm_is_started_again_as_its_strategy_says() {
     let site = with_running_vm("web").await;
     let answer = ask(&site, json!([{"crash_vm": "web"}])).await;

@@ -1,6 +1,21 @@
 //! JSON changed at random, by a seed: sometimes as bytes, mostly as a value, so that what comes out is often JSON still.
 
+use std::time::SystemTime;
+
 use serde_json::{Value, json};
+
+/// The seed of a run: `EDGESTACK_FUZZ_SEED`, or else the day, so that each day tries others. A failure is tried again with the
+/// one that is printed.
+pub fn seed() -> u64 {
+    let given = std::env::var("EDGESTACK_FUZZ_SEED").ok();
+    let given = given.map(|text| text.parse().expect("EDGESTACK_FUZZ_SEED is a whole number"));
+    let seed = given.unwrap_or_else(|| {
+        let time = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("the clock is past 1970");
+        time.as_secs() / 86_400
+    });
+    println!("the same again: EDGESTACK_FUZZ_SEED={seed}");
+    seed
+}
 
 /// Makes one document after the other from a corpus.
 pub struct Mutator {

@@ -19,11 +19,11 @@ use chrono::{DateTime, Utc};
 use edgestack_engine::{Applied, crash_point};
 use edgestack_model::{Actor, Commit, Kind, Sequence, event::EventRecord};
 use edgestack_planted::{self as planted, Bug};
-use sha2::{Digest as _, Sha256};
+use serde::Serialize;
 use sled::Tree;
 use uuid::Uuid;
 
-use crate::ViewError;
+use crate::{ViewError, compare::Digester};
 use write::POSITION;
 
 pub(crate) use search::Found;
@@ -32,7 +32,7 @@ pub use terms::Term;
 pub(crate) use terms::words;
 
 /// One event with its commit's envelope.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct HistoryRow {
     /// The commit.
     pub sequence: Sequence,
@@ -88,14 +88,10 @@ impl History {
         Ok(())
     }
 
-    /// Each row with its lengths, so that rows can't be taken for others.
-    pub(crate) fn add_to(&self, hasher: &mut Sha256) -> Result<(), ViewError> {
+    pub(crate) fn add_to(&self, digester: &mut Digester) -> Result<(), ViewError> {
         for row in self.tree.iter() {
             let (key, value) = row?;
-            hasher.update((key.len() as u64).to_be_bytes());
-            hasher.update(&key);
-            hasher.update((value.len() as u64).to_be_bytes());
-            hasher.update(&value);
+            digester.add(&key, &value);
         }
         Ok(())
     }

@@ -1,9 +1,15 @@
 //! `verify-log` and `replay`: the whole log once more.
 
-use std::io::{self, BufRead as _, IsTerminal as _};
+mod step;
+
+use std::io::{self, IsTerminal as _};
 
 use clap::Args;
-use edgestack_wire::log::{Difference, Finding, ReplayEvent, ReplayResult};
+use edgestack_model::Kind;
+use edgestack_wire::{
+    command_word,
+    log::{Finding, ReplayEvent, ReplayResult},
+};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::{
@@ -11,7 +17,7 @@ use crate::{
     client::Client,
     diff,
     failure::Failure,
-    output::{self, Format, View},
+    output::{self, Format},
     watch::{Incoming, Stream},
 };
 
@@ -26,8 +32,9 @@ pub struct VerifyArgs {
 /// `replay`
 #[derive(Args, Clone, Debug)]
 pub struct ReplayArgs {
-    /// Build the views anew beside the live ones, too, and compare them byte for byte.
-    #[arg(long, conflicts_with = "until")]
+    /// Build the views anew beside the live ones, too, and compare them: all of them byte for byte, those of one kind or up to a
+    /// moment object by object and event by event.
+    #[arg(long)]
     pub verify: bool,
     /// Up to this moment: a commit (17), a time (2026-11-25T03:04:05Z), or so long ago ("10 minutes ago").
     #[arg(long, value_name = "MOMENT")]
@@ -38,12 +45,36 @@ pub struct ReplayArgs {
     /// Where to begin, with --step.
     #[arg(long, value_name = "SEQUENCE", requires = "step", default_value_t = 1)]
     pub from: u64,
-    /// Only commits that touch this object, with --step: its kind and its name or id, as vm/hello.
-    #[arg(value_name = "KIND/NAME", requires = "step", value_parser = diff::object)]
-    pub object: Option<String>,
+    /// Only this kind, as vm; with --step also only this object, as vm/hello.
+    #[arg(value_name = "KIND[/NAME]", value_parser = of)]
+    pub of: Option<Of>,
     /// How to print the result.
     #[command(flatten)]
     pub output: OutputArgs,
+}
+
+/// What of the log is meant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Of {
+    /// All objects of a kind.
+    Kind(Kind),
+    /// One object, as the API has it.
+    Object(String),
+}
+
+/// `vm` or `vm/hello`.
+///
+/// # Errors
+/// The rule, as a sentence.
+fn of(text: &str) -> Result<Of, String> {
+    if text.contains('/') {
+        return diff::object(text).map(Of::Object);
+    }
+    let kind = command_word::kind(text).or_else(|| Kind::ALL.into_iter().find(|kind| kind.plural() == text));
+    kind.map(Of::Kind).ok_or_else(|| {
+        let kinds: Vec<_> = Kind::ALL.into_iter().map(command_word::of).collect();
+        format!("must be one of {}, or KIND/NAME, as vm/hello", kinds.join(", "))
+    })
 }
 
 /// `verify-log`
@@ -52,7 +83,7 @@ pub struct ReplayArgs {
 /// The log is not whole, or the server's or output's.
 pub async fn verify(args: &VerifyArgs, client: &Client) -> Result<(), Failure> {
     let result = run(client, &[]).await?;
-    report(&result, false, args.output.output)
+    report(&result, &Asked::default(), args.output.output)
 }
 
 /// `replay`
@@ -61,14 +92,24 @@ pub async fn verify(args: &VerifyArgs, client: &Client) -> Result<(), Failure> {
 /// The log is not whole or leads to something else than is shown; or the server's or output's.
 pub async fn replay(args: &ReplayArgs, client: &Client) -> Result<(), Failure> {
     if args.step {
-        return step(args, client).await;
+        return step::run(args, client).await;
     }
+    let kind = match &args.of {
+        None => None,
+        Some(Of::Kind(kind)) => Some(*kind),
+        Some(Of::Object(_)) => {
+            return Err(Failure::Usage("one object is replayed with --step; without it give a kind, as vm".to_owned()));
+        }
+    };
     let mut query = Vec::new();
     if args.verify {
         query.push(("views", "true"));
     }
     query.extend(args.until.as_deref().map(|until| ("until", until)));
-    report(&run(client, &query).await?, args.verify, args.output.output)
+    query.extend(kind.map(|kind| ("kind", kind.as_str())));
+    let result = run(client, &query).await?;
+    let asked = Asked { views: args.verify, kind, until: args.until.is_some() };
+    report(&result, &asked, args.output.output)
 }
 
 async fn run(client: &Client, query: &[(&str, &str)]) -> Result<ReplayResult, Failure> {
@@ -120,16 +161,27 @@ fn bar() -> ProgressBar {
     bar
 }
 
-fn report(result: &ReplayResult, with_views: bool, format: Format) -> Result<(), Failure> {
+/// What was compared.
+#[derive(Default)]
+struct Asked {
+    views: bool,
+    kind: Option<Kind>,
+    until: bool,
+}
+
+fn report(result: &ReplayResult, asked: &Asked, format: Format) -> Result<(), Failure> {
     match format {
         Format::Json | Format::Yaml => {
             output::print_document(format, &serde_json::to_string(result)?, "", |_| Ok(String::new()))?;
         }
-        Format::Table | Format::Wide | Format::Name => output::print(&sentences(result))?,
+        Format::Table | Format::Wide | Format::Name => output::print(&sentences(result, asked))?,
     }
     match &result.finding {
         Some(Finding { sequence, what }) => {
             Err(Failure::Failed(format!("the log is not whole, from commit {sequence} on: {what}")))
+        }
+        None if result.same_world == Some(false) && asked.until => {
+            Err(Failure::Failed("the log leads to another world than the site shows of then; restart edgestackd".to_owned()))
         }
         None if result.same_world == Some(false) => {
             Err(Failure::Failed("the log leads to another world than the site works with; restart edgestackd".to_owned()))
@@ -138,7 +190,7 @@ fn report(result: &ReplayResult, with_views: bool, format: Format) -> Result<(),
             "the views differ from those that the log leads to; stop edgestackd, delete its views folder, start it again"
                 .to_owned(),
         )),
-        None if with_views && result.same_views.is_none() => Err(Failure::Failed(
+        None if asked.views && result.same_views.is_none() => Err(Failure::Failed(
             "the log is whole, but the site never stood still for a comparison of the views; try again".to_owned(),
         )),
         None => Ok(()),
@@ -146,108 +198,54 @@ fn report(result: &ReplayResult, with_views: bool, format: Format) -> Result<(),
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
-fn sentences(result: &ReplayResult) -> String {
+fn sentences(result: &ReplayResult, asked: &Asked) -> String {
     let rate = result.checked as f64 / result.seconds.max(0.001);
     let mut text = format!(
         "{} commits checked in {:.1} s ({rate:.0}/s): sequences, hash chain, events, the worlds between\n",
         result.checked, result.seconds
     );
+    let kind = asked.kind.map(|kind| format!(" of kind {kind}")).unwrap_or_default();
     if result.finding.is_none() {
-        text.push_str(&format!("the log is whole; its last hash is {}\n", result.head_hash));
+        let upto = if asked.until { " up to there" } else { "" };
+        text.push_str(&format!("the log is whole{upto}; its last hash is {}\n", result.head_hash));
     }
     if result.same_world == Some(true) {
-        text.push_str("it leads to the world that is shown\n");
+        let when = if asked.until { " of then" } else { "" };
+        text.push_str(&match asked.kind {
+            None => format!("it leads to the world that is shown{when}\n"),
+            Some(kind) => format!("it leads to the objects of kind {kind} that are shown{when}\n"),
+        });
     }
     if result.same_views == Some(true) {
-        text.push_str("views made anew from it are the live ones, byte for byte\n");
+        let rows = result.rows_compared.map(|rows| format!(" ({rows} rows)")).unwrap_or_default();
+        text.push_str(&match (asked.until, asked.kind) {
+            (false, None) => format!("views made anew from it are the live ones, byte for byte{rows}\n"),
+            (false, Some(_)) => format!("views made anew from it say{kind} what the live ones say{rows}\n"),
+            (true, _) => format!(
+                "views made anew up to there say{kind} what --at shows of then and what the live history says{rows}\n"
+            ),
+        });
     }
     text
 }
 
-/// Each commit and what it changes, as the keys say.
-async fn step(args: &ReplayArgs, client: &Client) -> Result<(), Failure> {
-    let format = args.output.output;
-    let mut here = args.from.max(1);
-    let end = end(args, client).await?;
-    let mut forward = true;
-    let mut keys = io::stdin().lock().lines();
-    loop {
-        // Commits that don't touch the object are passed over, in the direction of the last key.
-        let shown = loop {
-            if !(1..=end).contains(&here) {
-                break None;
-            }
-            let found = difference(client, here, args.object.as_deref()).await?;
-            if args.object.is_none() || !found.items.is_empty() {
-                break Some(found);
-            }
-            here = if forward { here + 1 } else { here - 1 };
-        };
-        match shown {
-            Some(found) => {
-                print(&found, here, end, format)?;
-            }
-            None if forward => {
-                output::note("that was the last one");
-                return Ok(());
-            }
-            None => {
-                output::note("that was the first one");
-                (here, forward) = (here + 1, true);
-                continue;
-            }
-        }
-        if io::stdin().is_terminal() {
-            output::note("[n]ext, [p]revious, a sequence, [q]uit:");
-        }
-        let Some(key) = keys.next() else { return Ok(()) };
-        let key = key.map_err(|error| Failure::Failed(format!("the keys can't be read: {error}")))?;
-        match key.trim() {
-            "" | "n" => (here, forward) = (here + 1, true),
-            "p" => (here, forward) = (here - 1, false),
-            "q" => return Ok(()),
-            other => match other.parse() {
-                Ok(sequence) => (here, forward) = (sequence, true),
-                Err(_) => output::note("n, p, a sequence, or q"),
-            },
-        }
-    }
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// The last commit to be shown.
-async fn end(args: &ReplayArgs, client: &Client) -> Result<u64, Failure> {
-    let mut url = client.path("/edgetron/log/diff");
-    let to = args.until.as_deref();
-    url.query_pairs_mut().extend_pairs([("limit", "1")]).extend_pairs(to.map(|to| ("to", to)));
-    let found: Difference = serde_json::from_str(&client.get(url).await?)?;
-    Ok(found.to.sequence)
-}
-
-async fn difference(client: &Client, sequence: u64, object: Option<&str>) -> Result<Difference, Failure> {
-    let (from, to) = ((sequence - 1).to_string(), sequence.to_string());
-    let mut url = client.path("/edgetron/log/diff");
-    url.query_pairs_mut()
-        .extend_pairs([("limit", "1000"), ("from", from.as_str()), ("to", to.as_str())])
-        .extend_pairs(object.map(|object| ("object", object)));
-    match client.get(url).await {
-        // The object is not there yet, or no more.
-        Err(error) if error.is_missing() => {
-            let at = edgestack_wire::log::Moment { sequence, time: None };
-            Ok(Difference { from: at, to: at, items: vec![], continue_token: None })
+    #[test]
+    fn a_replay_is_of_a_kind_by_any_of_its_words_or_of_an_object() {
+        for (text, expect) in [
+            ("vm", Of::Kind(Kind::Vm)),
+            ("vms", Of::Kind(Kind::Vm)),
+            ("sg", Of::Kind(Kind::SecurityGroup)),
+            ("security_group", Of::Kind(Kind::SecurityGroup)),
+            ("sg/web", Of::Object("security_group/web".to_owned())),
+        ] {
+            assert_eq!(of(text), Ok(expect), "{text}");
         }
-        other => Ok(serde_json::from_str(&other?)?),
+        for wrong in ["", "hello", "vm/", "/hello"] {
+            assert!(of(wrong).is_err(), "{wrong}");
+        }
     }
-}
-
-fn print(found: &Difference, sequence: u64, end: u64, format: Format) -> Result<(), Failure> {
-    if matches!(format, Format::Json | Format::Yaml) {
-        return output::print_document(format, &serde_json::to_string(found)?, "", |_| Ok(String::new()));
-    }
-    let view = View::stdout(format);
-    let time = found.to.time.map(|time| view.column_time(time)).unwrap_or_default();
-    let mut text = format!("commit {sequence} of {end}  {time}\n");
-    for item in &found.items {
-        text.push_str(&diff::of_object(item, &view));
-    }
-    output::print(&format!("{text}\n"))
 }
