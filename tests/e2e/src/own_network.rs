@@ -171,6 +171,13 @@ impl Plugged {
         plugged
     }
 
+    /// The same on a VLAN there.
+    pub fn outside_on_vlan(site: &Site, name: &str, mac: &str, ip: &str, vlan: u16) -> Self {
+        let plugged = Self::make(name, mac, ip);
+        site.vsctl(&["--may-exist", "add-port", "br-ex", &plugged.device, &format!("tag={vlan}")]);
+        plugged
+    }
+
     fn plug(site: &Site, name: &str, port: &str, mac: &str, ip: &str) -> Self {
         let plugged = Self::make(name, mac, ip);
         let (device, id) = (&plugged.device, format!("external_ids:iface-id={port}"));
