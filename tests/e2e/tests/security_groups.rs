@@ -209,15 +209,12 @@ fn a_rule_opens_just_its_remote_prefix_and_just_its_icmp_type() {
     let test = "a_rule_opens_just_its_remote_prefix_and_just_its_icmp_type";
     in_own_network(test, async || {
         let Some(site) = a_site(test).await else { return };
-        a_group(&site, "web", json!([])).await;
-        let (_, web) = a_guest(&site, "web", &["web"]).await;
         let (_, named) = a_guest(&site, "named", &["default"]).await;
         let (_, other) = a_guest(&site, "other", &["default"]).await;
+        works(&site, &["create-sg", "web", "--rule", &format!("ingress,tcp,80,from={}/32", named.ip)]);
+        await_active(&site, "security_groups/web").await;
+        let (_, web) = a_guest(&site, "web", &["web"]).await;
         web.answer_tcp(80);
-        let words =
-            ["create-sgr", "web", "--name", "http", "--direction", "ingress", "--protocol", "tcp", "--port", "80"];
-        works(&site, &[&words[..], &["--remote-ip-prefix", &format!("{}/32", named.ip)]].concat());
-        await_active(&site, "security_group_rules/http").await;
         assert!(is_alive(&named.await_connection(&web.ip, 80).await));
         assert!(other.connect(&web.ip, 80, SILENCE).is_err(), "a neighbour of the one that is named came in");
 
