@@ -258,46 +258,11 @@ impl Plugged {
         run(&["ip", "-n", &self.name, "address", "flush", "dev", "eth0"]);
         run(&["ip", "-n", &self.name, "address", "add", &format!("{ip}/24"), "dev", "eth0"]);
     }
-
-    /// Sends a packet each 20 ms to an address until it is told to stop; tells how many were not answered, and how many
-    /// there were.
-    pub fn keep_sending(&self, ip: &str) -> Sending {
-        let child = Command::new("ip")
-            .args(["netns", "exec", &self.name, "ping", "-n", "-i", "0.02", "-q", ip])
-            .stdout(std::process::Stdio::piped())
-            .spawn()
-            .expect("ping runs");
-        Sending(child)
-    }
 }
 
 impl Drop for Plugged {
     fn drop(&mut self) {
         let _ = Command::new("ip").args(["link", "delete", &self.device]).output();
         let _ = Command::new("ip").args(["netns", "delete", &self.name]).output();
-    }
-}
-
-/// Packets that are being sent.
-pub struct Sending(std::process::Child);
-
-impl Sending {
-    /// How many packets got no answer, and how many were sent.
-    ///
-    /// # Panics
-    /// When ping says something else.
-    pub fn stop(mut self) -> (u32, u32) {
-        let pid = rustix::process::Pid::from_child(&self.0);
-        // So it tells its sums; ping(8).
-        rustix::process::kill_process(pid, rustix::process::Signal::INT).expect("signalled");
-        let mut text = String::new();
-        std::io::Read::read_to_string(self.0.stdout.as_mut().expect("its words"), &mut text).expect("text");
-        self.0.wait().expect("ended");
-        let number = |end: &str| -> u32 {
-            let before = text.split(end).next().expect("a text");
-            before.rsplit([' ', '\n', ',']).find_map(|word| word.parse().ok()).unwrap_or_else(|| panic!("{text}"))
-        };
-        let (sent, answered) = (number(" packets transmitted"), number(" received"));
-        (sent - answered, sent)
     }
 }
