@@ -166,6 +166,7 @@ mod tests {
             ("create-vm", "keypair"),
             ("cordon-node", "name"),
             ("show-vol", "name"),
+            ("show-vol-events", "name"),
             ("rotate-webhook-secret", "name"),
             ("remove-webhook", "names"),
             ("list-images", "name"),

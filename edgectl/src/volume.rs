@@ -8,6 +8,7 @@ use crate::{
     cli::{ListArgs, ShowArgs},
     client::Client,
     failure::Failure,
+    history::{self, EventsArgs},
     output::{self, Cell, Sheet, View},
     resource::{self, Shown},
 };
@@ -21,6 +22,9 @@ pub enum VolumeCommand {
     /// Shows a volume.
     #[command(after_help = "Example:\n  edgectl show-vol hello-root")]
     ShowVol(ShowArgs),
+    /// Shows a volume's history.
+    #[command(after_help = "Example:\n  edgectl show-vol-events hello-root")]
+    ShowVolEvents(EventsArgs),
 }
 
 /// Runs a command on volumes.
@@ -31,6 +35,7 @@ pub async fn run(command: VolumeCommand, client: &Client) -> Result<(), Failure>
     match command {
         VolumeCommand::ListVols(args) => resource::list::<Volume>(client, &args).await,
         VolumeCommand::ShowVol(args) => resource::show::<Volume>(client, &args).await,
+        VolumeCommand::ShowVolEvents(args) => history::events(client, Kind::Volume, &args).await,
     }
 }
 

@@ -137,10 +137,20 @@ impl Realization {
         let owner = holder
             .as_ref()
             .map_or_else(|| "worker.gateway".to_owned(), |holder| format!("worker.gateway@{}", holder.node));
-        let (reason, fix) = match (&self.failure, &holder) {
-            (Some(failure), _) => (failure.reason.clone(), failure.fix.clone()),
-            (None, Some(_)) => (doing.to_owned(), None),
-            (None, None) => (
+        let node = holder.as_ref().and_then(|holder| world.node(&holder.node.as_str().into()).ok());
+        let lost = node.filter(|node| !node.readiness.ready);
+        let (reason, fix) = match (lost, &self.failure, &holder) {
+            (Some(node), _, _) => (
+                format!(
+                    "node \"{}\", which works on the virtual network, is not ready: {}",
+                    node.meta.name,
+                    node.readiness.reason.as_deref().unwrap_or("its workers are not heard")
+                ),
+                Some(format!("start edgestackd on node {}", node.meta.name)),
+            ),
+            (None, Some(failure), _) => (failure.reason.clone(), failure.fix.clone()),
+            (None, None, Some(_)) => (doing.to_owned(), None),
+            (None, None, None) => (
                 "no process of this site works on its virtual network".to_owned(),
                 Some("start edgestackd as root with --networks bundled (deploy/quickstart does, as root)".to_owned()),
             ),
@@ -149,3 +159,6 @@ impl Realization {
         Some(Waiting { owner, reason, fix, next_attempt_at })
     }
 }
+
+#[cfg(test)]
+mod tests;

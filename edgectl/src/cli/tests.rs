@@ -66,7 +66,7 @@ fn the_commands_of_this_issue_are_there_and_no_others() {
         pause-vm unpause-vm show-vm-events show-vm-logs show-vm-manifest show-guest-info show-login-users \
         create-image list-images show-image update-image upload-image remove-image create-flavor list-flavors \
         show-flavor update-flavor remove-flavor create-keypair list-keypairs list-leases show-keypair update-keypair \
-        remove-keypair list-nodes show-node update-node cordon-node uncordon-node list-vols show-vol \
+        remove-keypair list-nodes show-node update-node cordon-node uncordon-node list-vols show-vol show-vol-events \
         show-image-events show-flavor-events show-keypair-events show-lease show-lease-events show-node-events watch-vms api config completion \
         create-webhook list-webhooks show-webhook update-webhook rotate-webhook-secret remove-webhook \
         show-webhook-events version diff explain history replay verify-log watch backup verify-backup restore \

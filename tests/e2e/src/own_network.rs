@@ -5,7 +5,6 @@
 
 use std::{
     fs::File,
-    net::{SocketAddr, TcpListener, TcpStream},
     os::fd::AsFd as _,
     path::PathBuf,
     process::{Command, Output},
@@ -172,6 +171,13 @@ impl Plugged {
         plugged
     }
 
+    /// The same on a VLAN there.
+    pub fn outside_on_vlan(site: &Site, name: &str, mac: &str, ip: &str, vlan: u16) -> Self {
+        let plugged = Self::make(name, mac, ip);
+        site.vsctl(&["--may-exist", "add-port", "br-ex", &plugged.device, &format!("tag={vlan}")]);
+        plugged
+    }
+
     fn plug(site: &Site, name: &str, port: &str, mac: &str, ip: &str) -> Self {
         let plugged = Self::make(name, mac, ip);
         let (device, id) = (&plugged.device, format!("external_ids:iface-id={port}"));
@@ -214,54 +220,6 @@ impl Plugged {
         .await;
     }
 
-    /// Makes a socket in it, which stays there.
-    ///
-    /// # Errors
-    /// Those of `make`.
-    pub fn socket<T: Send>(&self, make: impl FnOnce() -> std::io::Result<T> + Send) -> std::io::Result<T> {
-        let namespace = File::open(format!("/run/netns/{}", self.name)).expect("a namespace");
-        let within = || {
-            // Of this thread alone, which ends with the making.
-            move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network)).expect("entered");
-            make()
-        };
-        std::thread::scope(|scope| scope.spawn(within).join().expect("it does not panic"))
-    }
-
-    /// Answers what comes to a TCP port of all its addresses: each byte comes back.
-    pub fn answer_tcp(&self, port: u16) {
-        let listener = self.socket(|| TcpListener::bind(("::", port))).expect("a free port");
-        // Both end with the test's process.
-        std::thread::spawn(move || {
-            for stream in listener.incoming().flatten() {
-                std::thread::spawn(move || std::io::copy(&mut &stream, &mut &stream));
-            }
-        });
-    }
-
-    /// Tells its name to whoever comes to a TCP port of it.
-    pub fn tell_name_by_tcp(&self, port: u16) {
-        let listener = self.socket(|| TcpListener::bind(("::", port))).expect("a free port");
-        let name = self.name.clone();
-        // It ends with the test's process.
-        std::thread::spawn(move || {
-            for mut stream in listener.incoming().flatten() {
-                // Who is gone again needs no name.
-                let _ = std::io::Write::write_all(&mut stream, name.as_bytes());
-            }
-        });
-    }
-
-    /// The name that is told by whoever answers there within so long.
-    ///
-    /// # Errors
-    /// Nobody does.
-    pub fn ask_name(&self, ip: &str, port: u16, within: Duration) -> std::io::Result<String> {
-        let mut name = String::new();
-        std::io::Read::read_to_string(&mut self.connect(ip, port, within)?, &mut name)?;
-        Ok(name)
-    }
-
     /// The name that it tells.
     #[must_use]
     pub fn name(&self) -> &str {
@@ -271,25 +229,6 @@ impl Plugged {
     /// Cuts its wire, or mends it.
     pub fn wire(&self, whole: bool) {
         run(&["ip", "link", "set", &self.device, if whole { "up" } else { "down" }]);
-    }
-
-    /// A TCP connection to there within so long.
-    ///
-    /// # Errors
-    /// It could not be made.
-    pub fn connect(&self, ip: &str, port: u16, within: Duration) -> std::io::Result<TcpStream> {
-        let to = SocketAddr::new(ip.parse().expect("an address"), port);
-        let stream = self.socket(|| TcpStream::connect_timeout(&to, within))?;
-        stream.set_read_timeout(Some(within))?;
-        Ok(stream)
-    }
-
-    /// Waits until there is a TCP connection to there.
-    pub async fn await_connection(&self, ip: &str, port: u16) -> TcpStream {
-        eventually(&format!("{ip} port {port} answers {}", self.name), PATIENCE, async || {
-            self.connect(ip, port, Duration::from_millis(500)).map_err(|error| error.to_string())
-        })
-        .await
     }
 
     /// Sends to a prefix by this next hop.
@@ -319,55 +258,11 @@ impl Plugged {
         run(&["ip", "-n", &self.name, "address", "flush", "dev", "eth0"]);
         run(&["ip", "-n", &self.name, "address", "add", &format!("{ip}/24"), "dev", "eth0"]);
     }
-
-    /// Sends a packet each 20 ms to an address until it is told to stop; tells how many were not answered, and how many
-    /// there were.
-    pub fn keep_sending(&self, ip: &str) -> Sending {
-        let child = Command::new("ip")
-            .args(["netns", "exec", &self.name, "ping", "-n", "-i", "0.02", "-q", ip])
-            .stdout(std::process::Stdio::piped())
-            .spawn()
-            .expect("ping runs");
-        Sending(child)
-    }
 }
 
 impl Drop for Plugged {
     fn drop(&mut self) {
         let _ = Command::new("ip").args(["link", "delete", &self.device]).output();
         let _ = Command::new("ip").args(["netns", "delete", &self.name]).output();
-    }
-}
-
-/// Whether a connection still carries bytes to its end and back.
-pub fn is_alive(stream: &TcpStream) -> bool {
-    let mut answer = [0; 4];
-    let (mut writes, mut reads) = (stream, stream);
-    // What is under way from an earlier try comes first; any answer tells that packets pass.
-    std::io::Write::write_all(&mut writes, b"ping").is_ok()
-        && std::io::Read::read_exact(&mut reads, &mut answer).is_ok()
-}
-
-/// Packets that are being sent.
-pub struct Sending(std::process::Child);
-
-impl Sending {
-    /// How many packets got no answer, and how many were sent.
-    ///
-    /// # Panics
-    /// When ping says something else.
-    pub fn stop(mut self) -> (u32, u32) {
-        let pid = rustix::process::Pid::from_child(&self.0);
-        // So it tells its sums; ping(8).
-        rustix::process::kill_process(pid, rustix::process::Signal::INT).expect("signalled");
-        let mut text = String::new();
-        std::io::Read::read_to_string(self.0.stdout.as_mut().expect("its words"), &mut text).expect("text");
-        self.0.wait().expect("ended");
-        let number = |end: &str| -> u32 {
-            let before = text.split(end).next().expect("a text");
-            before.rsplit([' ', '\n', ',']).find_map(|word| word.parse().ok()).unwrap_or_else(|| panic!("{text}"))
-        };
-        let (sent, answered) = (number(" packets transmitted"), number(" received"));
-        (sent - answered, sent)
     }
 }

@@ -1,11 +1,11 @@
 //! What tests of the virtual network begin with: a site with networks, groups, a router and guests, which are namespaces in
 //! the place of simulated VMs.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use serde_json::{Value, json};
 
-use crate::{PATIENCE, Plugged, Site, eventually};
+use crate::{PATIENCE, Plugged, Site, eventually, processes};
 
 /// How long to wait for an answer that must not come.
 pub const SILENCE: Duration = Duration::from_millis(700);
@@ -80,4 +80,29 @@ pub async fn drifts(site: &Site, path: &str, event_type: &str) {
     })
     .await;
     await_active(site, path).await;
+}
+
+/// OVN's processes of a site, by what they are.
+pub fn ovn_pids(site: &Site) -> BTreeMap<String, u32> {
+    let folder = site.state().join("ovn");
+    let of_ovn = processes::touching(&folder).into_iter().filter(|process| process.program.starts_with('o'));
+    of_ovn
+        .map(|process| {
+            let database = ["nb", "sb", "switch"].into_iter().find(|name| {
+                process.program == "ovsdb-server"
+                    && process.arguments.iter().any(|word| word.ends_with(&format!("{name}.sock")))
+            });
+            let name = database.map_or(process.program.clone(), |database| format!("{} {database}", process.program));
+            (name, process.pid)
+        })
+        .collect()
+}
+
+/// Waits until one of them is there again, as another process than that.
+pub async fn await_started_again(site: &Site, name: &str, pid: u32) {
+    eventually(&format!("{name} is started again"), PATIENCE, async || {
+        let now = ovn_pids(site);
+        if now.len() == 6 && now.get(name) != Some(&pid) { Ok(()) } else { Err(format!("{now:?}")) }
+    })
+    .await;
 }

@@ -58,6 +58,16 @@ fn a_network_goes_with_all_that_is_on_it_and_the_rest_goes_on() {
         assert_ne!(rows_about(&site, &id), "");
         let in_use = site.api().delete("networks/blue").await;
         assert_eq!(in_use.status, 409, "{}", in_use.text);
+        let told = works(&site, &["what-if", "remove-network", "blue", "--cascade"]);
+        for part in [
+            "- network blue removed",
+            "- load_balancer l removed",
+            "~ floating_ip 192.0.2.50 changed",
+            "~ router r changed",
+            "~ vm db changed",
+        ] {
+            assert!(told.contains(part), "{part}: {told}");
+        }
 
         // The daemon is killed as soon as it is said, and the rest of it goes on.
         let sending = outside.keep_sending("192.0.2.70");

@@ -2,12 +2,12 @@
 //! namespaces in the place of simulated VMs; `network_guests.rs` has real ones.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test's own functions are tests, too")]
 
-use std::{
-    collections::BTreeMap,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
-use edgestack_e2e::{PATIENCE, Plugged, Site, eventually, in_own_network, processes};
+use edgestack_e2e::{
+    PATIENCE, Plugged, Site, eventually, in_own_network, processes,
+    virtual_network::{await_started_again, ovn_pids},
+};
 use serde_json::{Value, json};
 
 /// How long to wait for an answer that must not come.
@@ -250,26 +250,9 @@ fn traffic_goes_on_while_any_of_our_processes_is_dead_and_all_comes_back() {
             println!("{name} killed: {lost} of {sent} packets lost, a new network active after {took:?}");
             // The switch itself carries the packets; the switch's database is what it listens to.
             assert!(lost <= 5 || name == "ovs-vswitchd", "{name} killed: {lost} of {sent} packets lost");
-            let now = ovn_pids(&site);
-            assert!(now.len() == 6 && now.get(&name) != Some(&pid), "{name}: {now:?}");
+            await_started_again(&site, &name, pid).await;
         }
     });
-}
-
-/// OVN's processes of a site, by what they are.
-fn ovn_pids(site: &Site) -> BTreeMap<String, u32> {
-    let folder = site.state().join("ovn");
-    let of_ovn = processes::touching(&folder).into_iter().filter(|process| process.program.starts_with('o'));
-    of_ovn
-        .map(|process| {
-            let database = ["nb", "sb", "switch"].into_iter().find(|name| {
-                process.program == "ovsdb-server"
-                    && process.arguments.iter().any(|word| word.ends_with(&format!("{name}.sock")))
-            });
-            let name = database.map_or(process.program.clone(), |database| format!("{} {database}", process.program));
-            (name, process.pid)
-        })
-        .collect()
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::net::TcpListener;
 
 use edgestack_e2e::{
     Plugged, Site, in_own_network, processes,
+    run_edgectl::works,
     virtual_network::{OUTSIDE, SILENCE, a_guest, a_router, a_site, await_active, await_gone, drifts},
 };
 use serde_json::{Value, json};
@@ -186,6 +187,46 @@ fn networks_that_come_later_work_and_disturb_nobody() {
             outside.await_answer("192.0.2.50").await;
         }
     });
+}
+
+#[test]
+fn a_static_route_leads_where_no_other_does_until_it_is_gone() {
+    let test = "a_static_route_leads_where_no_other_does_until_it_is_gone";
+    in_own_network(test, async || {
+        let Some(site) = a_site(test).await else { return };
+        let outside = Plugged::outside(&site, "host", "02:00:00:00:02:00", OUTSIDE);
+        let (_, a) = a_guest(&site, "a", "blue").await;
+        let (_, gate) = a_guest(&site, "gate", "red").await;
+        // What is behind each of them; the network's own gateway is not there.
+        outside.add_ip("198.51.100.7", 32);
+        a_router(&site, json!({"internal_networks": ["blue", "red"], "external_network": "out"})).await;
+        outside.await_answer(router_ip(&site).await.as_str()).await;
+        assert!(!a.is_answered("198.51.100.7", SILENCE), "nobody leads there yet");
+        works(&site, &["update-router", "r", "--route", &format!("198.51.100.0/24={OUTSIDE}")]);
+        await_active(&site, "routers/r").await;
+        a.await_answer("198.51.100.7").await;
+
+        // By a next hop inside, which is let off from having its own address alone.
+        let edit = json!({"action": "edit_nic", "port_security": false});
+        site.api().act("gate", &edit).await.accepted();
+        site.await_nics("gate").await;
+        gate.add_ip("203.0.113.9", 32);
+        let routes = [format!("198.51.100.0/24={OUTSIDE}"), format!("203.0.113.0/24={}", gate.ip)];
+        works(&site, &["update-router", "r", "--route", &routes[0], "--route", &routes[1]]);
+        await_active(&site, "routers/r").await;
+        a.await_answer("203.0.113.9").await;
+        a.await_answer("198.51.100.7").await;
+
+        update_router(&site, json!({"routes": []})).await;
+        for ip in ["198.51.100.7", "203.0.113.9"] {
+            assert!(!a.is_answered(ip, SILENCE), "its route to {ip} is gone");
+        }
+    });
+}
+
+async fn router_ip(site: &Site) -> String {
+    let router = site.api().get("routers/r").await;
+    router["external_ips"][0].as_str().unwrap().to_owned()
 }
 
 #[test]

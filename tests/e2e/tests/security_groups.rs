@@ -9,6 +9,7 @@ use std::{
 
 use edgestack_e2e::{
     PATIENCE, Plugged, Site, eventually, in_own_network, is_alive,
+    run_edgectl::works,
     virtual_network::{SILENCE, await_active, await_gone},
 };
 use serde_json::{Value, json};
@@ -200,6 +201,69 @@ fn a_rule_about_a_group_follows_who_is_in_it_for_open_connections_too() {
         })
         .await;
         assert!(web.connect(&db.ip, 5432, SILENCE).is_err(), "it is let in without a rule");
+    });
+}
+
+#[test]
+fn a_rule_opens_just_its_remote_prefix_and_just_its_icmp_type() {
+    let test = "a_rule_opens_just_its_remote_prefix_and_just_its_icmp_type";
+    in_own_network(test, async || {
+        let Some(site) = a_site(test).await else { return };
+        let (_, named) = a_guest(&site, "named", &["default"]).await;
+        let (_, other) = a_guest(&site, "other", &["default"]).await;
+        works(&site, &["create-sg", "web", "--rule", &format!("ingress,tcp,80,from={}/32", named.ip)]);
+        await_active(&site, "security_groups/web").await;
+        let (_, web) = a_guest(&site, "web", &["web"]).await;
+        web.answer_tcp(80);
+        assert!(is_alive(&named.await_connection(&web.ip, 80).await));
+        assert!(other.connect(&web.ip, 80, SILENCE).is_err(), "a neighbour of the one that is named came in");
+
+        // Timestamp requests are let in, echo requests are not.
+        let stamp = json!({"direction": "ingress", "protocol": "icmp", "icmp_type": 13});
+        a_rule(&site, "web", "stamp", stamp).await;
+        assert!(!named.is_answered(&web.ip, SILENCE), "another type of ICMP came in");
+        a_rule(&site, "web", "ping", json!({"direction": "ingress", "protocol": "icmp", "icmp_type": 8})).await;
+        named.await_answer(&web.ip).await;
+        without_rule(&site, "ping").await;
+        assert!(!named.is_answered(&web.ip, SILENCE), "its rule is gone");
+    });
+}
+
+#[test]
+fn what_a_group_no_longer_lets_out_or_in_is_closed_for_open_connections_too() {
+    let test = "what_a_group_no_longer_lets_out_or_in_is_closed_for_open_connections_too";
+    in_own_network(test, async || {
+        let Some(site) = a_site(test).await else { return };
+        a_group(&site, "client", json!([])).await;
+        a_group(&site, "silent", json!([])).await;
+        a_group(&site, "web", json!([{"direction": "ingress", "protocol": "tcp", "port_range_min": 80}])).await;
+        for (name, port) in [("out-80", 80), ("out-81", 81)] {
+            let out = json!({"direction": "egress", "protocol": "tcp", "port_range_min": port});
+            a_rule(&site, "client", name, out).await;
+        }
+        a_rule(&site, "silent", "in-81", json!({"direction": "ingress", "protocol": "tcp", "port_range_min": 81}))
+            .await;
+        let (_, client) = a_guest(&site, "client", &["client"]).await;
+        let (_, web) = a_guest(&site, "web", &["silent", "web"]).await;
+        [80, 81].into_iter().for_each(|port| web.answer_tcp(port));
+        let (of_80, of_81) = (client.await_connection(&web.ip, 80).await, client.await_connection(&web.ip, 81).await);
+        assert!(is_alive(&of_80) && is_alive(&of_81));
+
+        // A rule of who sends.
+        without_rule(&site, "out-80").await;
+        assert!(!is_alive(&of_80), "it may not leave any more, and goes on");
+        assert!(client.connect(&web.ip, 80, SILENCE).is_err());
+        assert!(is_alive(&of_81), "the other rule was not removed");
+        let out = json!({"direction": "egress", "protocol": "tcp", "port_range_min": 80});
+        a_rule(&site, "client", "out-80", out).await;
+        let of_80 = client.await_connection(&web.ip, 80).await;
+        assert!(is_alive(&of_80));
+
+        // A group of who serves.
+        edit_groups(&site, "web", json!({"remove": ["web"]})).await;
+        assert!(!is_alive(&of_80), "who serves has left the group, and it goes on");
+        assert!(client.connect(&web.ip, 80, SILENCE).is_err());
+        assert!(is_alive(&of_81), "the other group was not left");
     });
 }
 

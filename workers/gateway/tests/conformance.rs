@@ -335,6 +335,28 @@ async fn a_process_whose_turn_is_over_writes_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn nodes_are_asked_again_for_what_a_switch_that_died_has_forgotten() {
+    let Some(node) = Node::new("nodes_are_asked_again_for_what_a_switch_that_died_has_forgotten") else { return };
+    let bundled = node.start().await;
+    let (driver, mut site) = (driver(&bundled, Some(1)), a_world());
+    conformance::reach(&driver, &desired(&site.world)).await;
+    // So that the switch has flows of ours, and gets some for the change.
+    let port = port_name(site.vm("db").id, 0);
+    let plug = Plug { device: "tap1".into(), owner: "root".into(), port, vm: "db".into(), mtu: 1400 };
+    bundled.chassis().plug(&plug).await.expect("plugged");
+    settles(&bundled).await;
+    site.has(create_vm("more", &[a_nic("blue")]));
+    let seen = driver.rows().await.unwrap();
+    let changes = plan(&desired(&site.world), &seen).changes;
+    kill(bundled.pids()[&Part::Switch]);
+    let begun = Instant::now();
+    driver.write(&seen, &changes).await.unwrap();
+    // As long as the pool waits before it calls that an attempt in vain.
+    driver.realized(Duration::from_secs(10)).await.unwrap();
+    println!("confirmed {:?} after the switch was killed", begun.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn it_is_realized_when_the_nodes_say_so_and_only_what_matters_wakes() {
     let Some(node) = Node::new("it_is_realized_when_the_nodes_say_so_and_only_what_matters_wakes") else { return };
     let bundled = node.start().await;

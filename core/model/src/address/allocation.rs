@@ -50,7 +50,7 @@ pub(crate) fn take(
 ) -> Result<Vec<IpAddr>, Refusal> {
     let held = taken.with_holders(world, network);
     if let Some(address) = wished {
-        check_wished(network, &format!("{field}fixed_ip"), address, &held)?;
+        check_wished(network, &format!("{field}fixed_ip"), address, &held, "wish for a mac instead")?;
     }
     let mut given = Vec::new();
     for subnet in &network.spec.subnets {
@@ -88,7 +88,8 @@ pub(crate) fn take_one(
     let held = taken.with_holders(world, network);
     let address = match (wished, network.spec.subnets.first()) {
         (Some(address), _) => {
-            check_wished(network, field, address, &held)?;
+            // It is no NIC's, so there is no MAC address to wish for.
+            check_wished(network, field, address, &held, "of address_mode dhcpv6_stateful one can be wished for")?;
             address
         }
         (None, Some(subnet)) => first_free(network, subnet, field, &held)?,
@@ -106,6 +107,7 @@ fn check_wished(
     field: &str,
     address: IpAddr,
     held: &BTreeMap<IpAddr, String>,
+    instead: &str,
 ) -> Result<(), Refusal> {
     let invalid = |reason| Err(Refusal::Invalid { field: field.to_owned().into(), reason });
     let Some(subnet) = network.spec.subnets.iter().find(|subnet| subnet.cidr.contains(address)) else {
@@ -116,7 +118,7 @@ fn check_wished(
         return invalid(format!("{address} is the network's own or its broadcast address; no host can have it"));
     }
     if subnet.ipv6_mode == Some(Ipv6Mode::Slaac) {
-        return invalid(format!("{} gives addresses by MAC address (slaac); wish for a mac instead", subnet.cidr));
+        return invalid(format!("{} gives addresses by MAC address (slaac); {instead}", subnet.cidr));
     }
     match held.get(&address) {
         None => Ok(()),

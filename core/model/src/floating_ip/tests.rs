@@ -3,6 +3,7 @@
 use super::{AssociationRequest, CreateFloatingIp, FloatingIpCommand};
 use crate::{
     builders::*,
+    network::{CreateNetwork, Ipv6Mode, SubnetRequest},
     realization::{RealizationReport, RealizationState},
     router::{RouterCommand, UpdateRouter},
     vm::CreateVm,
@@ -39,6 +40,20 @@ fn a_world_with_router() -> Site {
 fn leads_to(site: &Site, ip: &str) -> Option<String> {
     let to = site.floating_ip(ip).association.as_ref()?;
     Some(format!("{} {}", site.world.vms[&to.vm].meta.name, to.fixed_ip))
+}
+
+#[test]
+fn an_address_of_ipv6_is_given_where_the_network_outside_has_them_to_give() {
+    for (mode, refused) in [(Ipv6Mode::Dhcpv6Stateful, None), (Ipv6Mode::Slaac, Some("address_mode dhcpv6_stateful"))] {
+        let mut site = a_world();
+        let v6 = SubnetRequest { ipv6_mode: Some(mode), ..a_subnet("2001:db8::/64") };
+        let out = an_outside("out", "192.0.2.0/24");
+        site.has(CreateNetwork { subnets: vec![a_subnet("192.0.2.0/24"), v6], ..out });
+        site.has(a_router_with("r", &[], Some("out")));
+        let told = site.decide(&a_wished("2001:db8::50").into()).err().map(|refusal| refusal.to_string());
+        assert_eq!(told.is_some(), refused.is_some(), "{told:?}");
+        assert!(refused.is_none_or(|part| told.unwrap().contains(part)));
+    }
 }
 
 #[test]

@@ -17,7 +17,7 @@ use edgestack_ovn::ovsdb::{
     Changes, Client, Endpoints, LocalCopy, Mutation, Operation, OvsdbError, Row, Value, Watched,
 };
 use edgestack_pool::DriverError;
-use tokio::sync::Mutex;
+use tokio::{sync::Mutex, time::Instant};
 use uuid::Uuid;
 
 use super::NorthboundDriver;
@@ -35,6 +35,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// How long it may take over a transaction of more than [`CHANGES_MANY`] rows.
 const PATIENCE_LONG: Duration = Duration::from_secs(60);
 const CHANGES_MANY: usize = 100;
+/// How long the nodes' confirmation is awaited before they are asked anew: ovn-controller forgets a question where the switch
+/// died over it, and answers the next one.
+const ASK_AGAIN: Duration = Duration::from_secs(2);
 
 /// The keys in `external_ids`.
 mod mark {
@@ -256,6 +259,13 @@ impl OvnDriver {
         }
     }
 
+    /// The nodes are asked whether they work by what stands there then; guarded as each write.
+    fn asking(&self, uuid: Uuid, global: &Row) -> Result<Vec<Operation>, DriverError> {
+        let mut operations = self.guard(uuid, global)?;
+        operations.push(Operation::mutate(GLOBAL, uuid, [Mutation::add("nb_cfg", 1)]));
+        Ok(operations)
+    }
+
     /// Takes the turn where it isn't ours yet, so that what is looked at next can't be changed by a process before us.
     async fn take_turn(&self, client: &Client) -> Result<(), DriverError> {
         self.make_settings(client).await?;
@@ -315,8 +325,7 @@ impl NorthboundDriver for OvnDriver {
         let client = self.client().await?;
         let copy = client.copy();
         let (uuid, global) = settings(&copy)?;
-        let mut operations = self.guard(uuid, global)?;
-        operations.push(Operation::mutate(GLOBAL, uuid, [Mutation::add("nb_cfg", 1)]));
+        let mut operations = self.asking(uuid, global)?;
         operations.extend(self.operations(seen, changes, &copy));
         let patience = if changes.len() > CHANGES_MANY { PATIENCE_LONG } else { PATIENCE };
         self.transact(&client, &operations, patience).await
@@ -325,14 +334,26 @@ impl NorthboundDriver for OvnDriver {
     async fn realized(&self, within: Duration) -> Result<(), DriverError> {
         let client = self.client().await?;
         let wished = global(&client.copy(), "nb_cfg");
-        let confirmed = |copy: &LocalCopy| (global(copy, "hv_cfg") >= wished).then_some(());
-        client.until("the nodes' confirmation", within, confirmed).await.map_err(|error| match error {
-            OvsdbError::TimedOut { .. } => DriverError::retry_with_fix(
-                format!("the nodes have not confirmed it within {} s", within.as_secs()),
-                "see whether ovn-northd and each node's ovn-controller run (ovn-sbctl show)",
-            ),
-            error => unreachable(&error),
-        })
+        let until = Instant::now() + within;
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            let confirmed = |copy: &LocalCopy| (global(copy, "hv_cfg") >= wished).then_some(());
+            match client.until("the nodes' confirmation", left.min(ASK_AGAIN), confirmed).await {
+                Ok(()) => return Ok(()),
+                Err(OvsdbError::TimedOut { .. }) if left > ASK_AGAIN => {
+                    let copy = client.copy();
+                    let (uuid, global) = settings(&copy)?;
+                    self.transact(&client, &self.asking(uuid, global)?, PATIENCE).await?;
+                }
+                Err(OvsdbError::TimedOut { .. }) => {
+                    return Err(DriverError::retry_with_fix(
+                        format!("the nodes have not confirmed it within {} s", within.as_secs()),
+                        "see whether ovn-northd and each node's ovn-controller run (ovn-sbctl show)",
+                    ));
+                }
+                Err(error) => return Err(unreachable(&error)),
+            }
+        }
     }
 
     fn watch(&self, wake: Wake) {
