@@ -105,10 +105,11 @@ async fn replay_log(State(site): State<Arc<Site>>, mut parameters: Parameters) -
     Ok(Sse::new(events.boxed()).into_response())
 }
 
-async fn run(site: Arc<Site>, asked: Asked, tell: mpsc::Sender<ReplayEvent>, _turn: OwnedSemaphorePermit) {
+async fn run(site: Arc<Site>, asked: Asked, tell: mpsc::Sender<ReplayEvent>, turn: OwnedSemaphorePermit) {
     let begun = Instant::now();
     let shutdown = site.app.shutdown.clone();
-    let work = replay(&site, asked, &tell, begun);
+    let turn = Arc::new(turn);
+    let work = replay(&site, asked, &tell, begun, &turn);
     let outcome = tokio::select! {
         outcome = work => outcome,
         // Nobody listens any more.
@@ -131,8 +132,9 @@ async fn replay(
     asked: Asked,
     tell: &mpsc::Sender<ReplayEvent>,
     begun: Instant,
+    turn: &Arc<OwnedSemaphorePermit>,
 ) -> Result<ReplayResult, TimelineError> {
-    let beside = if asked.views { Some(Beside::open(site)?) } else { None };
+    let beside = if asked.views { Some(Beside::open(site, turn.clone())?) } else { None };
     let mut told_at = Instant::now();
     let tell_progress = |checked| {
         if told_at.elapsed() >= TELL_EVERY {
@@ -180,23 +182,23 @@ struct Compared {
 /// Views made anew, in a folder that goes with them.
 struct Beside {
     views: Views,
+    /// Threads that read them hold it as well: they go on when the client leaves, and the next replay waits for them.
+    turn: Arc<OwnedSemaphorePermit>,
     _folder: tempfile::TempDir,
 }
 
 impl Beside {
-    fn open(site: &Site) -> Result<Self, TimelineError> {
+    fn open(site: &Site, turn: Arc<OwnedSemaphorePermit>) -> Result<Self, TimelineError> {
         let folder = site.app.timeline.folder_beside()?;
         let opened = edgestack_views::open(&folder.path().join("views"))?;
         opened.views.begin_anew()?;
-        Ok(Self { views: opened.views, _folder: folder })
+        Ok(Self { views: opened.views, turn, _folder: folder })
     }
 
     /// Their state is written at the end.
     async fn complete(&self, replica: &Arc<Replica>) -> Result<(), TimelineError> {
-        let (views, (world, head)) = (self.views.clone(), replica.snapshot());
-        let completed = tokio::task::spawn_blocking(move || views.complete(&world, &head)).await;
-        let completed = completed.map_err(|error| TimelineError::BrokeOff(error.to_string()))?;
-        completed.map_err(|error| TimelineError::BrokeOff(error_chain(&error)))
+        let (world, head) = replica.snapshot();
+        self.told(&self.views, move |views| views.complete(&world, &head)).await
     }
 
     /// Compares at a moment at which both are of the same sequence; `None` when the site never stood still for that.
@@ -208,11 +210,11 @@ impl Beside {
     ) -> Result<Option<Compared>, TimelineError> {
         self.complete(replica).await?;
         for _ in 0..LOOKS {
-            let Some((live, sequence)) = told(&site.app.views, move |views| views.digest(kind)).await? else {
+            let Some((live, sequence)) = self.told(&site.app.views, move |views| views.digest(kind)).await? else {
                 continue;
             };
             let finding = site.app.timeline.replay_on(replica, sequence.0).await?;
-            let anew = told(&self.views, move |views| views.digest(kind)).await?;
+            let anew = self.told(&self.views, move |views| views.digest(kind)).await?;
             match anew {
                 Some((anew, at)) if finding.is_some() || at == sequence => {
                     return Ok(Some(Compared { same: finding.is_none() && anew == live, rows: anew.rows }));
@@ -234,23 +236,28 @@ impl Beside {
         self.complete(replica).await?;
         let Asked { upto, expected, kind, .. } = asked;
         let upto = Sequence(upto);
-        let state = told(&self.views, move |views| views.state_digest(kind)).await?;
-        let then = told(&self.views, move |_| digest_of_world(&expected, kind)).await?;
+        let state = self.told(&self.views, move |views| views.state_digest(kind)).await?;
+        let then = self.told(&self.views, move |_| digest_of_world(&expected, kind)).await?;
         let [events, live]: [Digest; 2] = [
-            told(&self.views, move |views| views.events_digest(kind, upto)).await?,
-            told(&site.app.views, move |views| views.events_digest(kind, upto)).await?,
+            self.told(&self.views, move |views| views.events_digest(kind, upto)).await?,
+            self.told(&site.app.views, move |views| views.events_digest(kind, upto)).await?,
         ];
         Ok(Compared { same: state == then && events == live, rows: state.rows + events.rows })
     }
-}
 
-/// What views tell, on a thread that may take its time.
-async fn told<T: Send + 'static>(
-    views: &Views,
-    ask: impl FnOnce(&Views) -> Result<T, ViewError> + Send + 'static,
-) -> Result<T, TimelineError> {
-    let views = views.clone();
-    let told = tokio::task::spawn_blocking(move || ask(&views)).await;
-    let told = told.map_err(|error| TimelineError::BrokeOff(error.to_string()))?;
-    told.map_err(|error| TimelineError::BrokeOff(error_chain(&error)))
+    /// What views tell, on a thread that may take its time.
+    async fn told<T: Send + 'static>(
+        &self,
+        views: &Views,
+        ask: impl FnOnce(&Views) -> Result<T, ViewError> + Send + 'static,
+    ) -> Result<T, TimelineError> {
+        let (views, turn) = (views.clone(), self.turn.clone());
+        let asked = tokio::task::spawn_blocking(move || {
+            let told = ask(&views);
+            drop(turn);
+            told
+        });
+        let told = asked.await.map_err(|error| TimelineError::BrokeOff(error.to_string()))?;
+        told.map_err(|error| TimelineError::BrokeOff(error_chain(&error)))
+    }
 }

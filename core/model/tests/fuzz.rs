@@ -3,7 +3,7 @@
 //! It never panics, whatever the bytes; what it reads encodes to bytes that it reads as the same; and folding what it
 //! reads never panics either. `EDGESTACK_FUZZ_SECONDS=600 cargo nextest run -p edgestack-model --test fuzz` looks longer;
 //! each day has another seed, or `EDGESTACK_FUZZ_SEED=7`; a failure prints it and the bytes. Why no libFuzzer: ADR 0027.
-#![allow(clippy::unwrap_used, reason = "a test's own functions are tests, too")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test's own functions are tests, too")]
 #![allow(clippy::disallowed_methods, reason = "the model knows no clock; how long it is tried, the test decides")]
 
 #[path = "fuzz/mutation.rs"]

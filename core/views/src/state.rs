@@ -280,7 +280,10 @@ impl State {
     }
 }
 
-fn rows_of(resource: &Resource) -> Result<[(Vec<u8>, Vec<u8>); 2], ViewError> {
+/// Key and value.
+type Row = (Vec<u8>, Vec<u8>);
+
+fn rows_of(resource: &Resource) -> Result<[Row; 2], ViewError> {
     let (kind, id) = (resource.kind(), resource.id());
     let name = (name_key(kind, resource.meta().name.as_str()), id.as_bytes().to_vec());
     Ok([name, (resource_key(kind, id), serde_json::to_vec(resource)?)])

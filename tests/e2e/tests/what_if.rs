@@ -3,7 +3,10 @@
 
 use std::fs;
 
-use edgestack_e2e::{PATIENCE, Site, eventually, run_edgectl::works};
+use edgestack_e2e::{
+    PATIENCE, Site, eventually,
+    run_edgectl::{run, works},
+};
 use serde_json::{Value, json};
 
 /// What a change of the site would show in: the log's head, the disks, the VM's process, and what is counted.
@@ -58,6 +61,12 @@ async fn what_would_happen_is_told_and_nothing_of_it_is_done() {
     let outcomes: Vec<&str> =
         told["steps"].as_array().unwrap().iter().map(|one| one["outcome"].as_str().unwrap()).collect();
     assert_eq!(outcomes, ["taken", "taken", "taken", "taken", "refused"]);
+    let drained = run(&site, &["what-if", "--drain-node", &node]);
+    let (told, notes) = (String::from_utf8_lossy(&drained.stdout), String::from_utf8_lossy(&drained.stderr));
+    for part in ["NodeCordoned", "VmStopRequested", "VmStopped", "state", "running -> stopped"] {
+        assert!(told.contains(part), "{part}: {told}");
+    }
+    assert!(notes.contains("stays there until it is started again: a; root disks do not move"), "{notes}");
     let past = works(&site, &["what-if", "--at", "1", "remove-vm", "a"]);
     assert!(past.contains("Refused") && past.contains("does not exist"), "{past}");
 
