@@ -319,7 +319,7 @@ mod tests {
     fn every_bug_is_listed_once_and_in_order() {
         assert!(Bug::ALL.windows(2).all(|pair| pair[0] < pair[1]));
         // The last variant's number tells how many there are.
-        assert_eq!(Bug::ALL.len(), Bug::NorthboundWithoutFence as usize + 1);
+        assert_eq!(Bug::ALL.len(), Bug::RemotePrefixLeftOut as usize + 1);
     }
 
     #[cfg(not(feature = "bugs"))]
