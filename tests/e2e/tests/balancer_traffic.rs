@@ -9,7 +9,7 @@ use std::{
 
 use edgestack_e2e::{
     PATIENCE, Plugged, Site, eventually, in_own_network,
-    virtual_network::{OUTSIDE, SILENCE, a_guest, a_router, a_site, await_active},
+    virtual_network::{OUTSIDE, SILENCE, a_guest, a_router, a_site, await_active, await_gone},
 };
 use serde_json::{Value, json};
 
@@ -149,6 +149,26 @@ fn a_vip_of_ipv6_answers_on_its_network_and_behind_a_router() {
         assert_eq!(made["vip"], "fd00:5::50", "{made}");
         for client in [&near, &far] {
             await_who_answers(PATIENCE, &[&m1, &m2], || client.ask_name("fd00:5::50", 80, SOON)).await;
+        }
+    });
+}
+
+#[test]
+fn who_knew_a_load_balancer_finds_the_next_one_of_its_vip_at_once() {
+    let test = "who_knew_a_load_balancer_finds_the_next_one_of_its_vip_at_once";
+    in_own_network(test, async || {
+        let Some(site) = a_site(test).await else { return };
+        let (_, m1) = a_guest(&site, "m1", "blue").await;
+        let (_, m2) = a_guest(&site, "m2", "blue").await;
+        let (_, near) = a_guest(&site, "near", "blue").await;
+        for (name, member) in [("m1", &m1), ("m2", &m2)] {
+            member.tell_name_by_tcp(80);
+            let rule = json!({"protocol": "tcp", "port_range_min": 80});
+            a_balancer(&site, json!({"network": "blue", "vip": "10.0.0.50", "members": [name], "rules": [rule]})).await;
+            // A host keeps for half a minute which MAC address it was told.
+            await_who_answers(Duration::from_secs(5), &[member], || near.ask_name("10.0.0.50", 80, SILENCE)).await;
+            site.api().delete("lbs/l").await.accepted();
+            await_gone(&site, "lbs/l").await;
         }
     });
 }

@@ -42,6 +42,20 @@ impl Mac {
         Self([0xfe, 0x16, 0x3e, a, b, c])
     }
 
+    /// Beside both: of an IP address that is no NIC's, by that address alone. Those who remember the one know the other.
+    pub fn of_address(address: IpAddr) -> Self {
+        let (family, [a, b, c, d]) = match address {
+            IpAddr::V4(address) => (0x17, address.octets()),
+            // Of one prefix hardly two have the same.
+            IpAddr::V6(address) => {
+                let bits = address.to_bits();
+                let [.., a, b, c, d] = (bits ^ (bits >> 32) ^ (bits >> 64) ^ (bits >> 96)).to_be_bytes();
+                (0x18, [a, b, c, d])
+            }
+        };
+        Self([0xfe, family, a, b, c, d])
+    }
+
     /// Its six octets.
     pub const fn octets(self) -> [u8; 6] {
         self.0
@@ -128,6 +142,16 @@ mod tests {
     fn the_address_that_a_host_makes_is_as_the_rfc_says() {
         let mac: Mac = "34:56:78:9a:bc:de".parse().unwrap();
         assert_eq!(mac.slaac("fd00:1::/64".parse().unwrap()).to_string(), "fd00:1::3656:78ff:fe9a:bcde");
+    }
+
+    #[test]
+    fn an_address_that_is_no_nics_has_a_mac_address_that_follows_from_it() {
+        let of = |ip: &str| Mac::of_address(ip.parse().unwrap()).to_string();
+        assert_eq!(
+            (of("10.0.0.50"), of("fd00:5::50")),
+            ("fe:17:0a:00:00:32".to_owned(), "fe:18:fd:00:00:55".to_owned())
+        );
+        assert_ne!(of("fd00:5::1:0:0:50"), of("fd00:5::50"));
     }
 
     proptest::proptest! {

@@ -118,8 +118,8 @@ impl Default for HealthTiming {
     }
 }
 
-/// The MAC address under which a VIP is found: the same for the load balancer's whole life, as others remember it.
-pub fn vip_mac(load_balancer: Id<LoadBalancer>) -> Mac {
-    let bytes = load_balancer.uuid().into_bytes();
-    Mac::of_infrastructure(u32::from_be_bytes([0, bytes[13], bytes[14], bytes[15]]))
+/// The MAC address under which a VIP is found: the same whichever load balancer has it, as others on the network remember it
+/// for a while, and nobody tells them.
+pub fn vip_mac(vip: IpAddr) -> Mac {
+    Mac::of_address(vip)
 }

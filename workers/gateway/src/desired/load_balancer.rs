@@ -212,7 +212,7 @@ fn who_answers(balancer: &LoadBalancer, on: &Network, rows: &mut Desired) {
     let port = Key::new(Table::LogicalRouterPort, name.clone());
     let columns = Row::new()
         .with("name", Value::text(name.clone()))
-        .with("mac", Value::text(vip_mac(balancer.id).to_string()))
+        .with("mac", Value::text(vip_mac(spec.vip).to_string()))
         .with("networks", Value::set([format!("{}/{}", spec.vip, subnet.cidr.prefix_length())]))
         .with("ipv6_ra_configs", Value::empty_map())
         .with("enabled", Value::empty())

@@ -19,7 +19,7 @@ use crate::rows::Desired;
 
 /// The form in which rows are written. A change of what is written for the same wish makes it another one, so that it
 /// isn't taken for somebody's doing.
-pub const FORM: &str = "3";
+pub const FORM: &str = "4";
 
 /// All rows that this world wishes.
 pub fn desired(world: &World) -> Desired {

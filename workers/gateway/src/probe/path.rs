@@ -323,8 +323,8 @@ fn holder_mac(world: &World, network: &Network, address: IpAddr) -> Option<Mac> 
         return Some(nic.spec.mac);
     }
     let mut balancers = world.load_balancers.values().filter(|balancer| balancer.spec.network == network.id);
-    if let Some(balancer) = balancers.find(|balancer| balancer.spec.vip == address) {
-        return Some(vip_mac(balancer.id));
+    if balancers.any(|balancer| balancer.spec.vip == address) {
+        return Some(vip_mac(address));
     }
     let is_gateway = network.spec.subnets.iter().any(|subnet| subnet.gateway_ip == Some(address));
     if is_gateway && !network.spec.network_type.is_provider() {

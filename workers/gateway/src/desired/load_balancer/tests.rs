@@ -77,7 +77,7 @@ fn who_answers_for_the_vip_is_a_router_of_its_own() {
     let rows = desired(&site.world);
     let port = &rows[&Key::new(Table::LogicalRouterPort, format!("{}-vip", id(&site)))];
     assert_eq!(port.columns.text("networks"), Some("10.0.0.4/24"));
-    assert_eq!(port.columns.text("mac"), Some(vip_mac(id(&site)).to_string().as_str()));
+    assert_eq!(port.columns.text("mac"), Some(vip_mac("10.0.0.4".parse().unwrap()).to_string().as_str()));
     let of_switch = Key::new(Table::LogicalSwitchPort, format!("{}-vip-port", id(&site)));
     let switch = &rows[&Key::new(Table::LogicalSwitch, site.network("blue").id.to_string())];
     assert!(switch.references["ports"].contains(&of_switch) && switch.unsettled.contains(&of_switch));
