@@ -187,7 +187,7 @@ pub fn work(
         return None;
     }
     let (tried, probes) = (network.tried.clone(), network.probes.clone());
-    let northbound = northbound(options, root);
+    let (northbound, southbound) = (northbound(options, root), southbound(options, root));
     let (site, beat) = (options.site.to_string(), Duration::from_secs(options.beat_seconds));
     // A simulated network is this process's memory, as all that is simulated.
     let sim = SimDriver::new();
@@ -197,7 +197,8 @@ pub fn work(
         let driver: Arc<dyn NorthboundDriver> = if simulated {
             Arc::new(sim.clone())
         } else {
-            Arc::new(OvnDriver::new(OvnConfig { northbound: northbound.clone(), site: site.clone(), epoch }))
+            let (northbound, southbound) = (northbound.clone(), southbound.clone());
+            Arc::new(OvnDriver::new(OvnConfig { northbound, southbound, site: site.clone(), epoch }))
         };
         let reporter = Reporter::new(port, "gateway", node.as_str()).under(duty.fence);
         let parts = GatewayPoolParts { replica, reporter, driver, clock, beat, probes: probes.clone() };

@@ -134,7 +134,8 @@ pub struct Options {
     #[arg(long, value_name = "ENDPOINTS", required_if_eq("networks", "existing"))]
     pub ovn_northbound: Option<Endpoints>,
 
-    /// The same of its southbound database, from which test-ping tells where packets stop.
+    /// The same of its southbound database, from which each node's confirmation is read, which members of load balancers live, and
+    /// where packets stop.
     #[arg(long, value_name = "ENDPOINTS", requires = "ovn_northbound")]
     pub ovn_southbound: Option<Endpoints>,
 

@@ -52,6 +52,10 @@ fn an_ovn_that_others_run_is_used_and_what_is_theirs_stays() {
             "their-port",
         ]);
         site.nbctl(&["--wait=sb", "set", "NB_Global", ".", "options:their=word"]);
+        // One of their chassis is dead, and confirms nothing.
+        site.sbctl(&["chassis-add", "their-dead-one", "geneve", "127.0.0.9"]);
+        let dead = site.sbctl(&["--bare", "--columns=_uuid", "find", "Chassis", "name=their-dead-one"]);
+        site.sbctl(&["create", "Chassis_Private", "name=their-dead-one", &format!("chassis={}", dead.trim())]);
         let (before, keys) = (others_rows(&site), others_keys(&site));
         assert_eq!(keys.lines().count(), 2, "{keys}");
         furnish(&site).await;

@@ -1,6 +1,7 @@
 //! The simulated northbound driver, with time, failures and crashes, of a process that has the lease for a while.
 
 use std::{
+    collections::BTreeSet,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -84,7 +85,7 @@ impl NorthboundDriver for SlowNorthboundDriver {
         Ok(())
     }
 
-    async fn realized(&self, within: Duration) -> Result<(), DriverError> {
+    async fn realized(&self, _nodes: &BTreeSet<String>, within: Duration) -> Result<(), DriverError> {
         self.begin("await the nodes").await?;
         let too_slow = self.outside.goes_wrong(Fault::Unconfirmed, 30);
         if too_slow {

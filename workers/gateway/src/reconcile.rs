@@ -1,7 +1,7 @@
 //! Looks at all, plans, tells what others changed, writes, awaits the nodes, reports.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{
         Arc, OnceLock,
         atomic::{AtomicI64, Ordering},
@@ -94,11 +94,11 @@ impl GatewayPool {
         self.ensure_default_group().await;
         let looked = driver.rows().await;
         // A look may take its time, and what is wished is to be of the same moment.
-        let (wished, probing, waiting) = {
+        let (wished, probing, waiting, nodes) = {
             let world = self.parts.replica.world();
             let mut wished = desired(&world);
             let probing = self.parts.probes.rows(&world, &mut wished);
-            (wished, probing, Waiting::in_world(&world))
+            (wished, probing, Waiting::in_world(&world), chassis(&world))
         };
         let seen = match looked {
             Ok(seen) => seen,
@@ -123,7 +123,7 @@ impl GatewayPool {
             // Each write asks the nodes anew, so what they have confirmed is all of it; perhaps only now, long after an
             // attempt was given up.
             let somebody_waits = !waiting.is_empty() || !probing.is_empty();
-            let confirmed = somebody_waits && driver.realized(Duration::ZERO).await.is_ok();
+            let confirmed = somebody_waits && driver.realized(&nodes, Duration::ZERO).await.is_ok();
             if confirmed || waiting.is_nothing_due(now) {
                 *written = Some(wished);
                 drop(written);
@@ -145,7 +145,7 @@ impl GatewayPool {
         }
         *written = Some(wished);
         drop(written);
-        if let Err(error) = driver.realized(CONFIRM_WITHIN).await
+        if let Err(error) = driver.realized(&nodes, CONFIRM_WITHIN).await
             && !planted::is(Bug::RealizedUnconfirmed)
         {
             return self.failed(&waiting, "realize", &error).await;
@@ -281,6 +281,12 @@ impl Waiting {
         let due = self.objects.iter().filter(|object| is_due(object.realization.failure.as_ref(), now));
         due.map(|object| object.told(RealizationReport::AttemptFailed(error.failed_attempt(step)))).collect()
     }
+}
+
+/// The chassis of the nodes that are heard: whoever is not works by what is written once it is back.
+fn chassis(world: &World) -> BTreeSet<String> {
+    let ready = world.nodes.values().filter(|node| node.readiness.ready);
+    ready.filter_map(|node| Some(node.facts.network.as_ref()?.chassis.clone())).collect()
 }
 
 fn is_due(failure: Option<&Failure>, now: DateTime<Utc>) -> bool {

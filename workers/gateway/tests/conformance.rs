@@ -7,6 +7,7 @@ mod node;
 mod world;
 
 use std::{
+    collections::BTreeSet,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -44,7 +45,8 @@ fn driver(bundled: &Bundled, epoch: Option<u64>) -> OvnDriver {
 
 fn driver_of(bundled: &Bundled, site: &str, epoch: Option<u64>) -> OvnDriver {
     let northbound = bundled.northbound().parse().expect("an endpoint");
-    OvnDriver::new(OvnConfig { northbound, site: site.to_owned(), epoch })
+    let southbound = bundled.southbound().parse().ok();
+    OvnDriver::new(OvnConfig { northbound, southbound, site: site.to_owned(), epoch })
 }
 
 /// Runs ovn-nbctl.
@@ -352,8 +354,32 @@ async fn nodes_are_asked_again_for_what_a_switch_that_died_has_forgotten() {
     let begun = Instant::now();
     driver.write(&seen, &changes).await.unwrap();
     // As long as the pool waits before it calls that an attempt in vain.
-    driver.realized(Duration::from_secs(10)).await.unwrap();
+    driver.realized(&BTreeSet::new(), Duration::from_secs(10)).await.unwrap();
     println!("confirmed {:?} after the switch was killed", begun.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_chassis_that_is_dead_or_somebody_elses_keeps_nothing_from_being_ready() {
+    let Some(node) = Node::new("a_chassis_that_is_dead_or_somebody_elses_keeps_nothing_from_being_ready") else {
+        return;
+    };
+    let bundled = node.start().await;
+    let (driver, mut site) = (driver(&bundled, Some(1)), a_world());
+    conformance::reach(&driver, &desired(&site.world)).await;
+    let database = format!("--db={}", bundled.southbound());
+    let sbctl = |words: &[&str]| run(&[&["ovn-sbctl", "--timeout=10", &database], words].concat()).trim().to_owned();
+    let own = sbctl(&["--bare", "--columns=name", "list", "Chassis"]);
+    sbctl(&["chassis-add", "theirs", "geneve", "127.0.0.9"]);
+    let theirs = sbctl(&["--bare", "--columns=_uuid", "find", "Chassis", "name=theirs"]);
+    sbctl(&["create", "Chassis_Private", "name=theirs", &format!("chassis={theirs}")]);
+    site.has(create_vm("more", &[a_nic("blue")]));
+    let seen = driver.rows().await.unwrap();
+    driver.write(&seen, &plan(&desired(&site.world), &seen).changes).await.unwrap();
+    let told = driver.realized(&[own.clone(), "theirs".to_owned()].into(), Duration::from_secs(3)).await.unwrap_err();
+    assert!(told.to_string().contains("chassis theirs has not confirmed it"), "{told}");
+    assert!(driver.realized(&BTreeSet::new(), Duration::from_secs(1)).await.is_err(), "all that there are");
+    driver.realized(&[own].into(), Duration::from_secs(10)).await.unwrap();
+    bundled.stop().await.expect("ended");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -394,14 +420,14 @@ async fn it_is_realized_when_the_nodes_say_so_and_only_what_matters_wakes() {
     for _ in 0..3 {
         driver.write(&driver.rows().await.unwrap(), &[]).await.unwrap();
     }
-    let error = driver.realized(Duration::from_secs(1)).await.unwrap_err();
+    let error = driver.realized(&BTreeSet::new(), Duration::from_secs(1)).await.unwrap_err();
     let failed = error.failed_attempt("realize");
     assert_eq!(failed.reason, "the nodes have not confirmed it within 1 s");
     assert!(failed.fix.unwrap().contains("ovn-controller"));
     assert_eq!(woken_so_far().await, asked, "what each write adds to the counters wakes nobody");
 
     signal(&bundled, Part::Controller, Signal::CONT);
-    driver.realized(node::PATIENCE).await.unwrap();
+    driver.realized(&BTreeSet::new(), node::PATIENCE).await.unwrap();
     woken_after(asked, "woken by the nodes").await;
     // A port comes up, as a VM is plugged in; OVN writes so into its row.
     let port = port_name(site.vm("db").id, 0);
@@ -478,7 +504,7 @@ async fn a_thousand_nics_are_looked_at_in_no_time() {
     let begun = Instant::now();
     driver.write(&seen, &planned.changes).await.unwrap();
     println!("the first write took {:?}", begun.elapsed());
-    driver.realized(Duration::from_secs(120)).await.unwrap();
+    driver.realized(&BTreeSet::new(), Duration::from_secs(120)).await.unwrap();
     println!("realized {:?} after its begin", begun.elapsed());
     let mut best = [Duration::MAX; 4];
     for _ in 0..20 {
@@ -510,7 +536,7 @@ async fn a_thousand_nics_are_looked_at_in_no_time() {
     let (rows, seen) = (desired(&site.world), driver.rows().await.unwrap());
     driver.write(&seen, &plan(&rows, &seen).changes).await.unwrap();
     println!("one NIC more: written after {:?}", begun.elapsed());
-    driver.realized(Duration::from_secs(120)).await.unwrap();
+    driver.realized(&BTreeSet::new(), Duration::from_secs(120)).await.unwrap();
     println!("one NIC more: realized after {:?}", begun.elapsed());
     bundled.stop().await.expect("ended");
 }

@@ -210,7 +210,7 @@ async fn look(folder: &Path) -> Result<(), Failure> {
     let replica = Replica::new(World::default(), ChainHead::GENESIS, None);
     catch_up(&log, &replica).await?;
     let northbound = socket(folder).into();
-    let driver = OvnDriver::new(OvnConfig { northbound, site: "local".to_owned(), epoch: None });
+    let driver = OvnDriver::new(OvnConfig { northbound, southbound: None, site: "local".to_owned(), epoch: None });
     // The first one connects.
     driver.rows().await?;
     let (mut samples, mut rows, mut differences) = (Vec::new(), 0, 0);

@@ -43,7 +43,7 @@ pub async fn reach(driver: &dyn NorthboundDriver, desired: &Desired) -> Seen {
     wrote.unwrap_or_else(|error| panic!("it does not write {changes:?}: {error}"));
     let planned = plan(desired, &look(driver).await);
     assert_eq!(planned, Plan::default(), "what was written is read again as it was written");
-    let realized = driver.realized(CONFIRM_WITHIN).await;
+    let realized = driver.realized(&BTreeSet::new(), CONFIRM_WITHIN).await;
     realized.unwrap_or_else(|error| panic!("the nodes do not confirm it: {error}"));
     let seen = look(driver).await;
     assert_eq!(plan(desired, &seen), Plan::default(), "what the nodes write is not read as a difference");

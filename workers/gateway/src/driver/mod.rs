@@ -1,10 +1,11 @@
 //! What the gateway pool touches the outside world with.
 
+mod confirmation;
 pub mod conformance;
 mod ovn;
 mod sim;
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use edgestack_pool::DriverError;
@@ -34,8 +35,9 @@ pub trait NorthboundDriver: Send + Sync + 'static {
     /// Carries out the changes, planned on `seen`, in one transaction, and asks the nodes to confirm it.
     async fn write(&self, seen: &Seen, changes: &[Change]) -> Result<(), DriverError>;
 
-    /// Waits until all nodes work by what is written.
-    async fn realized(&self, within: Duration) -> Result<(), DriverError>;
+    /// Waits until nodes, by the names of their chassis, work by what is written: these where they can be asked one by one, else
+    /// all that there are.
+    async fn realized(&self, nodes: &BTreeSet<String>, within: Duration) -> Result<(), DriverError>;
 
     /// Has `wake` called whenever rows may have been changed, from now on; asked once.
     fn watch(&self, wake: Arc<dyn Fn() + Send + Sync>);

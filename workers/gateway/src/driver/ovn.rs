@@ -20,7 +20,10 @@ use edgestack_pool::DriverError;
 use tokio::{sync::Mutex, time::Instant};
 use uuid::Uuid;
 
-use super::NorthboundDriver;
+use super::{
+    NorthboundDriver,
+    confirmation::{Question, Southbound},
+};
 use crate::{
     desired::FORM,
     plan::Change,
@@ -53,6 +56,8 @@ mod mark {
 pub struct OvnConfig {
     /// The servers of the northbound database.
     pub northbound: Endpoints,
+    /// Those of the southbound one, where they are known: each node's confirmation is read there.
+    pub southbound: Option<Endpoints>,
     /// The site, by which its rows are known.
     pub site: String,
     /// The epoch of the lease under which this process writes; `None`: there is no other.
@@ -63,6 +68,7 @@ pub struct OvnConfig {
 pub struct OvnDriver {
     config: OvnConfig,
     connection: Mutex<Option<Client>>,
+    southbound: Southbound,
     wake: Arc<OnceLock<Wake>>,
 }
 
@@ -78,7 +84,8 @@ enum Turn {
 impl OvnDriver {
     /// Nothing is connected to before the first look.
     pub fn new(config: OvnConfig) -> Self {
-        Self { config, connection: Mutex::new(None), wake: Arc::default() }
+        let southbound = Southbound::new(config.southbound.clone());
+        Self { config, connection: Mutex::new(None), southbound, wake: Arc::default() }
     }
 
     async fn client(&self) -> Result<Client, DriverError> {
@@ -331,14 +338,22 @@ impl NorthboundDriver for OvnDriver {
         self.transact(&client, &operations, patience).await
     }
 
-    async fn realized(&self, within: Duration) -> Result<(), DriverError> {
+    async fn realized(&self, nodes: &BTreeSet<String>, within: Duration) -> Result<(), DriverError> {
         let client = self.client().await?;
-        let wished = global(&client.copy(), "nb_cfg");
+        let asked = || global(&client.copy(), "nb_cfg");
+        let question = Question { nodes, wished: asked() };
+        let mut southbound = if nodes.is_empty() { None } else { self.southbound.client().await };
         let until = Instant::now() + within;
         loop {
             let left = until.saturating_duration_since(Instant::now());
-            let confirmed = |copy: &LocalCopy| (global(copy, "hv_cfg") >= wished).then_some(());
-            match client.until("the nodes' confirmation", left.min(ASK_AGAIN), confirmed).await {
+            let confirmed = match &southbound {
+                Some(southbound) => question.confirmed(southbound, left.min(ASK_AGAIN), asked).await,
+                None => {
+                    let all = |copy: &LocalCopy| (global(copy, "hv_cfg") >= question.wished).then_some(());
+                    client.until("the nodes' confirmation", left.min(ASK_AGAIN), all).await
+                }
+            };
+            match confirmed {
                 Ok(()) => return Ok(()),
                 Err(OvsdbError::TimedOut { .. }) if left > ASK_AGAIN => {
                     let copy = client.copy();
@@ -346,11 +361,19 @@ impl NorthboundDriver for OvnDriver {
                     self.transact(&client, &self.asking(uuid, global)?, PATIENCE).await?;
                 }
                 Err(OvsdbError::TimedOut { .. }) => {
+                    let behind = southbound.as_ref().map(|client| client.copy());
+                    let behind = behind.as_ref().map(|copy| question.behind(copy, asked()).join(", "));
                     return Err(DriverError::retry_with_fix(
-                        format!("the nodes have not confirmed it within {} s", within.as_secs()),
+                        format!(
+                            "{} not confirmed it within {} s",
+                            behind.map_or("the nodes have".to_owned(), |behind| format!("chassis {behind} has")),
+                            within.as_secs()
+                        ),
                         "see whether ovn-northd and each node's ovn-controller run (ovn-sbctl show)",
                     ));
                 }
+                // Its word is worth something while it answers.
+                Err(_) if southbound.is_some() => southbound = None,
                 Err(error) => return Err(unreachable(&error)),
             }
         }

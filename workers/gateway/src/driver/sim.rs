@@ -1,7 +1,7 @@
 //! A simulated northbound database, which says so: rows in a table, and nodes that work by them at once.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -208,7 +208,7 @@ impl NorthboundDriver for SimDriver {
         Ok(())
     }
 
-    async fn realized(&self, _within: Duration) -> Result<(), DriverError> {
+    async fn realized(&self, _nodes: &BTreeSet<String>, _within: Duration) -> Result<(), DriverError> {
         Ok(())
     }
 

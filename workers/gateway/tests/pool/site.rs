@@ -1,6 +1,7 @@
 //! A site with a log in memory, a simulated virtual network that can fail, and the pool between them.
 
 use std::{
+    collections::BTreeSet,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -138,13 +139,13 @@ impl NorthboundDriver for Watched {
         self.sim.write(seen, changes).await
     }
 
-    async fn realized(&self, within: Duration) -> Result<(), DriverError> {
+    async fn realized(&self, nodes: &BTreeSet<String>, within: Duration) -> Result<(), DriverError> {
         self.pass(Step::Realize)?;
         if self.holds.load(Ordering::SeqCst) {
             self.held.notify_one();
             self.goes_on.notified().await;
         }
-        self.sim.realized(within).await
+        self.sim.realized(nodes, within).await
     }
 
     fn watch(&self, wake: Arc<dyn Fn() + Send + Sync>) {
