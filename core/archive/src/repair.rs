@@ -140,6 +140,10 @@ impl Repairer {
         // The archive is some milliseconds behind.
         let archived = tokio::time::timeout(ARCHIVED_WITHIN, self.archive.reaches(folded.sequence)).await;
         if archived.is_err() {
+            // Whoever keeps the archive may stand before what can't be read.
+            self.take_what_the_log_has().await?;
+        }
+        if !self.archive.has(folded.sequence).await {
             let archived = self.archive.head().await.sequence;
             return Err(format!("the archive ends at {archived}, and {} was acknowledged", folded.sequence));
         }
@@ -149,21 +153,25 @@ impl Repairer {
         if found == folded { Ok(()) } else { Err("the archive holds another log than was folded".to_owned()) }
     }
 
+    /// Whatever is in the log alone (the archive is some milliseconds behind, or was cut back itself) must be in the archive before
+    /// the log is replaced. Of several copies the others have it.
+    async fn take_what_the_log_has(&self) -> Result<(), String> {
+        if self.store.as_ref().is_none_or(|store| store.is_one_of_several()) || planted::is(Bug::SalvageSkipped) {
+            return Ok(());
+        }
+        salvage(&self.archive, &*self.log).await.map_err(|error| {
+            format!(
+                "what the log has beyond the archive cannot be read ({}); it is in neither copy: to go on without it, stop the daemon, move nats/jetstream away and start again",
+                error_chain(&error)
+            )
+        })
+    }
+
     async fn repair(&self) -> Result<(), String> {
-        let text = |error: &(dyn std::error::Error + 'static)| error_chain(error);
         let store = self.store.as_ref().ok_or("another process runs nats-server: see that process")?;
         let begun = Instant::now();
-        self.archive.verify(|_| ()).await.map_err(|error| text(&error))?;
-        // Whatever is in the log alone (the archive is some milliseconds behind, or was cut back itself) must be in the
-        // archive before the log is replaced.
-        if !store.is_one_of_several() && !planted::is(Bug::SalvageSkipped) {
-            salvage(&self.archive, &*self.log).await.map_err(|error| {
-                format!(
-                    "what the log has beyond the archive cannot be read ({}); it is in neither copy: to go on without it, stop the daemon, move nats/jetstream away and start again",
-                    text(&error)
-                )
-            })?;
-        }
+        self.archive.verify(|_| ()).await.map_err(|error| error_chain(&error))?;
+        self.take_what_the_log_has().await?;
         let head = self.archive.head().await;
         let aside = store.replace(self.archive.released().sequence + 1).await?;
         let mut told = 0;
@@ -173,7 +181,7 @@ impl Repairer {
                 tracing::info!(sequence, of = head.sequence, "repairing the log");
             }
         });
-        let filled = filled.await.map_err(|error| text(&error))?;
+        let filled = filled.await.map_err(|error| error_chain(&error))?;
         metrics::counter!("edgestack_log_repairs_total").increment(1);
         tracing::warn!(
             commits = filled.sequence,
