@@ -25,6 +25,9 @@ const STOPPED_WITHIN: Duration = Duration::from_secs(1);
 /// Enough that damage in the middle is not in the last.
 const FLAVORS: usize = 60;
 
+/// What somebody does to the files in a state folder.
+type Damage = (&'static str, fn(&Path));
+
 fn a_flavor(name: &str) -> Value {
     json!({"name": name, "vcpus": 1, "memory_mib": 32, "disk_gib": 1})
 }
@@ -114,7 +117,7 @@ async fn writes_stop_within_a_second_when_the_files_under_a_running_server_are_n
     let test = "writes_stop_within_a_second_when_the_files_under_a_running_server_are_not_its_own_any_more";
     let Some(mut site) = a_site(test).await else { return };
     let mut expected = names(&site).await;
-    let damages: [(&'static str, fn(&Path)); 4] = [
+    let damages: [Damage; 4] = [
         ("gone", |state| fs::remove_dir_all(state.join("nats/jetstream")).unwrap()),
         ("cut", |state| blocks(state).iter().for_each(|block| cut_in_half(block))),
         ("removed", |state| blocks(state).iter().for_each(|block| fs::remove_file(block).unwrap())),
@@ -190,7 +193,7 @@ fn archived(site: &Site) -> Vec<String> {
 async fn an_archive_that_is_damaged_or_gone_under_the_daemon_is_whole_again_by_itself() {
     let test = "an_archive_that_is_damaged_or_gone_under_the_daemon_is_whole_again_by_itself";
     let Some(mut site) = a_site(test).await else { return };
-    let damages: [(&'static str, fn(&Path)); 5] = [
+    let damages: [Damage; 5] = [
         ("flipped", |state| flip_at(&open_segment(state), 0.3)),
         ("cut", |state| cut_in_half(&open_segment(state))),
         ("removed", |state| fs::remove_file(open_segment(state)).unwrap()),

@@ -88,7 +88,7 @@ async fn a_damaged_replica_is_made_anew_from_the_others() {
 
     // While it is stopped, in order: what is killed, nats-server itself looks at when it starts.
     three.nodes[1].daemon.as_mut().unwrap().stop().await;
-    blocks(&three.nodes[1].state()).iter().for_each(|block| flip_in_the_middle(block));
+    blocks(three.nodes[1].state()).iter().for_each(|block| flip_in_the_middle(block));
     three.nodes[1].up().await;
     await_said(&three.nodes[1], anew, 1, FOUND_WITHIN).await;
     await_said(&three.nodes[1], whole, 1, PATIENCE).await;
@@ -99,8 +99,8 @@ async fn a_damaged_replica_is_made_anew_from_the_others() {
     for damage in ["cut", "index", "store"] {
         three.nodes[2].daemon.as_mut().unwrap().stop().await;
         match damage {
-            "cut" => blocks(&three.nodes[2].state()).iter().for_each(|block| cut_in_half(block)),
-            "index" => fs::remove_file(blocks(&three.nodes[2].state())[0].with_file_name("index.db")).unwrap(),
+            "cut" => blocks(three.nodes[2].state()).iter().for_each(|block| cut_in_half(block)),
+            "index" => fs::remove_file(blocks(three.nodes[2].state())[0].with_file_name("index.db")).unwrap(),
             _ => fs::remove_dir_all(&store).unwrap(),
         }
         three.nodes[2].up().await;
@@ -115,7 +115,7 @@ async fn a_damaged_replica_is_made_anew_from_the_others() {
 
     // While it runs.
     let server = &three.nodes[0];
-    blocks(&server.state()).iter().for_each(|block| flip_in_the_middle(block));
+    blocks(server.state()).iter().for_each(|block| flip_in_the_middle(block));
     await_said(server, anew, 1, FOUND_WITHIN).await;
     // The others take commands all the while.
     acknowledged.some(&three.nodes[1], "meanwhile", 1).await;
