@@ -188,7 +188,7 @@ login_addresses() {
 
 # make_outside: after the daemon has started, whose switch the world is plugged into; and the site's network for it.
 make_outside() {
-    local deadline=$((SECONDS + 60))
+    local deadline=$((SECONDS + 60)) said
     until ovs-vsctl --db="unix:$STATE_DIR/ovn/switch.sock" --timeout=5 br-exists br-ex 2>/dev/null; do
         [ "$SECONDS" -lt "$deadline" ] || die "the switch has no bridge br-ex after 60 s; see $(daemon_log_hint)"
         sleep 0.2
@@ -197,8 +197,14 @@ make_outside() {
     if has_network_outside "$(outside_setting cidr)" "$(outside_setting gateway)"; then
         printf 'the network outside is there\n'
     else
-        edgectl create-network outside --type flat --physical-network external --cidr "$(outside_setting cidr)" \
-            --gateway-ip "$(outside_setting gateway)" --ip-pool "$(outside_setting pool)" --no-dhcp
+        # A node that has told that it leads elsewhere tells otherwise a moment after its start.
+        until said=$(edgectl create-network outside --type flat --physical-network external \
+            --cidr "$(outside_setting cidr)" --gateway-ip "$(outside_setting gateway)" \
+            --ip-pool "$(outside_setting pool)" --no-dhcp 2>&1); do
+            [[ $said == *'no node leads to'* && $SECONDS -lt $deadline ]] || die "$said"
+            sleep 0.2
+        done
+        printf '%s\n' "$said"
     fi
     if [ "$(outside_setting kind)" = host ]; then
         note "this machine is $(outside_setting gateway) there, somebody else $(outside_setting somebody) (ip netns exec edgestack-outside …)"
