@@ -12,8 +12,8 @@ use tokio::{sync::watch, time::Instant};
 
 /// The least rest between two looks: writes have stopped a second after the damage.
 const EVERY: Duration = Duration::from_millis(250);
-/// A look at thousands of blocks takes a fiftieth of a core at most.
-const REST: u32 = 50;
+/// Looks at thousands of blocks take a twentieth of a core at most.
+const REST: u32 = 20;
 
 /// Raises the alarm when somebody else changes the log's files, for ever. The repair comes from whoever hears it.
 pub async fn watch_over(server: watch::Receiver<ServerState>, folder: PathBuf, replica: Arc<Replica>) {

@@ -1,43 +1,11 @@
 //! Whether somebody else changed the archive's files: a look at what the file system tells of them, once a second. What
 //! doesn't show there (a disk that gives other bytes than it was given) is found by the check of the whole.
 
-use std::{
-    collections::BTreeMap,
-    fs::{self, Metadata},
-    io,
-    os::unix::fs::MetadataExt as _,
-    path::Path,
-};
+use std::{collections::BTreeMap, fs, io};
+
+use edgestack_log::Trace;
 
 use crate::{Archive, SEGMENTS};
-
-/// What the file system tells of a file, which changes with whatever is done to it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Trace {
-    inode: u64,
-    pub bytes: u64,
-    modified: (i64, i64),
-}
-
-impl Trace {
-    pub fn of(metadata: &Metadata) -> Self {
-        let modified = (metadata.mtime(), metadata.mtime_nsec());
-        Self { inode: metadata.ino(), bytes: metadata.len(), modified }
-    }
-
-    /// Of what lies at a path; none when nothing does.
-    pub fn at(path: &Path) -> io::Result<Option<Self>> {
-        match fs::metadata(path) {
-            Ok(metadata) => Ok(Some(Self::of(&metadata))),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
-        }
-    }
-
-    pub fn is_same_file(&self, other: &Self) -> bool {
-        self.inode == other.inode
-    }
-}
 
 /// The closed segments in a folder of this machine.
 pub(crate) type Traces = BTreeMap<String, Trace>;

@@ -10,13 +10,12 @@ use std::{
 
 use bytes::Bytes;
 use edgestack_engine::crash_point;
-use edgestack_log::{ChainHead, Damage, StoredCommit};
+use edgestack_log::{ChainHead, Damage, StoredCommit, Trace};
 use edgestack_planted::{self as planted, Bug};
 
 use crate::{
     ArchiveError, beside_the_runtime,
     line::{self, Seal},
-    look::Trace,
 };
 
 /// The folder of the open segment, below the archive's.
@@ -164,7 +163,7 @@ impl OpenSegment {
     fn is_at_its_path(&self) -> Result<bool, ArchiveError> {
         let found = Trace::at(&self.path).map_err(failed(&self.path, "reading"))?;
         let own = self.trace()?;
-        Ok(found.is_some_and(|found| found.is_same_file(&own)))
+        Ok(found.is_some_and(|found| found.inode == own.inode))
     }
 
     /// Whether what the file system tells of it is what it told after our own last write.

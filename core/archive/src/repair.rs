@@ -19,6 +19,7 @@ use crate::{Archive, CompareError, Standing, compare, keep, look::Traces, refill
 const CHECK_EVERY: Duration = Duration::from_secs(300);
 /// How often its files are looked at meanwhile; nobody is told what others do to them.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+const LOOK_AT_LEAST_EVERY: Duration = Duration::from_secs(10);
 /// How long after a repair that failed the next one comes.
 const TRY_AGAIN: Duration = Duration::from_secs(5);
 /// How long what is folded may take until it is archived.
@@ -245,7 +246,8 @@ async fn until_touched(archive: &Archive, before: Option<&Traces>, next: Instant
             }
             Err(error) => tracing::warn!(%error, "the archive's files can't be looked at"),
         }
-        rest = LOOK_EVERY.max(begun.elapsed() * 100);
+        // Waiting for a write of ours counts, too, and must not put the next look off for long.
+        rest = LOOK_EVERY.max(begun.elapsed() * 20).min(LOOK_AT_LEAST_EVERY);
     }
 }
 

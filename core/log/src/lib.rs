@@ -22,6 +22,7 @@ pub mod jetstream;
 pub mod memory;
 mod resolve;
 pub mod side;
+mod trace;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -31,6 +32,7 @@ use futures::stream::BoxStream;
 pub use chain::{ChainHead, Damage, verify, verify_from};
 pub use error::{AppendError, Cause, LogError};
 pub use resolve::{Resolution, resolve};
+pub use trace::Trace;
 
 /// The largest payload of one commit, in bytes (256 KiB). A larger one is refused before anything is sent.
 pub const MAX_COMMIT_BYTES: usize = 256 * 1024;

@@ -48,6 +48,6 @@ pub use machine::{edgectl, edgestackd, guest_image, nats_server, python, qemu};
 pub use own_network::{Plugged, in_own_network};
 pub use receiver::{Delivered, Receiver};
 pub use sending::Sending;
-pub use site::{Site, SiteOptions};
+pub use site::{Site, SiteOptions, a_flavor};
 pub use talk::{Asked, Asking, Serving, is_alive};
 pub use three::{Node, Three};

@@ -245,6 +245,18 @@ impl Site {
         processes::kill(self.nats_pid().expect("a nats-server"));
     }
 
+    /// Makes a flavor: a commit of some 800 bytes that no worker acts on.
+    pub async fn add_flavor(&self, name: &str) {
+        self.api().post("flavors", &a_flavor(name)).await.expect(201);
+    }
+
+    /// A metric of the daemon's; 0 while it has not told it.
+    pub async fn metric(&self, name: &str) -> u64 {
+        let metrics = self.api().look("/metrics").await.expect("an answer").text;
+        let line = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.map_or(0, |value| value.parse().expect("a whole number"))
+    }
+
     /// Waits until the site takes commands.
     pub async fn await_ready(&self) {
         eventually("the site is ready", PATIENCE, async || {
@@ -355,4 +367,9 @@ pub(crate) fn control_groups(vm: &str) -> Vec<PathBuf> {
         }
     }
     found
+}
+
+/// What a flavor is asked for with.
+pub fn a_flavor(name: &str) -> Value {
+    json!({"name": name, "vcpus": 1, "memory_mib": 32, "disk_gib": 1})
 }

@@ -23,14 +23,9 @@ const PATIENT: Duration = Duration::from_secs(60);
 async fn a_site(test: &str) -> Option<Site> {
     let site = Site::start_simulated(test).await?;
     for number in 0..FLAVORS {
-        add(&site, &format!("f{number}")).await;
+        site.add_flavor(&format!("f{number}")).await;
     }
     Some(site)
-}
-
-async fn add(site: &Site, name: &str) {
-    let flavor = json!({"name": name, "vcpus": 1, "memory_mib": 32, "disk_gib": 1});
-    site.api().post("flavors", &flavor).await.expect(201);
 }
 
 fn archive(site: &Site, before: u64) -> String {
@@ -95,7 +90,7 @@ async fn what_has_left_the_live_log_is_reached_as_before() {
     let audited = audited["items"].as_array().unwrap().iter().find(|event| event["type"] == "NodeLogReleased");
     let audited = audited.expect("it stands in the history");
     assert_eq!((&audited["actor"]["name"], &audited["reason"]), (&json!("admin"), &json!("the disk is small")));
-    add(&site, "after").await;
+    site.add_flavor("after").await;
     assert_eq!(past(&site).await, before);
     is_whole(&site);
     subscribers_reach_the_first(&site).await;
@@ -128,7 +123,7 @@ async fn a_live_log_that_begins_later_is_repaired_as_such() {
     let before = past(&site).await;
     for what in ["a bit flipped", "the store gone", "the blocks gone", "the record of what may leave changed"] {
         println!("{what}");
-        add(&site, &what.replace(' ', "-")).await;
+        site.add_flavor(&what.replace(' ', "-")).await;
         site.daemon.as_mut().unwrap().stop().await;
         match what {
             "a bit flipped" => blocks(&site.state()).iter().for_each(|block| flip_in_the_middle(block)),
@@ -147,7 +142,7 @@ async fn a_live_log_that_begins_later_is_repaired_as_such() {
         site.await_ready().await;
         // The wish is still in the log: what came back leaves once more, for which nats-server is started anew.
         await_live_first(&site, BEFORE).await;
-        add(&site, &format!("{}-mended", what.replace(' ', "-"))).await;
+        site.add_flavor(&format!("{}-mended", what.replace(' ', "-"))).await;
         assert_eq!(past(&site).await, before, "{what}");
         is_whole(&site);
     }
@@ -173,7 +168,7 @@ async fn a_kill_at_any_line_leaves_the_old_live_log_or_the_new_one() {
         await_live_first(&site, wanted).await;
         assert!(!site.log().contains("it is repaired from the archive"), "nothing is damaged by a kill");
         assert_eq!(past(&site).await, before, "{point}");
-        add(&site, &format!("after-{point}")).await;
+        site.add_flavor(&format!("after-{point}")).await;
         is_whole(&site);
     }
 }

@@ -5,23 +5,18 @@
 use std::{collections::BTreeSet, fs, path::Path};
 
 use edgestack_e2e::{
-    PATIENCE, Site,
+    PATIENCE, Site, a_flavor,
     damage::{blocks, cut_in_half, flip_at, flip_in_the_middle, open_segment},
     eventually,
 };
-use serde_json::{Value, json};
 
 /// Each has some 800 bytes; enough of them that damage in the middle is not in the last.
 const FLAVORS: usize = 120;
 
-fn a_flavor(name: &str) -> Value {
-    json!({"name": name, "vcpus": 1, "memory_mib": 32, "disk_gib": 1})
-}
-
 async fn a_site(test: &str) -> Option<Site> {
     let site = Site::start_simulated(test).await?;
     for number in 0..FLAVORS {
-        site.api().post("flavors", &a_flavor(&format!("f{number}"))).await.expect(201);
+        site.add_flavor(&format!("f{number}")).await;
     }
     await_archived(&site).await;
     Some(site)
@@ -51,7 +46,7 @@ async fn is_whole(site: &Site, more: &str) {
     site.await_ready().await;
     let mut expected: BTreeSet<String> = (0..FLAVORS).map(|number| format!("f{number}")).collect();
     assert!(expected.is_subset(&names(site).await), "something acknowledged is lost");
-    site.api().post("flavors", &a_flavor(more)).await.expect(201);
+    site.add_flavor(more).await;
     expected.insert(more.to_owned());
     await_archived(site).await;
     // From the log alone.
@@ -137,9 +132,7 @@ async fn a_log_that_loses_commits_while_it_runs_is_repaired_while_it_runs() {
 }
 
 async fn repairs(site: &Site) -> u64 {
-    let metrics = site.api().look("/metrics").await.unwrap().text;
-    let line = metrics.lines().find_map(|line| line.strip_prefix("edgestack_log_repairs_total "));
-    line.map_or(0, |value| value.parse().unwrap())
+    site.metric("edgestack_log_repairs_total").await
 }
 
 #[tokio::test]

@@ -14,11 +14,10 @@ use std::{
 };
 
 use edgestack_e2e::{
-    Api, PATIENCE, Site,
+    Api, PATIENCE, Site, a_flavor,
     damage::{blocks, cut_in_half, flip_at, flip_in_the_middle, open_segment},
     eventually,
 };
-use serde_json::{Value, json};
 
 /// Within which writes stop.
 const STOPPED_WITHIN: Duration = Duration::from_secs(1);
@@ -28,14 +27,10 @@ const FLAVORS: usize = 60;
 /// What somebody does to the files in a state folder.
 type Damage = (&'static str, fn(&Path));
 
-fn a_flavor(name: &str) -> Value {
-    json!({"name": name, "vcpus": 1, "memory_mib": 32, "disk_gib": 1})
-}
-
 async fn a_site(test: &str) -> Option<Site> {
     let site = Site::start_simulated(test).await?;
     for number in 0..FLAVORS {
-        site.api().post("flavors", &a_flavor(&format!("f{number}"))).await.expect(201);
+        site.add_flavor(&format!("f{number}")).await;
     }
     Some(site)
 }
@@ -93,14 +88,8 @@ async fn names(site: &Site) -> BTreeSet<String> {
     }
 }
 
-async fn metric(site: &Site, name: &str) -> u64 {
-    let metrics = site.api().look("/metrics").await.unwrap().text;
-    let line = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-    line.map_or(0, |value| value.parse().unwrap())
-}
-
 async fn repairs(site: &Site) -> u64 {
-    metric(site, "edgestack_log_repairs_total").await
+    site.metric("edgestack_log_repairs_total").await
 }
 
 async fn await_repair(site: &Site, before: u64) {
@@ -134,7 +123,7 @@ async fn writes_stop_within_a_second_when_the_files_under_a_running_server_are_n
         let writer = Writer::begin(&site, what);
         let bytes: u64 = blocks(&site.state()).iter().map(|block| fs::metadata(block).unwrap().len()).sum();
         eventually("the files are looked after, and written to", PATIENCE, async || {
-            let now = metric(&site, "edgestack_log_file_bytes").await;
+            let now = site.metric("edgestack_log_file_bytes").await;
             if now > bytes { Ok(()) } else { Err(format!("{now} bytes")) }
         })
         .await;
@@ -153,7 +142,7 @@ async fn writes_stop_within_a_second_when_the_files_under_a_running_server_are_n
     // A bit within the last block, while nobody writes there.
     eventually("the files are looked after", PATIENCE, async || {
         let bytes: u64 = blocks(&site.state()).iter().map(|block| fs::metadata(block).unwrap().len()).sum();
-        let now = metric(&site, "edgestack_log_file_bytes").await;
+        let now = site.metric("edgestack_log_file_bytes").await;
         if now == bytes { Ok(()) } else { Err(format!("{now} bytes of {bytes}")) }
     })
     .await;
@@ -179,7 +168,7 @@ async fn a_server_that_is_started_without_its_store_is_given_the_log_anew() {
     site.give_nats_program_back();
     await_repair(&site, before).await;
     assert!(expected.is_subset(&names(&site).await));
-    site.api().post("flavors", &a_flavor("more")).await.expect(201);
+    site.add_flavor("more").await;
 }
 
 /// The commits in the open segment, which is the only one, without seals.
@@ -206,7 +195,7 @@ async fn an_archive_that_is_damaged_or_gone_under_the_daemon_is_whole_again_by_i
         ("gone", |state| fs::remove_dir_all(state.join("archive")).unwrap()),
     ];
     for (what, damage) in damages {
-        site.api().post("flavors", &a_flavor(&format!("before-{what}"))).await.expect(201);
+        site.add_flavor(&format!("before-{what}")).await;
         let whole = eventually("all is archived", PATIENCE, async || {
             let lines = archived(&site);
             let last = lines.last().cloned().unwrap_or_default();
@@ -215,7 +204,7 @@ async fn an_archive_that_is_damaged_or_gone_under_the_daemon_is_whole_again_by_i
         .await;
         damage(&site.state());
         // Whoever writes meanwhile needn't know of it.
-        site.api().post("flavors", &a_flavor(&format!("after-{what}"))).await.expect(201);
+        site.add_flavor(&format!("after-{what}")).await;
         let began = Instant::now();
         eventually(&format!("the archive that was {what} is whole"), PATIENCE, async || {
             let lines = archived(&site);

@@ -7,9 +7,9 @@
 //! before that end, in the last block and between two appends, is not to be told from these; reading the log finds it.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, Metadata};
+use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::{FileExt as _, MetadataExt as _};
+use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::time::Duration;
 
@@ -18,40 +18,24 @@ use tokio::sync::watch;
 
 use super::store::stream_folder;
 use super::supervisor::ServerState;
+use crate::Trace;
 
 /// A write has its time before it has its length; it is over by then.
 const WRITE_TAKES: Duration = Duration::from_millis(20);
 /// So much of the last block's end is remembered.
 const END_BYTES: u64 = 4096;
 
-/// What is known of one file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Seen {
-    inode: u64,
-    bytes: u64,
-    modified: (i64, i64),
-}
-
-impl Seen {
-    fn of(metadata: &Metadata) -> Self {
-        Self { inode: metadata.ino(), bytes: metadata.len(), modified: (metadata.mtime(), metadata.mtime_nsec()) }
-    }
-}
-
 /// The blocks of messages, by number, as they lie there.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct BlockFiles {
-    files: BTreeMap<u64, Seen>,
+struct BlockFiles {
+    files: BTreeMap<u64, Trace>,
     /// The last one's last bytes.
     end: Vec<u8>,
 }
 
 impl BlockFiles {
     /// Those below the folder of a nats-server; none when there is no such folder.
-    ///
-    /// # Errors
-    /// When it can't be read.
-    pub fn read(dir: &Path) -> io::Result<Self> {
+    fn read(dir: &Path) -> io::Result<Self> {
         let mut files = BTreeMap::new();
         let entries = match fs::read_dir(stream_folder(dir).join("msgs")) {
             Ok(entries) => entries,
@@ -62,11 +46,9 @@ impl BlockFiles {
             let entry = entry?;
             let name = entry.file_name();
             let Some(number) = name.to_str().and_then(|name| name.strip_suffix(".blk")?.parse().ok()) else { continue };
-            match entry.metadata() {
-                Ok(metadata) => drop(files.insert(number, Seen::of(&metadata))),
-                // It went just now; what is missing is told by whoever compares.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => return Err(error),
+            // What went just now is missing, and told by whoever compares.
+            if let Some(trace) = Trace::at(&entry.path())? {
+                files.insert(number, trace);
             }
         }
         let mut found = Self { files, end: vec![] };
@@ -134,7 +116,7 @@ impl StoreGuard {
     pub fn look(&mut self, dir: &Path) -> io::Result<Option<String>> {
         let Some(run) = self.run() else { return Ok(None) };
         let now = BlockFiles::read(dir)?;
-        let Some((_, before)) = self.known.take().filter(|(known, _)| *known == run) else {
+        let Some((_, before)) = self.known.clone().filter(|(known, _)| *known == run) else {
             self.known = Some((run, now));
             return Ok(None);
         };
@@ -172,7 +154,7 @@ mod tests {
 
     fn blocks(files: &[(u64, u64, u64, i64)]) -> BlockFiles {
         let seen = |(number, inode, bytes, modified): &(u64, u64, u64, i64)| {
-            (*number, Seen { inode: *inode, bytes: *bytes, modified: (*modified, 0) })
+            (*number, Trace { inode: *inode, bytes: *bytes, modified: (*modified, 0) })
         };
         BlockFiles { files: files.iter().map(seen).collect(), end: b"end".to_vec() }
     }

@@ -33,7 +33,7 @@ use futures::stream::BoxStream;
 
 pub use cluster::{CLUSTER_SERVERS, Copies, Member, check_members};
 pub use credentials::{Credentials, CredentialsError, Role, sender};
-pub use guard::{BlockFiles, StoreGuard};
+pub use guard::StoreGuard;
 pub use promise::{BrokenPromise, PromiseError, read_promise};
 pub use refused::{REFUSED_STREAM, REFUSED_SUBJECT, RefusedStream};
 pub use server::{NatsServer, NatsServerOptions, ServerError, StoreKeeper};
